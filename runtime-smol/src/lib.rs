@@ -1,0 +1,1 @@
+//! SimpleX machines on smol.

@@ -1,0 +1,1 @@
+//! Runtime conformance, golden vectors, simulations and end-to-end tests of the SimpleX stack.
