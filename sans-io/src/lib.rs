@@ -5,6 +5,7 @@
     clippy::as_conversions
 )]
 
+pub mod crypto;
 pub mod machine;
 pub mod rng;
 pub mod time;
