@@ -16,6 +16,7 @@
     )
 )]
 
+pub mod crypto;
 pub mod machine;
 pub mod rng;
 pub mod time;
