@@ -10,9 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::version::{AUTH_COMMANDS, SERVICE_CERTIFICATES};
 use super::{BrokerMessage, Command, CommandError, ErrorType};
 use crate::crypto::{Authenticator, Signature, ed25519};
-use crate::wire::{
-    self, CorrId, EntityId, Id, Parsed, Short, Source, Version, Wire, WireError,
-};
+use crate::wire::{self, CorrId, EntityId, Id, Parsed, Short, Source, Version, Wire, WireError};
 
 /// What both sides of a session know about its transmissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +33,9 @@ pub enum Authorization {
 impl Authorization {
     fn parse(bytes: &[u8]) -> Option<Self> {
         match bytes.first_chunk() {
-            Some(authenticator) if bytes.len() == authenticator.len() => {
-                Some(Self::Authenticator(Authenticator::from_bytes(*authenticator)))
-            }
+            Some(authenticator) if bytes.len() == authenticator.len() => Some(Self::Authenticator(
+                Authenticator::from_bytes(*authenticator),
+            )),
             _ => Signature::from_bytes(bytes).ok().map(Self::Signature),
         }
     }
@@ -88,7 +86,11 @@ impl Transmission {
             corr_id: parts.corr_id.clone(),
             error,
         };
-        if parts.session_id.as_ref().is_some_and(|id| *id != session.id) {
+        if parts
+            .session_id
+            .as_ref()
+            .is_some_and(|id| *id != session.id)
+        {
             return Err(malformed(ErrorType::Session));
         }
         let authorization = match &**parts.authorization {
@@ -111,7 +113,8 @@ impl Transmission {
         if session.version < AUTH_COMMANDS {
             return self.authorized.clone();
         }
-        let mut out = BytesMut::with_capacity(SESSION_ID_ROOM.saturating_add(self.authorized.len()));
+        let mut out =
+            BytesMut::with_capacity(SESSION_ID_ROOM.saturating_add(self.authorized.len()));
         session.id.put(session.version, &mut out);
         out.put_slice(&self.authorized);
         out.freeze()
@@ -273,7 +276,12 @@ const SESSION_ID_ROOM: usize = 49;
 impl Unauthorized {
     /// The transmission of a command or message.
     #[must_use]
-    pub fn new<T: Wire>(session: &Session, corr_id: &CorrId, entity_id: &EntityId, command: &T) -> Self {
+    pub fn new<T: Wire>(
+        session: &Session,
+        corr_id: &CorrId,
+        entity_id: &EntityId,
+        command: &T,
+    ) -> Self {
         let version = session.version;
         let mut out = BytesMut::with_capacity(256);
         session.id.put(version, &mut out);
@@ -341,6 +349,8 @@ impl Wire for ed25519::Signature {
     }
 
     fn put(&self, version: Version, out: &mut BytesMut) {
-        Short::try_from(self.as_bytes()).unwrap_or_default().put(version, out);
+        Short::try_from(self.as_bytes())
+            .unwrap_or_default()
+            .put(version, out);
     }
 }
