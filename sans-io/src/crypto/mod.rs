@@ -32,6 +32,7 @@ mod curve448;
 pub mod derivation;
 pub mod ed25519;
 pub mod ed448;
+mod encoding;
 pub mod hash;
 mod ids_hash;
 pub mod kem;

@@ -8,7 +8,7 @@
 //!                                                                      └▶ the rest: XORed with the text
 //! ```
 //!
-//! Padding is the caller's: boxes here are as long as their text and the tag.
+//! A packet is as long as its text and the tag, unless it is padded.
 //!
 //! ```
 //! use simplex_sans_io::crypto::secret_box::Key;
@@ -26,6 +26,7 @@
 
 use std::fmt;
 
+use bytes::{BufMut as _, BytesMut};
 use poly1305::universal_hash::{KeyInit as _, UniversalHash as _};
 use poly1305::{Block, Poly1305};
 use salsa20::cipher::consts::U10;
@@ -37,6 +38,18 @@ use super::nonce::Nonce;
 use super::secret::Secret;
 use super::tag::{DecryptError, Tag};
 use super::x25519::SharedSecret;
+use crate::wire::padding::{self, PaddingError};
+
+/// Why a padded packet has no text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// It was not made with this key and nonce.
+    #[error(transparent)]
+    Decrypt(#[from] DecryptError),
+    /// It was, but what it contains is not padded.
+    #[error(transparent)]
+    Padding(#[from] PaddingError),
+}
 
 /// A key of boxes, prepared for use with many nonces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,10 +77,26 @@ impl Key {
 
     /// The tag and then the ciphertext of a text.
     #[must_use]
-    pub fn seal(&self, nonce: &Nonce, text: &[u8]) -> Vec<u8> {
-        let mut ciphertext = text.to_vec();
-        let tag = self.encrypt(nonce, &mut ciphertext);
-        [tag.as_bytes(), &ciphertext[..]].concat()
+    pub fn seal(&self, nonce: &Nonce, text: &[u8]) -> BytesMut {
+        let mut packet = BytesMut::with_capacity(text.len().saturating_add(Tag::LENGTH));
+        packet.put_bytes(0, Tag::LENGTH);
+        packet.put_slice(text);
+        self.seal_in_place(nonce, &mut packet);
+        packet
+    }
+
+    /// The tag and then the ciphertext of a text that is padded to `size` bytes.
+    pub fn seal_padded(
+        &self,
+        nonce: &Nonce,
+        text: &[u8],
+        size: usize,
+    ) -> Result<BytesMut, PaddingError> {
+        let mut packet = BytesMut::with_capacity(size.saturating_add(Tag::LENGTH));
+        packet.put_bytes(0, Tag::LENGTH);
+        padding::put(text, size, &mut packet)?;
+        self.seal_in_place(nonce, &mut packet);
+        Ok(packet)
     }
 
     /// The text of a packet that starts with its tag, decrypted where it lies.
@@ -81,13 +110,23 @@ impl Key {
         Ok(text)
     }
 
+    /// The text of a packet that starts with its tag, without the padding, decrypted where it lies.
+    pub fn open_padded<'a>(
+        &self,
+        nonce: &Nonce,
+        packet: &'a mut [u8],
+    ) -> Result<&'a [u8], OpenError> {
+        Ok(padding::unpad(self.open(nonce, packet)?)?)
+    }
+
     /// The ciphertext of a text and then the tag.
     #[must_use]
-    pub fn seal_tag_last(&self, nonce: &Nonce, text: &[u8]) -> Vec<u8> {
-        let mut ciphertext = text.to_vec();
-        let tag = self.encrypt(nonce, &mut ciphertext);
-        ciphertext.extend_from_slice(tag.as_bytes());
-        ciphertext
+    pub fn seal_tag_last(&self, nonce: &Nonce, text: &[u8]) -> BytesMut {
+        let mut packet = BytesMut::with_capacity(text.len().saturating_add(Tag::LENGTH));
+        packet.put_slice(text);
+        let tag = self.encrypt(nonce, &mut packet);
+        packet.put_slice(tag.as_bytes());
+        packet
     }
 
     /// The text of a packet that ends with its tag, decrypted where it lies.
@@ -113,6 +152,13 @@ impl Key {
     pub fn decryptor(&self, nonce: &Nonce) -> Decryptor {
         let (stream, mac) = self.start(nonce);
         Decryptor { stream, mac }
+    }
+
+    /// Encrypts what follows the space for the tag.
+    fn seal_in_place(&self, nonce: &Nonce, packet: &mut [u8]) {
+        if let Some((tag, text)) = packet.split_first_chunk_mut() {
+            *tag = *self.encrypt(nonce, text).as_bytes();
+        }
     }
 
     fn start(&self, nonce: &Nonce) -> (Salsa20, Mac) {
@@ -295,8 +341,23 @@ mod tests {
             let cut = cut.index(packet.len());
             prop_assert_eq!(key().open(&nonce, &mut packet[..cut]), Err(DecryptError));
             prop_assert_eq!(key().open_tag_last(&nonce, &mut packet[..cut]), Err(DecryptError));
-            packet.push(0);
+            packet.put_u8(0);
             prop_assert_eq!(key().open(&nonce, &mut packet), Err(DecryptError));
+        }
+
+        #[test]
+        fn padding_hides_the_length(text in text(), size in 0..500_usize) {
+            let nonce = Nonce::from(NONCE);
+            match key().seal_padded(&nonce, &text, size) {
+                Ok(mut packet) => {
+                    prop_assert_eq!(packet.len(), size + Tag::LENGTH);
+                    prop_assert_eq!(key().open_padded(&nonce, &mut packet), Ok(&text[..]));
+                }
+                Err(error) => {
+                    prop_assert!(text.len() + padding::LENGTH > size);
+                    prop_assert_eq!(error, PaddingError::TooLarge(text.len(), size));
+                }
+            }
         }
 
         #[test]
@@ -327,6 +388,16 @@ mod tests {
             decryptor.update(&mut pieces);
             prop_assert_eq!(decryptor.finish(&Tag::from_bytes(tag)), Err(DecryptError));
         }
+    }
+
+    #[test]
+    fn a_packet_without_padding_is_told_apart_from_a_forged_one() {
+        let nonce = Nonce::from(NONCE);
+        let mut packet = key().seal(&nonce, b"\xff\xff");
+        let refused = key().open_padded(&nonce, &mut packet);
+        assert_eq!(refused, Err(OpenError::Padding(PaddingError::Invalid)));
+        let refused = key().open_padded(&nonce, &mut packet);
+        assert_eq!(refused, Err(OpenError::Decrypt(DecryptError)));
     }
 
     #[test]
