@@ -19,5 +19,6 @@
 pub mod crypto;
 pub mod machine;
 pub mod rng;
+pub mod smp;
 pub mod time;
 pub mod wire;

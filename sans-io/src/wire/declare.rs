@@ -3,16 +3,16 @@
 /// Declares types with their wire format. See the [module](crate::wire).
 ///
 /// ```text
-/// struct Name { field: Type, field: Type { 3..=5 => Codec, 6.. => Plain }, … }
+/// struct Name { field: Type, field: Type as Codec, field: Type { 3..=5 => Codec, 6.. => Plain }, … }
 /// ```
-/// A field without versions has the encoding of its type in all versions; with versions it is encoded by the codec of the first
-/// pattern that matches, and where none matches it is absent and parsed as its default.
+/// A field has the encoding of its type, or of a codec, in all versions; or in each version that of the first pattern that matches, and
+/// where none matches it is absent and parsed as its default.
 ///
 /// ```text
-/// words enum Name { "TAG" => Variant, "TAG" => Variant(name: Type), "TAG" => Variant { field: Type, … } bare ..=5, … }
+/// words enum Name { "TAG" => Variant, "TAG" => Variant(name: Type), "TAG" => Variant(name: Type, bare 0..=5), "TAG" => Variant { field: Type, … }, … }
 /// ```
 /// A word tag, then a space and the parameters, if the variant has any; in versions that match `bare` the parameters are absent and
-/// parsed as their defaults. An unknown word is [`UnknownTag`](crate::wire::WireError::UnknownTag).
+/// parsed as their defaults. Parameters in brackets, `"TAG" => Variant [name: Type]`, are read if they are there and never written. An unknown word is [`UnknownTag`](crate::wire::WireError::UnknownTag).
 ///
 /// ```text
 /// prefixes enum Name { "M" => Variant, … }
@@ -25,7 +25,7 @@ macro_rules! wire {
         $vis:vis struct $Name:ident {
             $(
                 $(#[$field_meta:meta])*
-                $field_vis:vis $field:ident : $ty:ty $( { $($versions:pat => $codec:ident),+ $(,)? } )?
+                $field_vis:vis $field:ident : $ty:ty $( as $always:ident )? $( { $($versions:pat => $codec:ident),+ $(,)? } )?
             ),* $(,)?
         }
     ) => {
@@ -37,20 +37,20 @@ macro_rules! wire {
 
         impl $crate::wire::Wire for $Name {
             fn parse<'a>(source: $crate::wire::Source<'_>, input: &'a [u8]) -> $crate::wire::Parsed<'a, Self> {
-                $( $crate::wire!(@parse source, input, $field: $ty $( { $($versions => $codec),+ } )?); )*
+                $( $crate::wire!(@parse source, input, $field: $ty $( as $always )? $( { $($versions => $codec),+ } )?); )*
                 Ok((input, Self { $($field),* }))
             }
 
             fn put(&self, version: $crate::wire::Version, out: &mut ::bytes::BytesMut) {
                 let Self { $($field),* } = self;
-                $( $crate::wire!(@put version, out, $field: $ty $( { $($versions => $codec),+ } )?); )*
+                $( $crate::wire!(@put version, out, $field: $ty $( as $always )? $( { $($versions => $codec),+ } )?); )*
             }
         }
 
         #[cfg(any(test, feature = "sim"))]
         impl $crate::wire::Sample for $Name {
             fn sample(version: $crate::wire::Version, rng: &mut $crate::rng::Rng) -> Self {
-                $( $crate::wire!(@sample version, rng, $field: $ty $( { $($versions => $codec),+ } )?); )*
+                $( $crate::wire!(@sample version, rng, $field: $ty $( as $always )? $( { $($versions => $codec),+ } )?); )*
                 Self { $($field),* }
             }
         }
@@ -74,20 +74,20 @@ macro_rules! wire {
         $(
             $(#[$variant_meta:meta])*
             $tag:literal => $Variant:ident
-            $( ( $value:ident : $value_ty:ty $( { $($value_versions:pat => $value_codec:ident),+ $(,)? } )? ) )?
+            $( ( $value:ident : $value_ty:ty $(, bare $bare:pat )? ) )?
             $( {
                 $(
                     $(#[$field_meta:meta])*
-                    $field:ident : $ty:ty $( { $($versions:pat => $codec:ident),+ $(,)? } )?
+                    $field:ident : $ty:ty $( as $always:ident )? $( { $($versions:pat => $codec:ident),+ $(,)? } )?
                 ),* $(,)?
             } )?
-            $( bare $bare:pat )?
+            $( [ $(#[$option_meta:meta])* $option:ident : $option_ty:ty ] )?
         ),* $(,)?
     }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq)]
         $vis enum $Name {
-            $( $(#[$variant_meta])* $Variant $( ( $value_ty ) )? $( { $( $(#[$field_meta])* $field: $ty ),* } )?, )*
+            $( $(#[$variant_meta])* $Variant $( ( $value_ty ) )? $( { $( $(#[$field_meta])* $field: $ty ),* } )? $( { $(#[$option_meta])* $option: $option_ty } )?, )*
         }
 
         impl $Name {
@@ -103,20 +103,24 @@ macro_rules! wire {
             fn parse<'a>(source: $crate::wire::Source<'_>, input: &'a [u8]) -> $crate::wire::Parsed<'a, Self> {
                 $(
                     if let Some(input) = $crate::wire::tag::$style($tag, input) {
-                        let bare = $crate::wire!(@bare source.version() $(, $bare)?);
                         let parse = |input: &'a [u8]| -> $crate::wire::Parsed<'a, Self> {
                             $(
-                                let (input, $value) = if bare { (input, Default::default()) } else {
+                                let (input, $value): (&[u8], $value_ty) = $crate::wire!(@unless_bare source.version(), (input, Default::default()), {
                                     let input = $crate::wire::tag::$parameters(input)?;
-                                    $crate::wire!(@parse source, input, $value: $value_ty $( { $($value_versions => $value_codec),+ } )?);
-                                    (input, $value)
-                                };
+                                    <$value_ty as $crate::wire::Wire>::parse(source, input)?
+                                } $(, $bare)?);
                             )?
                             $(
                                 let input = $crate::wire::tag::$parameters(input)?;
-                                $( $crate::wire!(@parse source, input, $field: $ty $( { $($versions => $codec),+ } )?); )*
+                                $( $crate::wire!(@parse source, input, $field: $ty $( as $always )? $( { $($versions => $codec),+ } )?); )*
                             )?
-                            Ok((input, Self::$Variant { $( 0: $value )? $( $($field),* )? }))
+                            $(
+                                let (input, $option) = if input.is_empty() { (input, Default::default()) } else {
+                                    let input = $crate::wire::tag::$parameters(input)?;
+                                    <$option_ty as $crate::wire::Wire>::parse(source, input)?
+                                };
+                            )?
+                            Ok((input, Self::$Variant { $( 0: $value )? $( $($field),* )? $( $option )? }))
                         };
                         return parse(input).map_err($crate::wire::WireError::within);
                     }
@@ -129,17 +133,15 @@ macro_rules! wire {
                 out.extend_from_slice(self.tag().as_bytes());
                 match self {
                     $(
-                        Self::$Variant { $( 0: $value )? $( $($field),* )? } => {
-                            if $crate::wire!(@bare version $(, $bare)?) {
-                                return;
-                            }
+                        Self::$Variant { $( 0: $value )? $( $($field),* )? $( $option )? } => {
                             $(
+                                $crate::wire!(@unless_bare version, return, () $(, $bare)?);
                                 $crate::wire::tag::separate::$style(out);
-                                $crate::wire!(@put version, out, $value: $value_ty $( { $($value_versions => $value_codec),+ } )?);
+                                <$value_ty as $crate::wire::Wire>::put($value, version, out);
                             )?
                             $(
                                 $crate::wire::tag::separate::$style(out);
-                                $( $crate::wire!(@put version, out, $field: $ty $( { $($versions => $codec),+ } )?); )*
+                                $( $crate::wire!(@put version, out, $field: $ty $( as $always )? $( { $($versions => $codec),+ } )?); )*
                             )?
                         }
                     )*
@@ -154,15 +156,13 @@ macro_rules! wire {
                 let makers: &[fn($crate::wire::Version, &mut $crate::rng::Rng) -> Self] = &[
                     $(
                         |version, rng| {
-                            let bare = $crate::wire!(@bare version $(, $bare)?);
                             $(
-                                let $value = if bare { Default::default() } else {
-                                    $crate::wire!(@sample version, rng, $value: $value_ty $( { $($value_versions => $value_codec),+ } )?);
-                                    $value
-                                };
+                                let $value: $value_ty = $crate::wire!(@unless_bare version, Default::default(),
+                                    <$value_ty as $crate::wire::Sample>::sample(version, rng) $(, $bare)?);
                             )?
-                            $( $( $crate::wire!(@sample version, rng, $field: $ty $( { $($versions => $codec),+ } )?); )* )?
-                            Self::$Variant { $( 0: $value )? $( $($field),* )? }
+                            $( $( $crate::wire!(@sample version, rng, $field: $ty $( as $always )? $( { $($versions => $codec),+ } )?); )* )?
+                            $( let $option = <$option_ty>::default(); )?
+                            Self::$Variant { $( 0: $value )? $( $($field),* )? $( $option )? }
                         },
                     )*
                 ];
@@ -171,11 +171,16 @@ macro_rules! wire {
         }
     };
 
-    (@bare $version:expr) => { false };
-    (@bare $version:expr, $bare:pat) => { matches!($version.0, $bare) };
+    (@unless_bare $version:expr, $bare_value:expr, $value:expr) => { $value };
+    (@unless_bare $version:expr, $bare_value:expr, $value:expr, $bare:pat) => {
+        match $version.0 { $bare => $bare_value, _ => $value }
+    };
 
     (@parse $source:ident, $input:ident, $field:ident : $ty:ty) => {
         let ($input, $field) = <$ty as $crate::wire::Wire>::parse($source, $input)?;
+    };
+    (@parse $source:ident, $input:ident, $field:ident : $ty:ty as $codec:ident) => {
+        let ($input, $field) = $crate::wire!(@codec $codec, $ty, parse($source, $input))?;
     };
     (@parse $source:ident, $input:ident, $field:ident : $ty:ty { $($versions:pat => $codec:ident),+ }) => {
         #[allow(unreachable_patterns, reason = "the versions may be exhaustive")]
@@ -188,6 +193,9 @@ macro_rules! wire {
     (@put $version:ident, $out:ident, $field:ident : $ty:ty) => {
         <$ty as $crate::wire::Wire>::put($field, $version, $out);
     };
+    (@put $version:ident, $out:ident, $field:ident : $ty:ty as $codec:ident) => {
+        $crate::wire!(@codec $codec, $ty, put($field, $version, $out));
+    };
     (@put $version:ident, $out:ident, $field:ident : $ty:ty { $($versions:pat => $codec:ident),+ }) => {
         #[allow(unreachable_patterns, reason = "the versions may be exhaustive")]
         match $version.0 {
@@ -198,6 +206,9 @@ macro_rules! wire {
 
     (@sample $version:ident, $rng:ident, $field:ident : $ty:ty) => {
         let $field = <$ty as $crate::wire::Sample>::sample($version, $rng);
+    };
+    (@sample $version:ident, $rng:ident, $field:ident : $ty:ty as $codec:ident) => {
+        let $field = $crate::wire!(@codec_sample $codec, $ty, $version, $rng);
     };
     (@sample $version:ident, $rng:ident, $field:ident : $ty:ty { $($versions:pat => $codec:ident),+ }) => {
         #[allow(unreachable_patterns, reason = "the versions may be exhaustive")]
