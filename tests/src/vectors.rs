@@ -1,0 +1,184 @@
+//! Golden vectors: what the reference implementation computed from recorded inputs.
+//!
+//! A file is a JSON object of groups, a group is a list of cases. Where our result differs on purpose, `deviations.json` lists the
+//! case, our result and the reason, and the test that meets the case asserts our result.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+/// The groups of `encoding.json` that hold keys, signatures, nonces and hashes; the others hold primitive encodings.
+pub const KEY_GROUPS: [&str; 11] = [
+    "auth_key_decode",
+    "cb_nonce_decode",
+    "cb_nonce_from_bytes",
+    "cb_nonce_reverse",
+    "keys",
+    "private_key_decode",
+    "public_key_decode_any",
+    "queue_ids_hash",
+    "signature_decode",
+    "signatures",
+    "x25519_key_decode",
+];
+
+/// A vector file.
+#[must_use]
+pub fn load(file: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("vectors")
+        .join(file);
+    let text = or_fail(std::fs::read_to_string(&path), file);
+    or_fail(serde_json::from_str(&text), file)
+}
+
+/// The groups of a file, in order of their names.
+#[must_use]
+pub fn groups(file: &Value) -> BTreeSet<&str> {
+    let Some(groups) = file.as_object() else {
+        fail("a file is an object", file)
+    };
+    groups
+        .keys()
+        .map(String::as_str)
+        .filter(|group| *group != "about")
+        .collect()
+}
+
+/// The cases of a group. A note that introduces them is not a case.
+pub fn cases(group: &Value) -> impl Iterator<Item = &Value> {
+    let Some(cases) = group.as_array() else {
+        fail("a group is a list", group)
+    };
+    let is_note = |case: &Value| {
+        case.as_object()
+            .is_some_and(|fields| fields.keys().eq(["note"]))
+    };
+    cases.iter().filter(move |case| !is_note(case))
+}
+
+/// The bytes of a value in hex.
+#[must_use]
+pub fn hex(value: &Value) -> Vec<u8> {
+    let text = text(value);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    match text.as_bytes().chunks(2).map(byte).collect() {
+        Some(bytes) if text.len().is_multiple_of(2) => bytes,
+        _ => fail("not hex", value),
+    }
+}
+
+/// The bytes of a value in hex, which has exactly `N`.
+#[must_use]
+pub fn array<const N: usize>(value: &Value) -> [u8; N] {
+    match hex(value).try_into() {
+        Ok(bytes) => bytes,
+        Err(_) => fail("another length", value),
+    }
+}
+
+/// The bytes of a value in base64 with padding.
+#[must_use]
+pub fn base64(value: &Value) -> Vec<u8> {
+    or_fail(STANDARD.decode(text(value)), "base64")
+}
+
+/// A text.
+#[must_use]
+pub fn text(value: &Value) -> &str {
+    match value.as_str() {
+        Some(text) => text,
+        None => fail("not a text", value),
+    }
+}
+
+/// The bytes of protocol text, one character each.
+#[must_use]
+pub fn latin1(value: &Value) -> Vec<u8> {
+    match text(value).chars().map(|c| u8::try_from(c).ok()).collect() {
+        Some(bytes) => bytes,
+        None => fail("not Latin-1", value),
+    }
+}
+
+/// A length or a count.
+#[must_use]
+pub fn number(value: &Value) -> usize {
+    match value.as_u64().and_then(|number| number.try_into().ok()) {
+        Some(number) => number,
+        None => fail("not a number", value),
+    }
+}
+
+/// A truth value.
+#[must_use]
+pub fn boolean(value: &Value) -> bool {
+    match value.as_bool() {
+        Some(boolean) => boolean,
+        None => fail("not a boolean", value),
+    }
+}
+
+/// Where our result differs from the reference's on purpose.
+#[derive(Debug, Clone)]
+pub struct Deviation {
+    /// `group/name of the case`.
+    pub case: String,
+    /// Our result.
+    pub ours: Value,
+    /// Why it differs.
+    pub reason: String,
+}
+
+/// The deviations that are listed for a file.
+#[must_use]
+pub fn deviations(file: &str) -> Vec<Deviation> {
+    let listed = load("deviations.json");
+    let of_file = cases(&listed).filter(|entry| text(&entry["file"]) == file);
+    of_file
+        .map(|entry| Deviation {
+            case: text(&entry["case"]).to_owned(),
+            ours: entry["ours"].clone(),
+            reason: text(&entry["reason"]).to_owned(),
+        })
+        .collect()
+}
+
+#[track_caller]
+#[expect(
+    clippy::panic,
+    reason = "a vector that cannot be read fails the test that reads it"
+)]
+fn fail(what: &str, value: &Value) -> ! {
+    let shown: String = value.to_string().chars().take(200).collect();
+    panic!("{what}: {shown}")
+}
+
+#[track_caller]
+fn or_fail<T, E: fmt::Display>(result: Result<T, E>, what: &str) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => fail(what, &Value::String(error.to_string())),
+    }
+}
+
+/// One test for each of these groups of a vector file, which calls the function of the same name one module further out with the
+/// contents of the group; and the list `CONSUMED` of the groups that have a test.
+#[macro_export]
+macro_rules! vector_groups {
+    ($file:literal: $($group:ident),+ $(,)?) => {
+        /// The groups that have a test here.
+        pub(super) const CONSUMED: &[&str] = &[$(stringify!($group)),+];
+
+        $(
+            #[test]
+            fn $group() {
+                super::$group(&$crate::vectors::load($file)[stringify!($group)]);
+            }
+        )+
+    };
+}
