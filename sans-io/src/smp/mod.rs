@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod block;
 pub mod body;
+pub mod client;
 mod command;
 mod error;
 pub mod handshake;
@@ -10,6 +11,7 @@ mod message;
 mod name;
 pub mod proxy;
 mod queue_info;
+pub mod server;
 pub mod transmission;
 pub mod version;
 
