@@ -19,6 +19,8 @@
 pub mod crypto;
 pub mod machine;
 pub mod rng;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod smp;
 pub mod time;
 pub mod wire;

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod block;
 mod command;
 mod error;
+pub mod handshake;
 mod message;
 mod name;
 mod queue_info;

@@ -1,0 +1,3 @@
+//! Simulation: what machines run in when nothing is real.
+
+pub mod identity;
