@@ -73,6 +73,7 @@ short! { "key":
 
 short! { "signature":
     Signature = Self::from_bytes, Self::as_bytes;
+    ed25519::Signature = |bytes: &[u8]| bytes.try_into().map(Self::from_bytes), Self::as_bytes;
 }
 
 short! { "hash of ids":
