@@ -2,11 +2,13 @@
 
 pub mod batch;
 pub mod block;
+pub mod body;
 mod command;
 mod error;
 pub mod handshake;
 mod message;
 mod name;
+pub mod proxy;
 mod queue_info;
 pub mod transmission;
 pub mod version;
