@@ -3,6 +3,8 @@
 //! A file is a JSON object of groups, a group is a list of cases. Where our result differs on purpose, `deviations.json` lists the
 //! case, our result and the reason, and the test that meets the case asserts our result.
 
+pub mod keys;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
@@ -123,6 +125,20 @@ pub fn boolean(value: &Value) -> bool {
         Some(boolean) => boolean,
         None => fail("not a boolean", value),
     }
+}
+
+/// A version.
+#[must_use]
+pub fn version(value: &Value) -> Version {
+    match u16::try_from(number(value)) {
+        Ok(version) => Version(version),
+        Err(_) => fail("not a version", value),
+    }
+}
+
+/// The versions from the first to the second of a pair.
+pub fn versions(range: &Value) -> impl Iterator<Item = Version> {
+    (version(&range[0]).0..=version(&range[1]).0).map(Version)
 }
 
 /// Bytes as the vectors write them.

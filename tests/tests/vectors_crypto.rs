@@ -12,10 +12,11 @@ use serde_json::Value;
 use simplex_sans_io::crypto::block_chain::{BLOCK, BlockChains, ChainKey};
 use simplex_sans_io::crypto::secret_box::{Key, OpenError};
 use simplex_sans_io::crypto::{
-    Authenticator, AuthorizedHash, DecryptError, IdsHash, Nonce, PrivateKey, PublicKey, Secret,
-    Signature, SigningKey, Tag, VerifyingKey, aes_gcm, ed448, ed25519, hash, kem, x448, x25519,
+    Authenticator, AuthorizedHash, DecryptError, IdsHash, Nonce, Secret, Signature, Tag,
+    VerifyingKey, aes_gcm, hash, kem, x25519,
 };
 use simplex_sans_io::wire::padding::{self, PaddingError};
+use simplex_tests::vectors::keys::{signing_pair, x448_pair, x25519_pair};
 use simplex_tests::vectors::{
     Comparison, array, base64, boolean, cases, deviating_groups, groups, hex, load, number, text,
 };
@@ -581,68 +582,6 @@ fn sntrup761_decode(group: &Value) {
 
 fn box_key(case: &Value) -> Key {
     Key::from(&Secret::from_bytes(array(&case["key"])))
-}
-
-fn x25519_pair(pair: &Value) -> x25519::PrivateKey {
-    let key = x25519::PrivateKey::from_bytes(array(&pair["priv_raw"]));
-    assert_eq!(
-        x25519::PrivateKey::from_pkcs8(&hex(&pair["priv_pkcs8"])).as_ref(),
-        Ok(&key)
-    );
-    let public_key = x25519::PublicKey::from_bytes(array(&pair["pub_raw"]));
-    assert_eq!(key.public_key(), public_key);
-    assert_pair(pair, key.clone().into(), public_key.into());
-    key
-}
-
-fn x448_pair(pair: &Value) -> x448::PrivateKey {
-    let key = x448::PrivateKey::from_bytes(array(&pair["priv_raw"]));
-    assert_eq!(
-        x448::PrivateKey::from_pkcs8(&hex(&pair["priv_pkcs8"])).as_ref(),
-        Ok(&key)
-    );
-    let public_key = x448::PublicKey::from_bytes(array(&pair["pub_raw"]));
-    assert_eq!(key.public_key(), public_key);
-    assert_pair(pair, key.clone().into(), public_key.into());
-    key
-}
-
-fn signing_pair(pair: &Value) -> SigningKey {
-    let (private_raw, public_raw) = (hex(&pair["priv_raw"]), hex(&pair["pub_raw"]));
-    let (key, private_key, public_key): (SigningKey, PrivateKey, PublicKey) =
-        match private_raw.len() {
-            32 => {
-                let key = ed25519::PrivateKey::from_bytes(private_raw.try_into().unwrap());
-                let public_key = ed25519::PublicKey::from_bytes(public_raw.try_into().unwrap());
-                (key.clone().into(), key.into(), public_key.into())
-            }
-            _ => {
-                let key = ed448::PrivateKey::from_bytes(private_raw.try_into().unwrap());
-                let public_key = ed448::PublicKey::from_bytes(public_raw.try_into().unwrap());
-                (key.clone().into(), key.into(), public_key.into())
-            }
-        };
-    assert_eq!(
-        SigningKey::from_pkcs8(&hex(&pair["priv_pkcs8"])).as_ref(),
-        Ok(&key)
-    );
-    assert_pair(pair, private_key, public_key);
-    key
-}
-
-/// Both halves have the recorded DER forms, and these have no other value.
-fn assert_pair(pair: &Value, private_key: PrivateKey, public_key: PublicKey) {
-    assert_eq!(private_key.public_key(), public_key);
-    assert_eq!(private_key.to_pkcs8()[..], hex(&pair["priv_pkcs8"]));
-    assert_eq!(public_key.to_spki(), hex(&pair["pub_spki"]));
-    assert_eq!(
-        PrivateKey::from_pkcs8(&hex(&pair["priv_pkcs8"])),
-        Ok(private_key)
-    );
-    assert_eq!(
-        PublicKey::from_spki(&hex(&pair["pub_spki"])),
-        Ok(public_key)
-    );
 }
 
 /// The random bytes that the reference drew, in its order.
