@@ -22,5 +22,6 @@ pub mod rng;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod smp;
+pub mod socks;
 pub mod time;
 pub mod wire;
