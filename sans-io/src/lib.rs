@@ -17,6 +17,8 @@
 )]
 
 pub mod crypto;
+#[cfg(feature = "drive")]
+pub mod drive;
 pub mod machine;
 pub mod rng;
 #[cfg(any(test, feature = "sim"))]

@@ -2,7 +2,8 @@
 //!
 //! Everything here is deterministic: the same seed gives the same run, and [`Trace`] says so with a digest. [`Pair`] lets two machines
 //! talk over two [`Netem`]s, with an optional [`Middle`] that edits what passes; [`Checked`] and [`Twin`] assert the contract of any
-//! machine while it runs. [`Frames`] is a small machine to try all of this on.
+//! machine while it runs. With the feature `drive`, [`Tasks`] run futures in virtual time, and [`duplex()`] joins two of them by a stream,
+//! so that event loops and their owners are tested in every order of events as well. [`Frames`] is a small machine to try all of this on.
 //!
 //! ```
 //! use simplex_sans_io::sim::{Checked, Frames, FramesCommand, FramesEvent, Link, Pair, Settled};
@@ -21,12 +22,22 @@ mod netem;
 mod pair;
 mod trace;
 
+#[cfg(feature = "drive")]
+mod duplex;
+#[cfg(feature = "drive")]
+mod tasks;
+
 pub use self::checked::{Checked, Twin};
 pub use self::frames::{FrameError, Frames, FramesCommand, FramesEvent};
 pub use self::middle::Middle;
 pub use self::netem::{Cut, Delivery, Fault, Link, Netem, Stall};
 pub use self::pair::{Ended, Pair, Peer, Settled, Side};
 pub use self::trace::{Direction, Trace};
+
+#[cfg(feature = "drive")]
+pub use self::duplex::{Duplex, duplex};
+#[cfg(feature = "drive")]
+pub use self::tasks::{SimClock, Task, Tasks, abandon};
 
 use crate::rng::Rng;
 
