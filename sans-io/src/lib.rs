@@ -18,10 +18,13 @@
 )]
 
 pub mod crypto;
+#[cfg(feature = "drive")]
+pub mod drive;
 pub mod machine;
 pub mod rng;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod smp;
+pub mod socks;
 pub mod time;
 pub mod wire;
