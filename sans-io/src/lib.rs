@@ -4,8 +4,21 @@
     clippy::arithmetic_side_effects,
     clippy::as_conversions
 )]
+// The library target is checked without this; tests are.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::indexing_slicing,
+        clippy::let_underscore_must_use,
+        reason = "a panic in a test is a failure, as it should be"
+    )
+)]
 
 pub mod crypto;
 pub mod machine;
 pub mod rng;
+pub mod smp;
 pub mod time;
+pub mod wire;

@@ -244,9 +244,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic(der in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = Algorithm::split_spki(&der);
-            let _ = Algorithm::split_pkcs8(&der);
+        fn arbitrary_bytes_are_no_key(der in prop::collection::vec(any::<u8>(), 0..100)) {
+            prop_assert!(Algorithm::split_spki(&der).is_err());
+            prop_assert!(Algorithm::split_pkcs8(&der).is_err());
         }
     }
 }

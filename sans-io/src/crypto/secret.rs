@@ -1,5 +1,6 @@
 //! Bytes that nobody else may see.
 
+use std::array::TryFromSliceError;
 use std::fmt;
 
 use subtle::ConstantTimeEq;
@@ -32,6 +33,17 @@ impl<const N: usize> Secret<N> {
         &self.0
     }
 
+    /// The first `A` and the last `B` bytes; `A + B` is `N`.
+    #[must_use]
+    pub fn split<const A: usize, const B: usize>(&self) -> (Secret<A>, Secret<B>) {
+        const { assert!(A + B == N, "the parts make the whole") };
+        let (mut first, mut last) = (Secret([0; A]), Secret([0; B]));
+        for (to, from) in first.0.iter_mut().chain(&mut last.0).zip(&self.0) {
+            *to = *from;
+        }
+        (first, last)
+    }
+
     pub(super) const fn as_mut_bytes(&mut self) -> &mut [u8; N] {
         &mut self.0
     }
@@ -40,6 +52,14 @@ impl<const N: usize> Secret<N> {
 impl<const N: usize> From<[u8; N]> for Secret<N> {
     fn from(bytes: [u8; N]) -> Self {
         Self(bytes)
+    }
+}
+
+impl<const N: usize> TryFrom<&[u8]> for Secret<N> {
+    type Error = TryFromSliceError;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, TryFromSliceError> {
+        bytes.try_into().map(Self)
     }
 }
 
@@ -67,6 +87,12 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "[redacted]");
         assert_eq!(secret, Secret::from([7; 32]));
         assert_ne!(secret, Secret::generate(&mut Rng::from_seed([7; 32])));
+    }
+
+    #[test]
+    fn it_splits_in_order() {
+        let (first, last) = Secret::from_bytes([1, 2, 3, 4, 5]).split::<2, 3>();
+        assert_eq!((first.as_bytes(), last.as_bytes()), (&[1, 2], &[3, 4, 5]));
     }
 
     #[test]

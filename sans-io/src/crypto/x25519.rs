@@ -80,6 +80,12 @@ impl SharedSecret {
         self.0.as_bytes()
     }
 
+    /// The secret as key material.
+    #[must_use]
+    pub const fn as_secret(&self) -> &Secret<32> {
+        &self.0
+    }
+
     /// Whether our private key had a part in the secret; `false` only for a peer's key of low order.
     #[must_use]
     pub fn is_contributory(&self) -> bool {

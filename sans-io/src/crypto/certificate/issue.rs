@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::{Certificate, CertificateError, Fields, VERSION_3, Validity, algorithm_identifier};
 use crate::crypto::der::{Tag, Writer};
+use crate::crypto::hash::sha256;
 use crate::crypto::{SigningKey, VerifyingKey};
 use crate::rng::Rng;
-use sha2::{Digest as _, Sha256};
 
 /// Whom a certificate names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,10 +261,7 @@ fn authority_key_identifier(writer: &mut Writer, issuer: &Issuer<'_>) {
 
 /// RFC 7093, method 1: the first 160 bits of the SHA-256 of the key.
 fn key_identifier(key: &VerifyingKey) -> Vec<u8> {
-    Sha256::digest(key.as_bytes())
-        .into_iter()
-        .take(20)
-        .collect()
+    sha256(key.as_bytes()).into_iter().take(20).collect()
 }
 
 /// A positive number of 20 bytes.

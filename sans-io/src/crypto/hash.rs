@@ -1,0 +1,152 @@
+//! Hashes and HKDF.
+//!
+//! Short inputs (keys, transmissions, ids) go through `orion`; what grows with a file or a certificate goes through `sha2`, which is
+//! several times faster there.
+
+use orion::hazardous::hash::sha2::sha512;
+use orion::hazardous::hash::sha3::{sha3_256, sha3_384};
+use orion::hazardous::kdf::hkdf;
+use sha2::Digest as _;
+
+use super::secret::Secret;
+
+/// SHA-256: of certificates, messages and file chunks.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    sha2::Sha256::digest(bytes).into()
+}
+
+/// SHA-512 of a short input: what an [`Authenticator`](super::Authenticator) covers.
+#[must_use]
+#[expect(clippy::expect_used, reason = "fails only beyond 2¹²⁵ bytes")]
+pub fn sha512(bytes: &[u8]) -> [u8; 64] {
+    let digest = sha512::Sha512::digest(bytes).expect("an input that fits into memory");
+    leading(digest.as_ref())
+}
+
+/// SHA3-256: of link data and hybrid secrets.
+#[must_use]
+pub fn sha3_256(bytes: &[u8]) -> [u8; 32] {
+    sha3_256_of([bytes])
+}
+
+/// SHA3-256 of the concatenated parts.
+#[expect(clippy::expect_used, reason = "fails only after it was finalised")]
+pub(super) fn sha3_256_of<const PARTS: usize>(parts: [&[u8]; PARTS]) -> [u8; 32] {
+    let mut hash = sha3_256::Sha3_256::new();
+    for part in parts {
+        hash.update(part).expect("a hash that is not finalised");
+    }
+    leading(
+        hash.finalize()
+            .expect("a hash that is not finalised")
+            .as_ref(),
+    )
+}
+
+/// SHA3-384: of the correlation id that a sender id follows from.
+#[must_use]
+#[expect(clippy::expect_used, reason = "fails only after it was finalised")]
+pub fn sha3_384(bytes: &[u8]) -> [u8; 48] {
+    let digest = sha3_384::Sha3_384::digest(bytes).expect("a hash that is not finalised");
+    leading(digest.as_ref())
+}
+
+/// `N` bytes of key material from HKDF-SHA512.
+#[must_use]
+#[expect(
+    clippy::expect_used,
+    reason = "fails only for more than 255 blocks of 64 bytes"
+)]
+pub fn hkdf_sha512<const N: usize>(salt: &[u8], secret: &[u8], info: &[u8]) -> Secret<N> {
+    const { assert!(N > 0 && N <= 255 * 64, "HKDF gives at most 255 blocks") };
+    let mut material = Secret::from_bytes([0; N]);
+    hkdf::Hkdf::<hkdf::SHA512>::derive_key(salt, secret, Some(info), material.as_mut_bytes())
+        .expect("a length that HKDF can give");
+    material
+}
+
+/// SHA-256 of what arrives in pieces.
+#[derive(Debug, Clone, Default)]
+pub struct Sha256(sha2::Sha256);
+
+impl Sha256 {
+    /// The hash of nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all pieces.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+/// SHA-512 of what arrives in pieces: whole files.
+#[derive(Debug, Clone, Default)]
+pub struct Sha512(sha2::Sha512);
+
+impl Sha512 {
+    /// The hash of nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all pieces.
+    #[must_use]
+    pub fn finish(self) -> [u8; 64] {
+        self.0.finalize().into()
+    }
+}
+
+/// The first `N` bytes of a digest.
+pub(super) fn leading<const N: usize>(digest: &[u8]) -> [u8; N] {
+    debug_assert!(digest.len() >= N);
+    let mut bytes = [0; N];
+    for (to, from) in bytes.iter_mut().zip(digest) {
+        *to = *from;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_empty_salt_is_a_salt_of_zeros() {
+        assert_eq!(
+            hkdf_sha512::<96>(&[], b"secret", b"info"),
+            hkdf_sha512::<96>(&[0; 64], b"secret", b"info"),
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_hash_as_the_whole(bytes in prop::collection::vec(any::<u8>(), 0..600), piece in 1..200_usize) {
+            let (mut sha256_pieces, mut sha512_pieces) = (Sha256::new(), Sha512::new());
+            for piece in bytes.chunks(piece) {
+                sha256_pieces.update(piece);
+                sha512_pieces.update(piece);
+            }
+            prop_assert_eq!(sha256_pieces.finish(), sha256(&bytes));
+            prop_assert_eq!(sha512_pieces.finish(), sha512(&bytes));
+            let (head, tail) = bytes.split_at(bytes.len() / 2);
+            prop_assert_eq!(sha3_256_of([head, tail]), sha3_256(&bytes));
+        }
+    }
+}

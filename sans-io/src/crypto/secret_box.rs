@@ -1,0 +1,354 @@
+//! The box of SimpleX: XSalsa20-Poly1305 under a key that went through HSalsa20 once more.
+//!
+//! One construction serves as `crypto_box` (the key is an agreed secret) and as `secret_box` (the key is drawn at random). For the
+//! former it equals NaCl's; for the latter it does **not**, because NaCl leaves the extra HSalsa20 out.
+//!
+//! ```text
+//! key ─HSalsa20(0)─▶ Key ─HSalsa20(nonce[..16])─▶ Salsa20(nonce[16..]) ─▶ 32 bytes: Poly1305 key
+//!                                                                      └▶ the rest: XORed with the text
+//! ```
+//!
+//! Padding is the caller's: boxes here are as long as their text and the tag.
+//!
+//! ```
+//! use simplex_sans_io::crypto::secret_box::Key;
+//! use simplex_sans_io::crypto::{Nonce, Secret};
+//! use simplex_sans_io::rng::Rng;
+//!
+//! let mut rng = Rng::from_seed([7; 32]);
+//! let (key, nonce) = (Key::from(&Secret::generate(&mut rng)), Nonce::generate(&mut rng));
+//!
+//! let mut buffer = *b"in place";
+//! let tag = key.encrypt(&nonce, &mut buffer);
+//! assert_eq!(key.decrypt(&nonce, &mut buffer, &tag), Ok(()));
+//! assert_eq!(&buffer, b"in place");
+//! ```
+
+use std::fmt;
+
+use poly1305::universal_hash::{KeyInit as _, UniversalHash as _};
+use poly1305::{Block, Poly1305};
+use salsa20::cipher::consts::U10;
+use salsa20::cipher::{KeyIvInit as _, StreamCipher as _, array::Array};
+use salsa20::{Salsa20, hsalsa};
+use zeroize::Zeroize as _;
+
+use super::nonce::Nonce;
+use super::secret::Secret;
+use super::tag::{DecryptError, Tag};
+use super::x25519::SharedSecret;
+
+/// A key of boxes, prepared for use with many nonces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key(Secret<32>);
+
+impl Key {
+    /// Encrypts the buffer in place.
+    #[must_use]
+    pub fn encrypt(&self, nonce: &Nonce, buffer: &mut [u8]) -> Tag {
+        let mut encryptor = self.encryptor(nonce);
+        encryptor.update(buffer);
+        encryptor.finish()
+    }
+
+    /// Decrypts the buffer in place; one that is not authentic stays as it was.
+    pub fn decrypt(&self, nonce: &Nonce, buffer: &mut [u8], tag: &Tag) -> Result<(), DecryptError> {
+        let (mut stream, mut mac) = self.start(nonce);
+        mac.update(buffer);
+        if mac.finish() != *tag {
+            return Err(DecryptError);
+        }
+        stream.apply_keystream(buffer);
+        Ok(())
+    }
+
+    /// The tag and then the ciphertext of a text.
+    #[must_use]
+    pub fn seal(&self, nonce: &Nonce, text: &[u8]) -> Vec<u8> {
+        let mut ciphertext = text.to_vec();
+        let tag = self.encrypt(nonce, &mut ciphertext);
+        [tag.as_bytes(), &ciphertext[..]].concat()
+    }
+
+    /// The text of a packet that starts with its tag, decrypted where it lies.
+    pub fn open<'a>(
+        &self,
+        nonce: &Nonce,
+        packet: &'a mut [u8],
+    ) -> Result<&'a mut [u8], DecryptError> {
+        let (tag, text) = packet.split_first_chunk_mut().ok_or(DecryptError)?;
+        self.decrypt(nonce, text, &Tag::from_bytes(*tag))?;
+        Ok(text)
+    }
+
+    /// The ciphertext of a text and then the tag.
+    #[must_use]
+    pub fn seal_tag_last(&self, nonce: &Nonce, text: &[u8]) -> Vec<u8> {
+        let mut ciphertext = text.to_vec();
+        let tag = self.encrypt(nonce, &mut ciphertext);
+        ciphertext.extend_from_slice(tag.as_bytes());
+        ciphertext
+    }
+
+    /// The text of a packet that ends with its tag, decrypted where it lies.
+    pub fn open_tag_last<'a>(
+        &self,
+        nonce: &Nonce,
+        packet: &'a mut [u8],
+    ) -> Result<&'a mut [u8], DecryptError> {
+        let (text, tag) = packet.split_last_chunk_mut().ok_or(DecryptError)?;
+        self.decrypt(nonce, text, &Tag::from_bytes(*tag))?;
+        Ok(text)
+    }
+
+    /// Starts to encrypt a text that comes in pieces.
+    #[must_use]
+    pub fn encryptor(&self, nonce: &Nonce) -> Encryptor {
+        let (stream, mac) = self.start(nonce);
+        Encryptor { stream, mac }
+    }
+
+    /// Starts to decrypt a ciphertext that comes in pieces.
+    #[must_use]
+    pub fn decryptor(&self, nonce: &Nonce) -> Decryptor {
+        let (stream, mac) = self.start(nonce);
+        Decryptor { stream, mac }
+    }
+
+    fn start(&self, nonce: &Nonce) -> (Salsa20, Mac) {
+        let [head @ .., a, b, c, d, e, f, g, h] = *nonce.as_bytes();
+        let mut subkey = hsalsa::<U10>(&Array::from(*self.0.as_bytes()), &Array::from(head));
+        let mut stream = Salsa20::new(&subkey, &Array::from([a, b, c, d, e, f, g, h]));
+        subkey.zeroize();
+        let mac = Mac::keyed_by(&mut stream);
+        (stream, mac)
+    }
+}
+
+impl From<&Secret<32>> for Key {
+    fn from(key: &Secret<32>) -> Self {
+        let mut prepared = hsalsa::<U10>(&Array::from(*key.as_bytes()), &Array::default());
+        let key = Self(Secret::from_bytes(prepared.into()));
+        prepared.zeroize();
+        key
+    }
+}
+
+impl From<&SharedSecret> for Key {
+    fn from(secret: &SharedSecret) -> Self {
+        Self::from(secret.as_secret())
+    }
+}
+
+/// Encrypts a text piece by piece; made by [`Key::encryptor`].
+pub struct Encryptor {
+    stream: Salsa20,
+    mac: Mac,
+}
+
+impl Encryptor {
+    /// Encrypts the next piece in place.
+    pub fn update(&mut self, piece: &mut [u8]) {
+        self.stream.apply_keystream(piece);
+        self.mac.update(piece);
+    }
+
+    /// The tag of all pieces.
+    #[must_use]
+    pub fn finish(self) -> Tag {
+        self.mac.finish()
+    }
+}
+
+/// Decrypts a ciphertext piece by piece; made by [`Key::decryptor`].
+///
+/// Nothing that it decrypts may be believed before [`finish`](Self::finish) has said so.
+pub struct Decryptor {
+    stream: Salsa20,
+    mac: Mac,
+}
+
+impl Decryptor {
+    /// Decrypts the next piece in place.
+    pub fn update(&mut self, piece: &mut [u8]) {
+        self.mac.update(piece);
+        self.stream.apply_keystream(piece);
+    }
+
+    /// Whether all pieces were authentic.
+    pub fn finish(self, tag: &Tag) -> Result<(), DecryptError> {
+        if self.mac.finish() == *tag {
+            Ok(())
+        } else {
+            Err(DecryptError)
+        }
+    }
+}
+
+impl fmt::Debug for Encryptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Encryptor([redacted])")
+    }
+}
+
+impl fmt::Debug for Decryptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Decryptor([redacted])")
+    }
+}
+
+const BLOCK: usize = poly1305::BLOCK_SIZE;
+
+/// Poly1305 of a ciphertext that comes in pieces: the crate hashes whole blocks only, so the last incomplete one is carried.
+struct Mac {
+    poly: Poly1305,
+    carry: [u8; BLOCK],
+    carried: usize,
+}
+
+impl Mac {
+    fn keyed_by(stream: &mut Salsa20) -> Self {
+        let mut key = Secret::from_bytes([0; poly1305::KEY_SIZE]);
+        stream.apply_keystream(key.as_mut_bytes());
+        Self {
+            poly: Poly1305::new(&Array::from(*key.as_bytes())),
+            carry: [0; BLOCK],
+            carried: 0,
+        }
+    }
+
+    fn update(&mut self, mut ciphertext: &[u8]) {
+        if self.carried > 0 {
+            ciphertext = self.carry(ciphertext);
+            if self.carried < BLOCK {
+                return;
+            }
+            self.poly.update(&[Block::from(self.carry)]);
+            self.carried = 0;
+        }
+        let (blocks, rest) = Block::slice_as_chunks(ciphertext);
+        self.poly.update(blocks);
+        self.carry(rest);
+    }
+
+    fn finish(self) -> Tag {
+        let rest = self.carry.get(..self.carried).unwrap_or_default();
+        Tag::from_bytes(self.poly.compute_unpadded(rest).into())
+    }
+
+    /// Moves bytes into the carried block until it is full; what is left of them.
+    fn carry<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let room = self.carry.get_mut(self.carried..).unwrap_or_default();
+        let (taken, rest) = bytes.split_at(bytes.len().min(room.len()));
+        for (to, from) in room.iter_mut().zip(taken) {
+            *to = *from;
+        }
+        self.carried = self.carried.saturating_add(taken.len());
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key() -> Key {
+        Key::from(&Secret::from_bytes([3; 32]))
+    }
+
+    const NONCE: [u8; 24] = [5; 24];
+
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(any::<u8>(), 0..400)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens(text in text()) {
+            let nonce = Nonce::from(NONCE);
+            let mut packet = key().seal(&nonce, &text);
+            prop_assert_eq!(&key().open(&nonce, &mut packet).unwrap()[..], &text[..]);
+            let mut packet = key().seal_tag_last(&nonce, &text);
+            prop_assert_eq!(&key().open_tag_last(&nonce, &mut packet).unwrap()[..], &text[..]);
+        }
+
+        #[test]
+        fn any_changed_bit_is_refused_and_nothing_is_decrypted(
+            text in text(),
+            byte in any::<prop::sample::Index>(),
+            bit in 0..8_u32,
+        ) {
+            let nonce = Nonce::from(NONCE);
+            let mut packet = key().seal(&nonce, &text);
+            let changed = byte.index(packet.len());
+            packet[changed] ^= 1 << bit;
+            let forged = packet.clone();
+            prop_assert_eq!(key().open(&nonce, &mut packet), Err(DecryptError));
+            prop_assert_eq!(packet, forged);
+        }
+
+        #[test]
+        fn any_other_length_is_refused(text in text(), cut in any::<prop::sample::Index>()) {
+            let nonce = Nonce::from(NONCE);
+            let mut packet = key().seal(&nonce, &text);
+            let cut = cut.index(packet.len());
+            prop_assert_eq!(key().open(&nonce, &mut packet[..cut]), Err(DecryptError));
+            prop_assert_eq!(key().open_tag_last(&nonce, &mut packet[..cut]), Err(DecryptError));
+            packet.push(0);
+            prop_assert_eq!(key().open(&nonce, &mut packet), Err(DecryptError));
+        }
+
+        #[test]
+        fn pieces_of_any_size_are_the_whole(text in text(), cuts in prop::collection::vec(0..50_usize, 1..20)) {
+            let nonce = Nonce::from(NONCE);
+            let mut whole = text.clone();
+            let tag = key().encrypt(&nonce, &mut whole);
+
+            let mut pieces = text.clone();
+            let mut encryptor = key().encryptor(&nonce);
+            each_piece(&mut pieces, &cuts, |piece| encryptor.update(piece));
+            prop_assert_eq!(encryptor.finish(), tag);
+            prop_assert_eq!(&pieces, &whole);
+
+            let mut decryptor = key().decryptor(&nonce);
+            each_piece(&mut pieces, &cuts, |piece| decryptor.update(piece));
+            prop_assert_eq!(decryptor.finish(&tag), Ok(()));
+            prop_assert_eq!(pieces, text);
+        }
+
+        #[test]
+        fn forged_pieces_are_refused_at_the_end(text in text(), bit in 0..128_usize) {
+            let nonce = Nonce::from(NONCE);
+            let mut pieces = text;
+            let mut tag = *key().encrypt(&nonce, &mut pieces).as_bytes();
+            tag[bit / 8] ^= 1 << (bit % 8);
+            let mut decryptor = key().decryptor(&nonce);
+            decryptor.update(&mut pieces);
+            prop_assert_eq!(decryptor.finish(&Tag::from_bytes(tag)), Err(DecryptError));
+        }
+    }
+
+    #[test]
+    fn keys_and_states_print_redacted() {
+        let nonce = Nonce::from(NONCE);
+        assert_eq!(format!("{:?}", key()), "Key([redacted])");
+        assert_eq!(
+            format!("{:?}", key().encryptor(&nonce)),
+            "Encryptor([redacted])"
+        );
+        assert_eq!(
+            format!("{:?}", key().decryptor(&nonce)),
+            "Decryptor([redacted])"
+        );
+    }
+
+    fn each_piece(mut bytes: &mut [u8], cuts: &[usize], mut give: impl FnMut(&mut [u8])) {
+        for cut in cuts.iter().cycle().take(1000) {
+            let (piece, rest) = bytes.split_at_mut(bytes.len().min(*cut));
+            give(piece);
+            bytes = rest;
+        }
+        give(bytes);
+    }
+}
