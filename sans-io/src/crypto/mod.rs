@@ -35,6 +35,7 @@ pub mod der;
 pub mod derivation;
 pub mod ed25519;
 pub mod ed448;
+mod encoding;
 pub mod hash;
 mod ids_hash;
 pub mod kem;

@@ -1,5 +1,7 @@
 //! Batches: as many transmissions as fit share a block.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::block::MAX_BATCH;
@@ -13,26 +15,30 @@ const LENGTH: usize = 2;
 /// What becomes of transmissions that are to be sent together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Batch {
-    /// The content of a block, and how many transmissions it holds.
-    Block(Bytes, usize),
-    /// A transmission that fits into no block.
-    TooLarge,
+    /// These share a block.
+    Block(Range<usize>),
+    /// This one fits into no block.
+    TooLarge(usize),
 }
 
-/// Packs transmissions into blocks, in order; the last block is the fullest.
+/// Divides transmissions into blocks, in order; the last block is the fullest.
 #[must_use]
 pub fn pack(transmissions: &[Bytes]) -> Vec<Batch> {
     let mut batches = Vec::new();
-    let mut rest = transmissions;
-    while let Some(last) = rest.last() {
-        let count = fitting_from_the_end(rest);
-        let (before, batch) = rest.split_at(rest.len().saturating_sub(count.max(1)));
-        batches.push(match count {
-            0 => Batch::TooLarge,
-            _ => Batch::Block(content(batch), count),
-        });
-        debug_assert!(batch.last() == Some(last));
-        rest = before;
+    let mut end = transmissions.len();
+    while let Some(last) = end.checked_sub(1) {
+        let rest = transmissions.get(..end).unwrap_or(transmissions);
+        match fitting_from_the_end(rest) {
+            0 => {
+                batches.push(Batch::TooLarge(last));
+                end = last;
+            }
+            count => {
+                let start = end.saturating_sub(count);
+                batches.push(Batch::Block(start..end));
+                end = start;
+            }
+        }
     }
     batches.reverse();
     batches
@@ -59,14 +65,22 @@ pub fn fits(transmission: &Bytes) -> bool {
     fitting_from_the_end(std::slice::from_ref(transmission)) == 1
 }
 
-fn content(batch: &[Bytes]) -> Bytes {
-    let mut out = BytesMut::with_capacity(MAX_BATCH);
-    out.put_u8(u8::try_from(batch.len()).unwrap_or(u8::MAX));
-    for transmission in batch {
+/// The length of the content that transmissions make together.
+#[must_use]
+pub fn content_length(transmissions: &[Bytes]) -> usize {
+    transmissions.iter().fold(COUNT, |size, transmission| {
+        size.saturating_add(LENGTH)
+            .saturating_add(transmission.len())
+    })
+}
+
+/// Appends the content that transmissions make together: no more than a [`Batch`] of them.
+pub fn put_content(transmissions: &[Bytes], out: &mut BytesMut) {
+    out.put_u8(u8::try_from(transmissions.len()).unwrap_or(u8::MAX));
+    for transmission in transmissions {
         out.put_u16(u16::try_from(transmission.len()).unwrap_or(u16::MAX));
         out.put_slice(transmission);
     }
-    out.freeze()
 }
 
 /// The transmissions of a block's content; none if it is not a batch.
@@ -94,13 +108,12 @@ mod tests {
         #[test]
         fn what_was_packed_comes_back_in_order(sizes in prop::collection::vec(0..6000_usize, 0..40)) {
             let transmissions: Vec<_> = sizes.iter().enumerate().map(|(i, size)| Bytes::from(vec![i as u8; *size])).collect();
-            let unpacked: Vec<_> = pack(&transmissions).iter().flat_map(|batch| match batch {
-                Batch::Block(content, count) => {
-                    let batch = unpack(content).unwrap();
-                    assert_eq!(batch.len(), *count);
-                    batch
-                }
-                Batch::TooLarge => panic!("all of these fit"),
+            let unpacked: Vec<_> = pack(&transmissions).into_iter().flat_map(|batch| {
+                let Batch::Block(range) = batch else { panic!("all of these fit") };
+                let mut content = BytesMut::new();
+                put_content(&transmissions[range.clone()], &mut content);
+                assert_eq!(content.len(), content_length(&transmissions[range]));
+                unpack(&content.freeze()).unwrap()
             }).collect();
             prop_assert_eq!(unpacked, transmissions);
         }

@@ -17,7 +17,7 @@ wire! {
     /// A command.
     pub enum Command {
         /// Create a queue.
-        "NEW" => New(queue: NewQueue),
+        "NEW" => New(queue: Box<NewQueue>),
         /// Subscribe to the messages of a queue.
         "SUB" => Sub,
         /// Subscribe to the messages of all queues of a service.

@@ -112,6 +112,10 @@ impl ErrorType {
 
     /// The error as a client of that version understands it.
     #[must_use]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are in all versions"
+    )]
     pub fn for_version(self, version: Version) -> Self {
         match self {
             Self::Blocked { .. } if version < BLOCKED_ENTITY => Self::Auth,

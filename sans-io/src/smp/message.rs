@@ -104,6 +104,10 @@ wire! {
 impl BrokerMessage {
     /// The message as a client of that version understands it.
     #[must_use]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are in all versions"
+    )]
     pub fn for_version(self, version: Version) -> Self {
         match self {
             Self::Deld if version < DELETED_EVENT => Self::End,

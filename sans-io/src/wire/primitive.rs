@@ -80,6 +80,16 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
     }
 }
 
+impl<T: Wire> Wire for Box<T> {
+    fn parse<'a>(source: Source<'_>, input: &'a [u8]) -> Parsed<'a, Self> {
+        T::parse(source, input).map(|(input, value)| (input, Self::new(value)))
+    }
+
+    fn put(&self, version: Version, out: &mut BytesMut) {
+        T::put(self, version, out);
+    }
+}
+
 /// Bytes of a length that both sides know.
 impl<const N: usize> Wire for [u8; N] {
     fn parse<'a>(_: Source<'_>, input: &'a [u8]) -> Parsed<'a, Self> {
@@ -154,6 +164,12 @@ mod sample {
     impl<A: Sample, B: Sample> Sample for (A, B) {
         fn sample(version: Version, rng: &mut Rng) -> Self {
             (A::sample(version, rng), B::sample(version, rng))
+        }
+    }
+
+    impl<T: Sample> Sample for Box<T> {
+        fn sample(version: Version, rng: &mut Rng) -> Self {
+            Self::new(T::sample(version, rng))
         }
     }
 
