@@ -19,6 +19,9 @@
 pub mod crypto;
 pub mod machine;
 pub mod rng;
+pub mod session;
 pub mod smp;
 pub mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod wire;

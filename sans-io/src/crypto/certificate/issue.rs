@@ -83,19 +83,29 @@ impl<'a> Issuer<'a> {
 }
 
 impl Certificate {
-    /// The self-signed identity certificate of a router.
+    /// A self-signed certificate under which others are issued: the identity certificate of a router, or what stands above it.
     #[must_use]
     pub fn authority(name: &Name, key: &SigningKey, validity: Validity, rng: &mut Rng) -> Self {
-        let identifier = key_identifier(&key.public_key());
-        let name = name.to_der();
-        let issuer = Issuer {
-            name: &name,
+        let itself = Issuer {
+            name: &name.to_der(),
             key,
-            key_identifier: Some(&identifier),
+            key_identifier: Some(&key_identifier(&key.public_key())),
         };
+        Self::subordinate(name, &key.public_key(), &itself, validity, rng)
+    }
+
+    /// A certificate under which others are issued, and which is itself issued under another: an identity in a longer chain.
+    #[must_use]
+    pub fn subordinate(
+        name: &Name,
+        key: &VerifyingKey,
+        issuer: &Issuer<'_>,
+        validity: Validity,
+        rng: &mut Rng,
+    ) -> Self {
         let extensions = |writer: &mut Writer| {
-            subject_key_identifier(writer, &identifier);
-            authority_key_identifier(writer, &issuer);
+            subject_key_identifier(writer, &key_identifier(key));
+            authority_key_identifier(writer, issuer);
             extension(writer, BASIC_CONSTRAINTS, Critical::Yes, |value| {
                 value.nested(Tag::SEQUENCE, |constraints| {
                     constraints.element(Tag::BOOLEAN, &TRUE);
@@ -104,11 +114,11 @@ impl Certificate {
         };
         Draft {
             serial: &serial(rng),
-            name: &name,
-            key: &key.public_key(),
+            name: &name.to_der(),
+            key,
             validity,
         }
-        .sign(&issuer, Some(extensions))
+        .sign(issuer, Some(extensions))
     }
 
     /// The certificate of the key that a router uses in TLS.
