@@ -150,12 +150,19 @@ pub struct ClientConfig {
 impl ClientConfig {
     /// Refuses what the library refuses.
     pub fn new(options: ClientOptions) -> Result<Self, ConfigError> {
+        Self::with_suites(options, suites::CHACHA20)
+    }
+
+    pub(super) fn with_suites(
+        options: ClientOptions,
+        suites: &[SupportedCipherSuite],
+    ) -> Result<Self, ConfigError> {
         let chain = options
             .credentials
             .as_ref()
             .map(Credentials::chain)
             .cloned();
-        let provider = provider(suites::CHACHA20, options.groups.supported());
+        let provider = provider(suites, options.groups.supported());
         let mut library =
             rustls::ClientConfig::builder_with_details(provider, Arc::new(SessionTime))
                 .with_protocol_versions(options.versions.supported())?

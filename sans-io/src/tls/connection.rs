@@ -148,10 +148,7 @@ impl<M: Connection> Tls<M> {
             }
         }
         self.outbox.transmit(session.ciphertext());
-        match session.inbound() {
-            Inbound::Open => self.state = State::Handshake(handshake),
-            Inbound::Closed => self.outbox.close(CloseReason::PeerClosed),
-        }
+        self.state = State::Handshake(handshake);
         Ok(())
     }
 

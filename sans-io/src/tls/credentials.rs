@@ -68,6 +68,24 @@ impl Credentials {
         )?)
     }
 
+    /// Shows what an honest side would not.
+    #[cfg(test)]
+    pub(super) fn forged(
+        self,
+        shown: &[&crate::crypto::certificate::Certificate],
+        key: SigningKey,
+    ) -> Self {
+        let certificates = shown
+            .iter()
+            .map(|certificate| CertificateDer::from(certificate.as_der().to_vec()))
+            .collect();
+        let key = CertifiedKey::new(certificates, Arc::new(HandshakeKey::new(key)));
+        Self {
+            chain: self.chain,
+            key: Arc::new(key),
+        }
+    }
+
     /// The certificates.
     #[must_use]
     pub fn chain(&self) -> &Arc<Chain> {

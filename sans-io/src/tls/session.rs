@@ -115,10 +115,9 @@ impl Session {
         }
         let (piece, _) = ciphertext.split_at(ciphertext.len().min(allowed));
         let mut rest = piece;
-        let result = match self.state {
-            State::Accepting(..) => self.accept(now, &mut rest),
-            _ => self.continue_handshake(now, &mut rest),
-        };
+        let result = self
+            .accept(now, &mut rest)
+            .and_then(|()| self.continue_handshake(now, &mut rest));
         let taken = piece.len().saturating_sub(rest.len());
         *ciphertext = ciphertext.get(taken..).unwrap_or_default();
         self.received = self.received.saturating_add(taken);
@@ -128,6 +127,7 @@ impl Session {
         })
     }
 
+    /// Reads the client's hello and answers it.
     fn accept(&mut self, now: UnixTime, ciphertext: &mut &[u8]) -> Result<(), rustls::Error> {
         let State::Accepting(acceptor, config) = &mut self.state else {
             return Ok(());
@@ -146,8 +146,7 @@ impl Session {
                 connection.set_buffer_limit(None);
                 let side = Side::Server(Arc::clone(config), answerer);
                 self.state = State::Handshake(connection.into(), side);
-                // What the client sent behind its hello waits inside.
-                self.continue_handshake(now, &mut &[][..])
+                Ok(())
             }
             Err((error, mut says)) => {
                 let mut alert = Vec::new();
@@ -173,9 +172,8 @@ impl Session {
 
     /// What the sides have agreed on, once, when the handshake is complete.
     pub(super) fn secured(&mut self) -> Result<Option<SessionFacts>, TlsError> {
-        match &self.state {
-            State::Handshake(connection, _) if !connection.is_handshaking() => {}
-            _ => return Ok(None),
+        if !matches!(&self.state, State::Handshake(connection, _) if !connection.is_handshaking()) {
+            return Ok(None);
         }
         let failed = State::Failed { alert: Vec::new() };
         let State::Handshake(connection, side) = std::mem::replace(&mut self.state, failed) else {

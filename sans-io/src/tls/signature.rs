@@ -60,9 +60,10 @@ impl HandshakeKey {
 
 impl SigningKey for HandshakeKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        offered
-            .contains(&self.scheme())
-            .then(|| Box::new(self.clone()) as Box<dyn Signer>)
+        if !offered.contains(&self.scheme()) {
+            return None;
+        }
+        Some(Box::new(self.clone()))
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {

@@ -6,7 +6,6 @@ mod middle;
 mod rules;
 mod shared_port;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::crypto::certificate::{Certificate, Chain, Issuer, Name, Validity};
 use crate::crypto::{Algorithm, SigningKey};
 use crate::machine::{Action, CloseReason, Connection, Input, Machine, Outbox};
 use crate::rng::Rng;
-use crate::session::{SessionFacts, SessionId, Shown, TlsVersion};
+use crate::session::{SessionFacts, Shown, TlsVersion};
 use crate::time::{Instant, Now, UnixTime};
 
 use Algorithm::{Ed448, Ed25519};
@@ -26,7 +25,8 @@ use Algorithm::{Ed448, Ed25519};
 #[derive(Debug)]
 struct Pipe {
     outbox: Outbox<Seen>,
-    deadline: Option<Instant>,
+    wake: Option<Instant>,
+    is_closed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -35,33 +35,46 @@ enum Seen {
     Received(Bytes),
     Eof,
     Timeout,
+    Refused,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 enum Say {
-    Send(Vec<Bytes>),
+    Send(Vec<&'static [u8]>),
     WakeAt(Instant),
     Close,
+    /// Die with these last words.
+    Die(&'static [u8]),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it was told to die")]
+struct Died;
+
 impl Pipe {
-    fn new(facts: SessionFacts, greeting: Bytes) -> Self {
+    fn new(facts: SessionFacts, greeting: &'static [u8]) -> Self {
         let mut outbox = Outbox::default();
         outbox.event(Seen::Secured(Box::new(facts)));
-        outbox.transmit(greeting);
+        outbox.transmit(Bytes::from_static(greeting));
         Self {
             outbox,
-            deadline: None,
+            wake: None,
+            is_closed: false,
         }
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.is_closed = true;
+        self.outbox.close(reason);
     }
 }
 
 impl Machine for Pipe {
     type Input<'a> = Input<'a, Say>;
     type Action = Action<Seen>;
-    type Error = Infallible;
+    type Error = Died;
 
-    fn handle(&mut self, _: Now, input: Input<'_, Say>) -> Result<(), Infallible> {
+    fn handle(&mut self, _: Now, input: Input<'_, Say>) -> Result<(), Died> {
         self.outbox.begin();
         match input {
             Input::Bytes(bytes) => {
@@ -70,19 +83,24 @@ impl Machine for Pipe {
             }
             Input::Eof => {
                 self.outbox.event(Seen::Eof);
-                self.outbox.close(CloseReason::PeerClosed);
+                self.close(CloseReason::PeerClosed);
             }
             Input::Timeout => {
-                self.deadline = None;
+                self.wake = None;
                 self.outbox.event(Seen::Timeout);
             }
+            Input::Command(_) if self.is_closed => self.outbox.event(Seen::Refused),
             Input::Command(Say::Send(parts)) => {
                 for part in parts {
-                    self.outbox.transmit(part);
+                    self.outbox.transmit(Bytes::from_static(part));
                 }
             }
-            Input::Command(Say::WakeAt(instant)) => self.deadline = Some(instant),
-            Input::Command(Say::Close) => self.outbox.close(CloseReason::Finished),
+            Input::Command(Say::WakeAt(instant)) => self.wake = Some(instant),
+            Input::Command(Say::Close) => self.close(CloseReason::Finished),
+            Input::Command(Say::Die(words)) => {
+                self.outbox.transmit(Bytes::from_static(words));
+                return Err(Died);
+            }
         }
         Ok(())
     }
@@ -92,7 +110,7 @@ impl Machine for Pipe {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.wake
     }
 }
 
@@ -101,7 +119,7 @@ impl Connection for Pipe {
     type Event = Seen;
 
     fn accepts_commands(&self) -> bool {
-        true
+        !self.is_closed
     }
 }
 
@@ -112,7 +130,7 @@ struct Side {
     unsent: Vec<Bytes>,
     seen: Vec<Seen>,
     closed: Option<CloseReason>,
-    error: Option<Error<Infallible>>,
+    error: Option<Error<Died>>,
 }
 
 impl Side {
@@ -132,13 +150,12 @@ impl Side {
         if self.is_gone() {
             return;
         }
-        if let Err(error) = self.tls.handle(now, input) {
-            self.error = Some(error);
-        }
+        let timeout = input == Input::Timeout;
+        let result = self.tls.handle(now, input);
         self.drain();
-        if let Some(deadline) = self.tls.deadline() {
-            assert!(deadline > now.instant || self.is_gone() || deadline == Instant::START);
-        }
+        self.error = result.err();
+        let deadline = self.tls.deadline().filter(|_| timeout);
+        assert!(deadline.is_none_or(|deadline| deadline > now.instant));
     }
 
     fn drain(&mut self) {
@@ -159,18 +176,14 @@ impl Side {
     fn facts(&self) -> Option<&SessionFacts> {
         self.seen.iter().find_map(|seen| match seen {
             Seen::Secured(facts) => Some(facts.as_ref()),
-            Seen::Received(_) | Seen::Eof | Seen::Timeout => None,
+            Seen::Received(_) | Seen::Eof | Seen::Timeout | Seen::Refused => None,
         })
-    }
-
-    fn session_id(&self) -> Option<SessionId> {
-        self.facts().map(|facts| facts.session_id)
     }
 
     fn received(&self) -> Vec<u8> {
         let parts = self.seen.iter().filter_map(|seen| match seen {
             Seen::Received(bytes) => Some(bytes.as_ref()),
-            Seen::Secured(_) | Seen::Eof | Seen::Timeout => None,
+            Seen::Secured(_) | Seen::Eof | Seen::Timeout | Seen::Refused => None,
         });
         parts.collect::<Vec<_>>().concat()
     }
@@ -185,7 +198,7 @@ impl Side {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
+enum Sender {
     Client,
     Server,
 }
@@ -193,7 +206,6 @@ enum From {
 struct Pair {
     client: Side,
     server: Side,
-    now: Now,
 }
 
 const START: Now = Now {
@@ -216,14 +228,11 @@ impl Pair {
     }
 
     fn of(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, seed: u8) -> Self {
-        let upper = |greeting: &'static [u8]| {
-            move |facts, _| Pipe::new(facts, Bytes::from_static(greeting))
-        };
+        let upper = |greeting: &'static [u8]| move |facts, _| Pipe::new(facts, greeting);
         let mut rng = Rng::from_seed([seed; 32]);
         Self {
             client: Side::new(Tls::client(client, START, rng.fork(), upper(PING)).unwrap()),
             server: Side::new(Tls::server(server, START, rng.fork(), upper(PONG))),
-            now: START,
         }
     }
 
@@ -233,7 +242,7 @@ impl Pair {
     }
 
     /// Moves bytes through something that replaces each write by others, until both sides are quiet.
-    fn run_through(&mut self, mut between: impl FnMut(From, Bytes) -> Vec<Bytes>) -> &mut Self {
+    fn run_through(&mut self, mut between: impl FnMut(Sender, Bytes) -> Vec<Bytes>) -> &mut Self {
         loop {
             let from_client: Vec<_> = self.client.unsent.drain(..).collect();
             let from_server: Vec<_> = self.server.unsent.drain(..).collect();
@@ -242,21 +251,21 @@ impl Pair {
             }
             for bytes in from_client
                 .into_iter()
-                .flat_map(|b| between(From::Client, b))
+                .flat_map(|b| between(Sender::Client, b))
             {
-                self.server.give(self.now, Input::Bytes(&bytes));
+                self.server.give(START, Input::Bytes(&bytes));
             }
             for bytes in from_server
                 .into_iter()
-                .flat_map(|b| between(From::Server, b))
+                .flat_map(|b| between(Sender::Server, b))
             {
-                self.client.give(self.now, Input::Bytes(&bytes));
+                self.client.give(START, Input::Bytes(&bytes));
             }
             if self.client.is_gone() && self.client.unsent.is_empty() {
-                self.server.give(self.now, Input::Eof);
+                self.server.give(START, Input::Eof);
             }
             if self.server.is_gone() && self.server.unsent.is_empty() {
-                self.client.give(self.now, Input::Eof);
+                self.client.give(START, Input::Eof);
             }
         }
     }
@@ -274,11 +283,6 @@ impl Pair {
         assert_eq!(self.client.received(), PONG);
         assert_eq!(self.server.received(), PING);
         (client, server)
-    }
-
-    fn wait(&mut self, duration: Duration) -> &mut Self {
-        self.now = self.now + duration;
-        self
     }
 }
 
