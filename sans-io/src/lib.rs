@@ -22,9 +22,12 @@ pub mod crypto;
 pub mod drive;
 pub mod machine;
 pub mod rng;
+pub mod session;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod smp;
 pub mod socks;
 pub mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod wire;
