@@ -102,6 +102,15 @@ pub trait Connection:
     /// nevertheless is refused with an event, never lost in silence.
     #[must_use]
     fn accepts_commands(&self) -> bool;
+
+    /// Whether bytes are welcome now.
+    ///
+    /// A driver does not read while this is false, so that what is not yet worked on stays bounded. It turns true again after a command
+    /// or a timeout, never by itself.
+    #[must_use]
+    fn accepts_bytes(&self) -> bool {
+        true
+    }
 }
 
 /// What a machine on one byte stream takes in.

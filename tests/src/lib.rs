@@ -1,1 +1,3 @@
 //! Runtime conformance, golden vectors, simulations and end-to-end tests of the SimpleX stack.
+
+pub mod vectors;

@@ -34,3 +34,39 @@ pub fn contact_link_keys(link_key: &Secret<32>) -> ContactLinkKeys {
 pub fn invitation_link_key(link_key: &Secret<32>) -> Secret<32> {
     hkdf_sha512(&[], link_key.as_bytes(), b"SimpleXInvLink")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reference derives these.
+    #[test]
+    fn known_values() {
+        let sender = sender_id(&hex("4c5f27d8f779fdbd9ead5d63bc27f16d936978a296a86b5d"));
+        assert_eq!(
+            sender[..],
+            hex("4909f9da798ee0fdd2c989ec060f7e6aa586e6faaa5663eb")
+        );
+
+        let link_key = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
+        let link_key = Secret::try_from(&hex(link_key)[..]).unwrap();
+        let ContactLinkKeys { link_id, data_key } = contact_link_keys(&link_key);
+        assert_eq!(
+            link_id[..],
+            hex("5c7671a11d13bcf7ba539cd43ab77a982613f4bf1411febe")
+        );
+        assert_eq!(
+            data_key.as_bytes()[..],
+            hex("43dd3f7a7cd68cc6adacf4748e95f0646b315c1d9fb13621203f2a6717390e8b")
+        );
+        assert_eq!(
+            invitation_link_key(&link_key).as_bytes()[..],
+            hex("e2aaf0971524ad6691336b7e3d7a29ba4e2c06032057641377e99f1d8d35b747")
+        );
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        (0..text.len()).step_by(2).map(digits).collect()
+    }
+}

@@ -112,6 +112,24 @@ impl Sha512 {
     }
 }
 
+/// Equal if they have seen the same bytes.
+impl PartialEq for Sha256 {
+    fn eq(&self, other: &Self) -> bool {
+        self.clone().finish() == other.clone().finish()
+    }
+}
+
+impl Eq for Sha256 {}
+
+/// Equal if they have seen the same bytes.
+impl PartialEq for Sha512 {
+    fn eq(&self, other: &Self) -> bool {
+        self.clone().finish() == other.clone().finish()
+    }
+}
+
+impl Eq for Sha512 {}
+
 /// The first `N` bytes of a digest.
 pub(super) fn leading<const N: usize>(digest: &[u8]) -> [u8; N] {
     debug_assert!(digest.len() >= N);
@@ -143,6 +161,8 @@ mod tests {
                 sha256_pieces.update(piece);
                 sha512_pieces.update(piece);
             }
+            prop_assert_eq!(sha256_pieces == Sha256::new(), bytes.is_empty());
+            prop_assert_eq!(sha512_pieces == Sha512::new(), bytes.is_empty());
             prop_assert_eq!(sha256_pieces.finish(), sha256(&bytes));
             prop_assert_eq!(sha512_pieces.finish(), sha512(&bytes));
             let (head, tail) = bytes.split_at(bytes.len() / 2);

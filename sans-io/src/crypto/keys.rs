@@ -113,6 +113,14 @@ macro_rules! private_keys {
                 }
             }
 
+            /// The raw bytes; of a key that signs, the seed.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8] {
+                match self {
+                    $(Self::$algorithm(key) => key.as_bytes(),)+
+                }
+            }
+
             /// The public half.
             #[must_use]
             pub fn public_key(&self) -> $public {

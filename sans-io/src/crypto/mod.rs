@@ -23,6 +23,7 @@
 //! | SHA3-256, SHA3-384 | [`hash::sha3_256`], [`hash::sha3_384`] | orion | link keys, hybrid secrets; sender ids |
 //! | XOR of MD5 | [`IdsHash`] | md-5 | services compare their sets of queues |
 //! | ids and keys that follow from others | [`derivation`] | | sender ids, short links |
+//! | certificates, chains, fingerprints, signed session keys | [`certificate`], [`der`], [`pem`] | | TLS, handshakes, services |
 //! | nonces from ids | [`Nonce`] | | every box: the id of a message, the correlation id of a command, or random bytes |
 
 pub mod aes_gcm;

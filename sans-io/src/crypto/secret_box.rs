@@ -8,7 +8,7 @@
 //!                                                                      └▶ the rest: XORed with the text
 //! ```
 //!
-//! Padding is the caller's: boxes here are as long as their text and the tag.
+//! A packet is as long as its text and the tag, unless it is padded.
 //!
 //! ```
 //! use simplex_sans_io::crypto::secret_box::Key;
@@ -26,10 +26,11 @@
 
 use std::fmt;
 
+use bytes::{BufMut as _, BytesMut};
 use poly1305::universal_hash::{KeyInit as _, UniversalHash as _};
 use poly1305::{Block, Poly1305};
 use salsa20::cipher::consts::U10;
-use salsa20::cipher::{KeyIvInit as _, StreamCipher as _, array::Array};
+use salsa20::cipher::{KeyIvInit as _, StreamCipher as _, StreamCipherSeek as _, array::Array};
 use salsa20::{Salsa20, hsalsa};
 use zeroize::Zeroize as _;
 
@@ -37,6 +38,18 @@ use super::nonce::Nonce;
 use super::secret::Secret;
 use super::tag::{DecryptError, Tag};
 use super::x25519::SharedSecret;
+use crate::wire::padding::{self, PaddingError};
+
+/// Why a padded packet has no text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// It was not made with this key and nonce.
+    #[error(transparent)]
+    Decrypt(#[from] DecryptError),
+    /// It was, but what it contains is not padded.
+    #[error(transparent)]
+    Padding(#[from] PaddingError),
+}
 
 /// A key of boxes, prepared for use with many nonces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,14 +59,15 @@ impl Key {
     /// Encrypts the buffer in place.
     #[must_use]
     pub fn encrypt(&self, nonce: &Nonce, buffer: &mut [u8]) -> Tag {
-        let mut encryptor = self.encryptor(nonce);
-        encryptor.update(buffer);
-        encryptor.finish()
+        let (mut stream, mut mac) = start(&Place::new(self, nonce));
+        stream.apply_keystream(buffer);
+        mac.update(buffer);
+        mac.finish()
     }
 
     /// Decrypts the buffer in place; one that is not authentic stays as it was.
     pub fn decrypt(&self, nonce: &Nonce, buffer: &mut [u8], tag: &Tag) -> Result<(), DecryptError> {
-        let (mut stream, mut mac) = self.start(nonce);
+        let (mut stream, mut mac) = start(&Place::new(self, nonce));
         mac.update(buffer);
         if mac.finish() != *tag {
             return Err(DecryptError);
@@ -64,10 +78,26 @@ impl Key {
 
     /// The tag and then the ciphertext of a text.
     #[must_use]
-    pub fn seal(&self, nonce: &Nonce, text: &[u8]) -> Vec<u8> {
-        let mut ciphertext = text.to_vec();
-        let tag = self.encrypt(nonce, &mut ciphertext);
-        [tag.as_bytes(), &ciphertext[..]].concat()
+    pub fn seal(&self, nonce: &Nonce, text: &[u8]) -> BytesMut {
+        let mut packet = BytesMut::with_capacity(text.len().saturating_add(Tag::LENGTH));
+        packet.put_bytes(0, Tag::LENGTH);
+        packet.put_slice(text);
+        self.seal_in_place(nonce, &mut packet);
+        packet
+    }
+
+    /// The tag and then the ciphertext of a text that is padded to `size` bytes.
+    pub fn seal_padded(
+        &self,
+        nonce: &Nonce,
+        text: &[u8],
+        size: usize,
+    ) -> Result<BytesMut, PaddingError> {
+        let mut packet = BytesMut::with_capacity(size.saturating_add(Tag::LENGTH));
+        packet.put_bytes(0, Tag::LENGTH);
+        padding::put(text, size, &mut packet)?;
+        self.seal_in_place(nonce, &mut packet);
+        Ok(packet)
     }
 
     /// The text of a packet that starts with its tag, decrypted where it lies.
@@ -81,13 +111,23 @@ impl Key {
         Ok(text)
     }
 
+    /// The text of a packet that starts with its tag, without the padding, decrypted where it lies.
+    pub fn open_padded<'a>(
+        &self,
+        nonce: &Nonce,
+        packet: &'a mut [u8],
+    ) -> Result<&'a [u8], OpenError> {
+        Ok(padding::unpad(self.open(nonce, packet)?)?)
+    }
+
     /// The ciphertext of a text and then the tag.
     #[must_use]
-    pub fn seal_tag_last(&self, nonce: &Nonce, text: &[u8]) -> Vec<u8> {
-        let mut ciphertext = text.to_vec();
-        let tag = self.encrypt(nonce, &mut ciphertext);
-        ciphertext.extend_from_slice(tag.as_bytes());
-        ciphertext
+    pub fn seal_tag_last(&self, nonce: &Nonce, text: &[u8]) -> BytesMut {
+        let mut packet = BytesMut::with_capacity(text.len().saturating_add(Tag::LENGTH));
+        packet.put_slice(text);
+        let tag = self.encrypt(nonce, &mut packet);
+        packet.put_slice(tag.as_bytes());
+        packet
     }
 
     /// The text of a packet that ends with its tag, decrypted where it lies.
@@ -104,24 +144,22 @@ impl Key {
     /// Starts to encrypt a text that comes in pieces.
     #[must_use]
     pub fn encryptor(&self, nonce: &Nonce) -> Encryptor {
-        let (stream, mac) = self.start(nonce);
-        Encryptor { stream, mac }
+        let (place, mac) = start_in_pieces(self, nonce);
+        Encryptor { place, mac }
     }
 
     /// Starts to decrypt a ciphertext that comes in pieces.
     #[must_use]
     pub fn decryptor(&self, nonce: &Nonce) -> Decryptor {
-        let (stream, mac) = self.start(nonce);
-        Decryptor { stream, mac }
+        let (place, mac) = start_in_pieces(self, nonce);
+        Decryptor { place, mac }
     }
 
-    fn start(&self, nonce: &Nonce) -> (Salsa20, Mac) {
-        let [head @ .., a, b, c, d, e, f, g, h] = *nonce.as_bytes();
-        let mut subkey = hsalsa::<U10>(&Array::from(*self.0.as_bytes()), &Array::from(head));
-        let mut stream = Salsa20::new(&subkey, &Array::from([a, b, c, d, e, f, g, h]));
-        subkey.zeroize();
-        let mac = Mac::keyed_by(&mut stream);
-        (stream, mac)
+    /// Encrypts what follows the space for the tag.
+    fn seal_in_place(&self, nonce: &Nonce, packet: &mut [u8]) {
+        if let Some((tag, text)) = packet.split_first_chunk_mut() {
+            *tag = *self.encrypt(nonce, text).as_bytes();
+        }
     }
 }
 
@@ -141,15 +179,16 @@ impl From<&SharedSecret> for Key {
 }
 
 /// Encrypts a text piece by piece; made by [`Key::encryptor`].
+#[derive(Clone, PartialEq, Eq)]
 pub struct Encryptor {
-    stream: Salsa20,
+    place: Place,
     mac: Mac,
 }
 
 impl Encryptor {
     /// Encrypts the next piece in place.
     pub fn update(&mut self, piece: &mut [u8]) {
-        self.stream.apply_keystream(piece);
+        self.place.apply_keystream(piece);
         self.mac.update(piece);
     }
 
@@ -163,8 +202,9 @@ impl Encryptor {
 /// Decrypts a ciphertext piece by piece; made by [`Key::decryptor`].
 ///
 /// Nothing that it decrypts may be believed before [`finish`](Self::finish) has said so.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Decryptor {
-    stream: Salsa20,
+    place: Place,
     mac: Mac,
 }
 
@@ -172,7 +212,7 @@ impl Decryptor {
     /// Decrypts the next piece in place.
     pub fn update(&mut self, piece: &mut [u8]) {
         self.mac.update(piece);
-        self.stream.apply_keystream(piece);
+        self.place.apply_keystream(piece);
     }
 
     /// Whether all pieces were authentic.
@@ -197,9 +237,61 @@ impl fmt::Debug for Decryptor {
     }
 }
 
+/// The start of the text in the key stream: what comes before is the key of the tag.
+const TEXT: u64 = 32;
+
+/// The key stream at the start of the text, and the tag of nothing yet.
+fn start(place: &Place) -> (Salsa20, Mac) {
+    let mut stream = Salsa20::new(
+        &Array::from(*place.key.as_bytes()),
+        &Array::from(place.nonce),
+    );
+    let mut key = Secret::from_bytes([0; poly1305::KEY_SIZE]);
+    stream.apply_keystream(key.as_mut_bytes());
+    (stream, Mac::new(&key))
+}
+
+fn start_in_pieces(key: &Key, nonce: &Nonce) -> (Place, Mac) {
+    let mut place = Place::new(key, nonce);
+    let (_, mac) = start(&place);
+    place.offset = TEXT;
+    (place, mac)
+}
+
+/// A place in the key stream of one box. The stream of the crate can be neither cloned nor compared, so that it is made anew for
+/// each piece.
+#[derive(Clone, PartialEq, Eq)]
+struct Place {
+    key: Secret<32>,
+    nonce: [u8; 8],
+    offset: u64,
+}
+
+impl Place {
+    fn new(Key(key): &Key, nonce: &Nonce) -> Self {
+        let [head @ .., a, b, c, d, e, f, g, h] = *nonce.as_bytes();
+        let mut subkey = hsalsa::<U10>(&Array::from(*key.as_bytes()), &Array::from(head));
+        let place = Self {
+            key: Secret::from_bytes(subkey.into()),
+            nonce: [a, b, c, d, e, f, g, h],
+            offset: 0,
+        };
+        subkey.zeroize();
+        place
+    }
+
+    fn apply_keystream(&mut self, piece: &mut [u8]) {
+        let mut stream = Salsa20::new(&Array::from(*self.key.as_bytes()), &Array::from(self.nonce));
+        stream.seek(self.offset);
+        stream.apply_keystream(piece);
+        self.offset = stream.current_pos();
+    }
+}
+
 const BLOCK: usize = poly1305::BLOCK_SIZE;
 
 /// Poly1305 of a ciphertext that comes in pieces: the crate hashes whole blocks only, so the last incomplete one is carried.
+#[derive(Clone)]
 struct Mac {
     poly: Poly1305,
     carry: [u8; BLOCK],
@@ -207,9 +299,7 @@ struct Mac {
 }
 
 impl Mac {
-    fn keyed_by(stream: &mut Salsa20) -> Self {
-        let mut key = Secret::from_bytes([0; poly1305::KEY_SIZE]);
-        stream.apply_keystream(key.as_mut_bytes());
+    fn new(key: &Secret<32>) -> Self {
         Self {
             poly: Poly1305::new(&Array::from(*key.as_bytes())),
             carry: [0; BLOCK],
@@ -247,6 +337,15 @@ impl Mac {
         rest
     }
 }
+
+/// Equal under one key if they would give the same tag.
+impl PartialEq for Mac {
+    fn eq(&self, other: &Self) -> bool {
+        self.clone().finish() == other.clone().finish()
+    }
+}
+
+impl Eq for Mac {}
 
 #[cfg(test)]
 mod tests {
@@ -295,8 +394,23 @@ mod tests {
             let cut = cut.index(packet.len());
             prop_assert_eq!(key().open(&nonce, &mut packet[..cut]), Err(DecryptError));
             prop_assert_eq!(key().open_tag_last(&nonce, &mut packet[..cut]), Err(DecryptError));
-            packet.push(0);
+            packet.put_u8(0);
             prop_assert_eq!(key().open(&nonce, &mut packet), Err(DecryptError));
+        }
+
+        #[test]
+        fn padding_hides_the_length(text in text(), size in 0..500_usize) {
+            let nonce = Nonce::from(NONCE);
+            match key().seal_padded(&nonce, &text, size) {
+                Ok(mut packet) => {
+                    prop_assert_eq!(packet.len(), size + Tag::LENGTH);
+                    prop_assert_eq!(key().open_padded(&nonce, &mut packet), Ok(&text[..]));
+                }
+                Err(error) => {
+                    prop_assert!(text.len() + padding::LENGTH > size);
+                    prop_assert_eq!(error, PaddingError::TooLarge(text.len(), size));
+                }
+            }
         }
 
         #[test]
@@ -327,6 +441,32 @@ mod tests {
             decryptor.update(&mut pieces);
             prop_assert_eq!(decryptor.finish(&Tag::from_bytes(tag)), Err(DecryptError));
         }
+    }
+
+    #[test]
+    fn a_packet_without_padding_is_told_apart_from_a_forged_one() {
+        let nonce = Nonce::from(NONCE);
+        let mut packet = key().seal(&nonce, b"\xff\xff");
+        let refused = key().open_padded(&nonce, &mut packet);
+        assert_eq!(refused, Err(OpenError::Padding(PaddingError::Invalid)));
+        let refused = key().open_padded(&nonce, &mut packet);
+        assert_eq!(refused, Err(OpenError::Decrypt(DecryptError)));
+    }
+
+    #[test]
+    fn a_state_can_be_cloned_and_compared() {
+        let nonce = Nonce::from(NONCE);
+        let (mut a, mut b) = (key().encryptor(&nonce), key().encryptor(&nonce));
+        assert!(a == b);
+        a.update(&mut [1, 2, 3]);
+        assert!(a != b);
+        b.update(&mut [1, 2, 4]);
+        assert!(a != b);
+        let mut clone = a.clone();
+        a.update(&mut [5; 70]);
+        clone.update(&mut [5; 70]);
+        assert!(a == clone);
+        assert_eq!(a.finish(), clone.finish());
     }
 
     #[test]

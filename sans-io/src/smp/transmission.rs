@@ -335,22 +335,3 @@ impl Unauthorized {
         out.put_slice(self.bytes.get(from..).unwrap_or(&[]));
     }
 }
-
-/// A signature by itself: with a length of one byte.
-impl Wire for ed25519::Signature {
-    fn parse<'a>(source: Source<'_>, input: &'a [u8]) -> Parsed<'a, Self> {
-        let (input, bytes) = Short::parse(source, input)?;
-        match bytes.first_chunk() {
-            Some(signature) if signature.len() == bytes.len() => {
-                Ok((input, Self::from_bytes(*signature)))
-            }
-            _ => WireError::Invalid("signature").fail(),
-        }
-    }
-
-    fn put(&self, version: Version, out: &mut BytesMut) {
-        Short::try_from(self.as_bytes())
-            .unwrap_or_default()
-            .put(version, out);
-    }
-}

@@ -130,6 +130,12 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The same bytes, in a version that was read from them.
+    #[must_use]
+    pub const fn with_version(self, version: Version) -> Self {
+        Self { version, ..self }
+    }
+
     /// The version of the protocol.
     #[must_use]
     pub const fn version(self) -> Version {

@@ -1,0 +1,4 @@
+//! Simulation: what machines run in when nothing is real.
+
+pub mod identity;
+pub mod smp;
