@@ -294,7 +294,8 @@ fn facts(
         .peer_certificates()
         .map(|shown| Chain::from_der(shown.iter().map(AsRef::as_ref)))
         .transpose()
-        .map_err(CertificateRefused::from)?;
+        .map_err(CertificateRefused::from)?
+        .map(Arc::new);
     Ok(SessionFacts {
         session_id,
         version,
