@@ -18,12 +18,15 @@
 )]
 
 pub mod crypto;
+#[cfg(feature = "drive")]
+pub mod drive;
 pub mod machine;
 pub mod rng;
 pub mod session;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod smp;
+pub mod socks;
 pub mod time;
 #[cfg(feature = "tls")]
 pub mod tls;

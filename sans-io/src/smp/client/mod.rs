@@ -79,6 +79,7 @@ use super::transmission::Transmission;
 use super::{Command, HandshakeError};
 use crate::machine::{Action, CloseReason, Connection, Input, Machine, Outbox};
 use crate::rng::Rng;
+use crate::session::{SessionFacts, Shown};
 use crate::time::{Instant, Now, Timer, Timers};
 use crate::wire::{self, CorrId, EntityId, KeyHash, Version, Wire};
 
@@ -236,6 +237,15 @@ impl Client {
             rng,
             outbox: Outbox::default(),
         }
+    }
+
+    /// A session above TLS. A service that has not shown its certificates there is not offered.
+    #[must_use]
+    pub fn secured(mut config: Config, facts: SessionFacts, rng: Rng, now: Now) -> Self {
+        if !matches!(facts.shown, Shown::Identity(_)) {
+            config.handshake.service = None;
+        }
+        Self::new(config, facts.into(), rng, now)
     }
 
     /// How many requests wait for responses.

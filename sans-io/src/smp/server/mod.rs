@@ -86,6 +86,7 @@ use super::transmission::Session;
 use crate::crypto::certificate::Chain;
 use crate::machine::{Action, CloseReason, Connection, Input, Machine, Outbox};
 use crate::rng::Rng;
+use crate::session::SessionFacts;
 use crate::time::{Instant, Now};
 use crate::wire::{self, CorrId, EntityId, Version, Wire};
 
@@ -253,6 +254,12 @@ impl Server {
         };
         server.transmit_handshake(&hello);
         server
+    }
+
+    /// A session above TLS.
+    #[must_use]
+    pub fn secured(config: Config, facts: SessionFacts, rng: Rng, now: Now) -> Self {
+        Self::new(config, facts.into(), rng, now)
     }
 
     /// How much work verification was so far.
