@@ -21,7 +21,7 @@ pub struct SessionFacts {
     /// What this side showed to the peer.
     pub shown: Shown,
     /// What the peer showed, verified; `None` if it showed nothing.
-    pub peer: Option<Arc<Chain>>,
+    pub peer: Option<Chain>,
 }
 
 /// Which certificates a side showed to its peer.

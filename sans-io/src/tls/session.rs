@@ -294,8 +294,7 @@ fn facts(
         .peer_certificates()
         .map(|shown| Chain::from_der(shown.iter().map(AsRef::as_ref)))
         .transpose()
-        .map_err(CertificateRefused::from)?
-        .map(Arc::new);
+        .map_err(CertificateRefused::from)?;
     Ok(SessionFacts {
         session_id,
         version,

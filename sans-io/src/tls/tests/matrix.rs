@@ -72,7 +72,7 @@ fn secure(
     };
     assert_eq!(client.session_id.as_bytes().len(), expected_length);
     assert_eq!(client.protocol, Some("smp/1"));
-    assert_eq!(client.peer.as_ref(), Some(router.chain()));
+    assert_eq!(client.peer.as_ref(), Some(router.chain().as_ref()));
     assert_eq!(server.shown, Shown::Identity(Arc::clone(router.chain())));
     assert_eq!(server.server_name, None);
     match service {
@@ -82,7 +82,7 @@ fn secure(
         }
         Some(service) => {
             assert_eq!(client.shown, Shown::Identity(Arc::clone(service.chain())));
-            assert_eq!(server.peer.as_ref(), Some(service.chain()));
+            assert_eq!(server.peer.as_ref(), Some(service.chain().as_ref()));
         }
     }
 }
