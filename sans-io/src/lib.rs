@@ -12,6 +12,7 @@
         clippy::as_conversions,
         clippy::indexing_slicing,
         clippy::let_underscore_must_use,
+        clippy::wildcard_enum_match_arm,
         reason = "a panic in a test is a failure, as it should be"
     )
 )]
@@ -21,9 +22,12 @@ pub mod crypto;
 pub mod drive;
 pub mod machine;
 pub mod rng;
+pub mod session;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod smp;
 pub mod socks;
 pub mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod wire;

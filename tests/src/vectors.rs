@@ -3,13 +3,17 @@
 //! A file is a JSON object of groups, a group is a list of cases. Where our result differs on purpose, `deviations.json` lists the
 //! case, our result and the reason, and the test that meets the case asserts our result.
 
+pub mod keys;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use simplex_sans_io::wire::{self, Version, Wire};
 
 /// The groups of `encoding.json` that hold keys, signatures, nonces and hashes; the others hold primitive encodings.
 pub const KEY_GROUPS: [&str; 11] = [
@@ -123,6 +127,94 @@ pub fn boolean(value: &Value) -> bool {
     }
 }
 
+/// A version.
+#[must_use]
+pub fn version(value: &Value) -> Version {
+    match u16::try_from(number(value)) {
+        Ok(version) => Version(version),
+        Err(_) => fail("not a version", value),
+    }
+}
+
+/// The versions from the first to the second of a pair.
+pub fn versions(range: &Value) -> impl Iterator<Item = Version> {
+    (version(&range[0]).0..=version(&range[1]).0).map(Version)
+}
+
+/// Bytes as the vectors write them.
+#[must_use]
+pub fn hexed(bytes: impl AsRef<[u8]>) -> Value {
+    let digits = bytes.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    Value::String(digits.collect())
+}
+
+/// Asserts that a value has this encoding and the encoding this value.
+#[track_caller]
+pub fn assert_encoding<T: Wire + PartialEq + fmt::Debug>(value: &T, encoded: &[u8]) {
+    assert_eq!(wire::encode(value, Version(0)), encoded);
+    assert_eq!(wire::decode_slice(Version(0), encoded).as_ref(), Ok(value));
+    let shared = Bytes::copy_from_slice(encoded);
+    assert_eq!(wire::decode(Version(0), &shared).as_ref(), Ok(value));
+}
+
+/// Asserts that our results are the reference's, or where they differ on purpose, the listed ones.
+#[derive(Debug)]
+pub struct Comparison {
+    group: &'static str,
+    listed: Vec<Deviation>,
+    met: BTreeSet<String>,
+}
+
+impl Comparison {
+    /// The comparison of a group's cases.
+    #[must_use]
+    pub fn of(file: &str, group: &'static str) -> Self {
+        let mut listed = deviations(file);
+        listed.retain(|deviation| deviation.group() == group);
+        Self {
+            group,
+            listed,
+            met: BTreeSet::new(),
+        }
+    }
+
+    /// Compares what became of a case: a value, or a refusal, whose reasons are not compared.
+    #[track_caller]
+    pub fn outcome<E>(&mut self, name: &str, ours: Result<Value, E>, case: &Value) {
+        let reference = case.get("ok");
+        assert_ne!(reference.is_some(), case.get("error").is_some(), "{case}");
+        self.result(name, &result(ours.ok()), &result(reference.cloned()));
+    }
+
+    /// Compares the results of a case.
+    #[track_caller]
+    pub fn result(&mut self, name: &str, ours: &Value, reference: &Value) {
+        let case = format!("{}/{name}", self.group);
+        match self.listed.iter().find(|deviation| deviation.case == case) {
+            Some(deviation) => {
+                assert_eq!(*ours, deviation.ours, "{case}");
+                assert_ne!(ours, reference, "{case} deviates no more");
+                self.met.insert(case);
+            }
+            None => assert_eq!(ours, reference, "{case}"),
+        }
+    }
+
+    /// Asserts that every listed deviation was met.
+    #[track_caller]
+    pub fn finish(self) {
+        let listed: BTreeSet<_> = self.listed.into_iter().map(|listed| listed.case).collect();
+        assert_eq!(listed, self.met, "listed, but not met");
+    }
+}
+
+fn result(ok: Option<Value>) -> Value {
+    match ok {
+        Some(ok) => json!({ "ok": ok }),
+        None => "refused".into(),
+    }
+}
+
 /// Where our result differs from the reference's on purpose.
 #[derive(Debug, Clone)]
 pub struct Deviation {
@@ -132,6 +224,26 @@ pub struct Deviation {
     pub ours: Value,
     /// Why it differs.
     pub reason: String,
+}
+
+impl Deviation {
+    /// The group of the case.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        match self.case.split_once('/') {
+            Some((group, _)) => group,
+            None => fail("group/name", &Value::from(self.case.as_str())),
+        }
+    }
+}
+
+/// The groups of a file in which deviations are listed.
+#[must_use]
+pub fn deviating_groups(file: &str) -> BTreeSet<String> {
+    let listed = deviations(file).into_iter();
+    listed
+        .map(|deviation| deviation.group().to_owned())
+        .collect()
 }
 
 /// The deviations that are listed for a file.

@@ -9,8 +9,8 @@ use simplex_sans_io::crypto::{
     AuthPublicKey, IdsHash, KeyError, Nonce, PrivateKey, PublicKey, Signature, SigningKey,
     VerifyingKey, ed448, ed25519, x25519,
 };
-use simplex_sans_io::wire::{self, Version, Wire, text as text_encoding};
-use simplex_tests::vectors::{KEY_GROUPS, array, cases, hex, text};
+use simplex_sans_io::wire::{self, Version, text as text_encoding};
+use simplex_tests::vectors::{KEY_GROUPS, array, assert_encoding, cases, hex, text};
 
 mod group {
     simplex_tests::vector_groups! { "encoding.json":
@@ -225,12 +225,4 @@ fn queue_ids_hash(group: &Value) {
         ids.iter().rev().for_each(|id| hash.remove(id));
         assert_eq!(hash, IdsHash::EMPTY);
     }
-}
-
-fn assert_encoding<T: Wire + PartialEq + std::fmt::Debug>(value: &T, encoded: &[u8]) {
-    assert_eq!(wire::encode(value, Version(0)), encoded);
-    assert_eq!(
-        wire::decode_slice::<T>(Version(0), encoded).as_ref(),
-        Ok(value)
-    );
 }

@@ -20,6 +20,7 @@ pub mod identity;
 mod middle;
 mod netem;
 mod pair;
+pub mod smp;
 mod trace;
 
 #[cfg(feature = "drive")]

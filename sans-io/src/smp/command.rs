@@ -245,7 +245,7 @@ impl Wire for MsgFlags {
 }
 
 /// A space, then all that follows.
-enum AfterSpace {}
+pub(super) enum AfterSpace {}
 
 impl Codec<Bytes> for AfterSpace {
     fn parse<'a>(source: Source<'_>, input: &'a [u8]) -> Parsed<'a, Bytes> {

@@ -2,12 +2,16 @@
 
 pub mod batch;
 pub mod block;
+pub mod body;
+pub mod client;
 mod command;
 mod error;
 pub mod handshake;
 mod message;
 mod name;
+pub mod proxy;
 mod queue_info;
+pub mod server;
 pub mod transmission;
 pub mod version;
 

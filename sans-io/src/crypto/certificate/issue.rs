@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::{Certificate, CertificateError, Fields, VERSION_3, Validity, algorithm_identifier};
 use crate::crypto::der::{Tag, Writer};
+use crate::crypto::hash::sha256;
 use crate::crypto::{SigningKey, VerifyingKey};
 use crate::rng::Rng;
-use sha2::{Digest as _, Sha256};
 
 /// Whom a certificate names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,19 +83,29 @@ impl<'a> Issuer<'a> {
 }
 
 impl Certificate {
-    /// The self-signed identity certificate of a router.
+    /// A self-signed certificate under which others are issued: the identity certificate of a router, or what stands above it.
     #[must_use]
     pub fn authority(name: &Name, key: &SigningKey, validity: Validity, rng: &mut Rng) -> Self {
-        let identifier = key_identifier(&key.public_key());
-        let name = name.to_der();
-        let issuer = Issuer {
-            name: &name,
+        let itself = Issuer {
+            name: &name.to_der(),
             key,
-            key_identifier: Some(&identifier),
+            key_identifier: Some(&key_identifier(&key.public_key())),
         };
+        Self::subordinate(name, &key.public_key(), &itself, validity, rng)
+    }
+
+    /// A certificate under which others are issued, and which is itself issued under another: an identity in a longer chain.
+    #[must_use]
+    pub fn subordinate(
+        name: &Name,
+        key: &VerifyingKey,
+        issuer: &Issuer<'_>,
+        validity: Validity,
+        rng: &mut Rng,
+    ) -> Self {
         let extensions = |writer: &mut Writer| {
-            subject_key_identifier(writer, &identifier);
-            authority_key_identifier(writer, &issuer);
+            subject_key_identifier(writer, &key_identifier(key));
+            authority_key_identifier(writer, issuer);
             extension(writer, BASIC_CONSTRAINTS, Critical::Yes, |value| {
                 value.nested(Tag::SEQUENCE, |constraints| {
                     constraints.element(Tag::BOOLEAN, &TRUE);
@@ -104,11 +114,11 @@ impl Certificate {
         };
         Draft {
             serial: &serial(rng),
-            name: &name,
-            key: &key.public_key(),
+            name: &name.to_der(),
+            key,
             validity,
         }
-        .sign(&issuer, Some(extensions))
+        .sign(issuer, Some(extensions))
     }
 
     /// The certificate of the key that a router uses in TLS.
@@ -261,10 +271,7 @@ fn authority_key_identifier(writer: &mut Writer, issuer: &Issuer<'_>) {
 
 /// RFC 7093, method 1: the first 160 bits of the SHA-256 of the key.
 fn key_identifier(key: &VerifyingKey) -> Vec<u8> {
-    Sha256::digest(key.as_bytes())
-        .into_iter()
-        .take(20)
-        .collect()
+    sha256(key.as_bytes()).into_iter().take(20).collect()
 }
 
 /// A positive number of 20 bytes.

@@ -43,7 +43,7 @@ use super::{Algorithm, InvalidSignature, KeyError, Signature, VerifyingKey};
 use crate::time::UnixTime;
 
 pub use chain::{Chain, ChainError, ChainKind};
-pub use fingerprint::{Fingerprint, FingerprintError};
+pub use fingerprint::Fingerprint;
 pub use issue::{Issuer, Name};
 pub use signed_key::{SessionKey, SignedKey, SignedKeyError};
 pub use validity::Validity;
