@@ -329,6 +329,29 @@ fn only_a_router_without_the_clients_first_group_asks_again() {
 }
 
 #[test]
+fn routers_with_certificates_of_openssl_are_served() {
+    for file in [
+        include_str!("../../crypto/certificate/openssl_ed25519.pem"),
+        include_str!("../../crypto/certificate/openssl_ed448.pem"),
+    ] {
+        let router = Credentials::from_pem(file, file).unwrap();
+        let fingerprint = router.chain().fingerprint();
+        assert_eq!(
+            verify_router(router.chain(), &fingerprint, START.unix),
+            Ok(())
+        );
+        let mut pair = Pair::new(client_of(&router), server_of(&router));
+        pair.run().assert_secured();
+    }
+}
+
+#[test]
+fn sessions_move_between_threads() {
+    fn assert_send<T: Send>() {}
+    assert_send::<Tls<Pipe>>();
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     let router = credentials(&[Ed448, Ed25519], 1);
     let record = |seed| {
