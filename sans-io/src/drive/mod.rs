@@ -94,7 +94,7 @@ use crate::time::{Instant, Now};
 pub use self::event_loop::{DriveError, drive};
 pub use self::listener::{Listen, Listener};
 pub use self::mailbox::{Capacity, Mailbox, Owner, mailbox};
-pub use self::network::{ConnectError, Network, connect, timeout};
+pub use self::network::{ConnectError, KeepAlive, Network, connect, timeout};
 pub use self::policy::{Policy, WhileBlocked};
 pub use self::queue::{Closed, Receiver, Sender, Sending, TrySendError, queue};
 

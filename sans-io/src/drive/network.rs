@@ -29,8 +29,28 @@ pub trait Network {
         port: u16,
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 
-    /// Opens a stream, without delay of small writes and with the operating system's keep-alive.
+    /// Opens a stream, without delay of small writes and kept alive as [`KeepAlive::DIALLED`] says.
     fn dial(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// How the operating system asks a silent peer whether it is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// How long the peer may be silent before it is asked.
+    pub idle: Duration,
+    /// How long it may take to answer before it is asked again.
+    pub interval: Duration,
+    /// How often it is asked before it is given up.
+    pub retries: u32,
+}
+
+impl KeepAlive {
+    /// What streams that are dialled have.
+    pub const DIALLED: Self = Self {
+        idle: Duration::from_secs(30),
+        interval: Duration::from_secs(15),
+        retries: 4,
+    };
 }
 
 /// Why no stream to a target could be opened.

@@ -1,5 +1,6 @@
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -132,6 +133,40 @@ fn events_that_nobody_reads_stop_the_peer_and_nothing_grows() {
 }
 
 #[test]
+fn commands_are_not_taken_while_nobody_reads_what_they_bring() {
+    let mut net = Net::new(1, &Link::IDEAL);
+    let (raw, left) = net.raw_against(Frames::new(), CLIENT);
+    let mut refused = 0;
+    for frame in frames(1000, Frames::MAX + 1) {
+        refused += usize::from(left.commands.try_send(FramesCommand::Send(frame)).is_err());
+        while net.tasks.step() {}
+    }
+    assert_eq!(1000 - refused, 128);
+    drop((raw, left));
+}
+
+#[test]
+fn bytes_wait_until_the_machine_wants_them() {
+    let mut net = Net::new(1, &Link::IDEAL);
+    let (mut raw, mut left) = net.raw_against(Frames::new(), CLIENT);
+    left.commands.try_send(FramesCommand::Pause).unwrap();
+    while net.tasks.step() {}
+    let _peer = net
+        .tasks
+        .spawn(async move { write(&mut raw, b"\0\x01x").await });
+    assert_eq!(net.tasks.run(100), Settled::Idle);
+    assert!(
+        left.events
+            .poll_next(&Context::from_waker(Waker::noop()))
+            .is_pending()
+    );
+    left.commands.try_send(FramesCommand::Resume).unwrap();
+    let heard = net.tasks.spawn(listen(left.commands, left.events));
+    net.settle();
+    assert_eq!(heard.take(), Some(vec!["x".into()]));
+}
+
+#[test]
 fn commands_wait_until_the_machine_wants_them() {
     let mut net = Net::new(1, &Link::WAN);
     let (left, right) = net.pair((Frames::windowed(3), CLIENT), (Frames::echo(), ROUTER));
@@ -213,6 +248,27 @@ fn a_peer_that_takes_nothing_is_cut_off_and_timers_go_on_meanwhile() {
 }
 
 #[test]
+fn a_peer_that_is_slow_is_not_cut_off() {
+    let mut net = Net::new(1, &Link::IDEAL);
+    let (mut raw, left) = net.raw_against(Frames::new(), ROUTER);
+    for frame in frames(5, WINDOW - 2) {
+        left.commands.try_send(FramesCommand::Send(frame)).unwrap();
+    }
+    let mut clock = net.clock.clone();
+    let heard = net.tasks.spawn(async move {
+        let (mut buffer, mut heard) = ([0; 1000], 0);
+        while heard < 5 * WINDOW {
+            heard += poll_fn(|cx| raw.poll_read(cx, &mut buffer)).await.unwrap();
+            let later = clock.now().instant + STALL / 2;
+            poll_fn(|cx| clock.poll_sleep(cx, later)).await;
+        }
+    });
+    assert_eq!(net.tasks.run(10_000), Settled::Idle);
+    assert!(heard.take().is_some());
+    drop((left.commands, left.events));
+}
+
+#[test]
 fn a_stream_that_ends_inside_a_frame_is_truncated() {
     let mut net = Net::new(1, &Link::TRICKLE);
     let (mut raw, left) = net.raw_against(Frames::new(), CLIENT);
@@ -261,11 +317,9 @@ fn what_is_said_last_arrives_although_input_is_unread() {
             left.commands.try_send(command).unwrap();
         }
         let heard = net.tasks.spawn(async move {
-            for _ in 0..20 {
-                if write(&mut raw, b"\0\x05hello").await.is_err() {
-                    break;
-                }
-            }
+            // More than fits between the two, so that this end reads nothing before the other one does.
+            let flood = [b"\0\x05hello".as_slice(); WINDOW / 3].concat();
+            write(&mut raw, &flood).await.unwrap();
             let heard = read_to_end(&mut raw).await;
             close(&mut raw).await;
             heard
@@ -294,6 +348,19 @@ fn last_words_are_read_although_nothing_can_be_written() {
     let heard = [FramesEvent::Frame("bye".into()), FramesEvent::PeerClosed];
     assert_eq!(told.take(), Some(heard.to_vec()));
     assert!(matches!(left.ended.take(), Some(Err(DriveError::Io(_)))));
+}
+
+#[test]
+fn an_end_that_promises_delivery_says_when_it_failed() {
+    let mut net = Net::new(1, &Link::IDEAL);
+    let (raw, left) = net.raw_against(Frames::new(), CLIENT);
+    for frame in frames(2, WINDOW) {
+        left.commands.try_send(FramesCommand::Send(frame)).unwrap();
+    }
+    left.commands.try_send(FramesCommand::Finish).unwrap();
+    assert_eq!(net.tasks.run(10_000), Settled::Idle);
+    assert!(matches!(left.ended.take(), Some(Err(DriveError::Stalled))));
+    drop((raw, left.events));
 }
 
 #[test]

@@ -41,7 +41,14 @@ pub struct Frames {
     received: BytesMut,
     timers: BTreeMap<(Instant, u64), u32>,
     timers_set: u64,
+    reading: Reading,
     outbox: Outbox<FramesEvent>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Welcome,
+    Unwelcome,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +75,10 @@ pub enum FramesCommand {
     Send(Bytes),
     /// Tell this number after that time.
     Wake(Duration, u32),
+    /// Want no bytes from now on.
+    Pause,
+    /// Want bytes again.
+    Resume,
     /// Close the stream.
     Finish,
 }
@@ -125,6 +136,7 @@ impl Frames {
             received: BytesMut::new(),
             timers: BTreeMap::new(),
             timers_set: 0,
+            reading: Reading::Welcome,
             outbox: Outbox::default(),
         }
     }
@@ -188,6 +200,8 @@ impl Frames {
                 let at = now.instant + after.max(Duration::from_micros(1));
                 self.timers.insert((at, self.timers_set), number);
             }
+            FramesCommand::Pause => self.reading = Reading::Unwelcome,
+            FramesCommand::Resume => self.reading = Reading::Welcome,
             FramesCommand::Finish => self.close(CloseReason::Finished),
         }
     }
@@ -255,6 +269,10 @@ impl Connection for Frames {
             Role::Plain | Role::Echo => true,
             Role::Windowed { window, unanswered } => unanswered < window,
         }
+    }
+
+    fn accepts_bytes(&self) -> bool {
+        self.reading == Reading::Welcome
     }
 }
 
