@@ -80,6 +80,17 @@ impl Credentials {
         }
     }
 
+    /// Signs handshakes with something around the key.
+    #[cfg(test)]
+    pub(super) fn signing_with(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn rustls::sign::SigningKey>) -> Arc<dyn rustls::sign::SigningKey>,
+    ) -> Self {
+        let CertifiedKey { cert, key, .. } = self.certified.as_ref().clone();
+        self.certified = Arc::new(CertifiedKey::new(cert, wrap(key)));
+        self
+    }
+
     /// The certificates.
     #[must_use]
     pub fn chain(&self) -> &Arc<Chain> {

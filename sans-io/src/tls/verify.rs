@@ -61,11 +61,11 @@ impl CertificateRefused {
     }
 }
 
-/// How a client verifies a router: the fingerprint of its identity is known, its host name does not matter.
+/// How a client verifies a router, whose host name does not matter.
 #[derive(Debug)]
 pub(super) struct PinnedIdentity(pub(super) Fingerprint);
 
-/// Verifies the certificates of a router as a client of it does: also those of a relay, which a proxy passes on.
+/// Verifies what a router shows against the identity in its address. What a relay shows, through a proxy, is verified in the same way.
 pub fn verify_router(
     chain: &Chain,
     identity: &Fingerprint,
@@ -81,9 +81,9 @@ pub fn verify_router(
     verify_path(chain, KeyUsage::server_auth(), now)
 }
 
-/// A client of TLS need not show certificates, as most do not. A service shows one that is its own issuer, or a chain.
+/// Verifies what a service shows: one certificate that is its own issuer, or a chain.
 ///
-/// Nobody is known here; the fingerprint by which a service is known is that of a certificate which it has proved to have used.
+/// Nobody is expected here. What is verified is that the service may call itself by the fingerprint of its identity.
 fn verify_service(chain: &Chain, now: UnixTime) -> Result<(), CertificateRefused> {
     match chain.kind() {
         ChainKind::SelfSigned => Ok(chain.leaf().verify_self_signed(now)?),
@@ -138,7 +138,7 @@ impl ServerCertVerifier for PinnedIdentity {
     }
 }
 
-/// How a router verifies its clients.
+/// How a router verifies its clients, most of which show nothing.
 #[derive(Debug)]
 pub(super) struct AnyService;
 

@@ -13,8 +13,8 @@ use crate::time::UnixTime;
 /// | 3 | leaf, identity, authority |
 /// | 4 | leaf, identity, one between, authority |
 ///
-/// The identity certificate is always the second, the trust anchor always the last. A chain is of the right length; whether its
-/// signatures hold is verified by TLS.
+/// The identity certificate is always the second, the trust anchor always the last. That the signatures
+/// hold is not known yet: `tls::verify_router` verifies them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
     leaf: Certificate,
