@@ -80,7 +80,7 @@ use bytes::Bytes;
 
 use self::negotiation::{Negotiation, Step};
 use crate::machine::{Action, CloseReason, Connection, Input, Machine, Outbox};
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Latest, Now};
 
 pub use self::error::{Refusal, SocksError};
 pub use self::proxy::{Access, Authentication, Credentials, Proxy, ProxyParseError};
@@ -91,6 +91,7 @@ pub use self::target::Target;
 pub struct Socks<M: Connection> {
     state: State,
     inner: M,
+    latest: Latest,
     outbox: Outbox<M::Event>,
 }
 
@@ -137,6 +138,7 @@ impl<M: Connection> Socks<M> {
                 held: Vec::new(),
             },
             inner,
+            latest: Latest::new(now),
             outbox,
         }
     }
@@ -147,6 +149,7 @@ impl<M: Connection> Socks<M> {
         Self {
             state: State::Inner,
             inner,
+            latest: Latest::default(),
             outbox: Outbox::default(),
         }
     }
@@ -197,6 +200,7 @@ impl<M: Connection> Machine for Socks<M> {
 
     fn handle(&mut self, now: Now, input: Input<'_, M::Command>) -> Result<(), Self::Error> {
         self.outbox.begin();
+        let now = self.latest.at(now);
         match (&self.state, input) {
             (State::Closed, _) => {}
             (State::Inner, input) => self.give(now, input)?,

@@ -56,7 +56,7 @@ impl Out<'_> {
 }
 
 /// One session of a pool.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Session {
     key: SessionKey,
     link: Link,
@@ -84,7 +84,7 @@ enum Link {
 }
 
 /// What waits for the connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Waiting {
     Request(Request),
     Forward(Forward),
@@ -100,7 +100,7 @@ impl Waiting {
 }
 
 /// What a request to the router is for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Asked {
     /// The owner.
     Owner(RequestId),
