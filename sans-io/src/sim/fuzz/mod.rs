@@ -20,6 +20,7 @@ mod choices;
 mod client;
 mod clockwork;
 mod commands;
+mod pool;
 mod server;
 mod session;
 
@@ -81,7 +82,7 @@ impl Target {
 }
 
 /// Everything that can be run.
-pub const TARGETS: &[Target] = &[BLOCKS, SMP_CLIENT_OPS, SMP_SERVER_OPS];
+pub const TARGETS: &[Target] = &[BLOCKS, SMP_CLIENT_OPS, SMP_SERVER_OPS, SMP_POOL_OPS];
 
 /// Blocks that are cut, altered, dropped, doubled and swapped on their way.
 pub const BLOCKS: Target = Target::machines("blocks", blocks::run);
@@ -91,3 +92,6 @@ pub const SMP_CLIENT_OPS: Target = Target::machines("smp_client_ops", client::ru
 
 /// A router's session with a client that sends anything.
 pub const SMP_SERVER_OPS: Target = Target::machines("smp_server_ops", server::run);
+
+/// A pool of sessions whose connections break and whose routers answer anything.
+pub const SMP_POOL_OPS: Target = Target::machines("smp_pool_ops", pool::run);

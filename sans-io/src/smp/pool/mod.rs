@@ -13,7 +13,8 @@
 //!                                           └─────────┘
 //! ```
 //! There is one session for each [`SessionKey`]. It is connected when something needs it, and again after it was lost as long as it has
-//! subscriptions: the service first, then the queues in chunks, the next when the router has answered. Requests wait for the connection
+//! subscriptions: the service first, then the queues in chunks, the next when the router has answered. What has failed for now is asked
+//! for again after a pause. Requests wait for the connection
 //! and fail with it; they are never repeated, because what was executed is not known. Commands for relays are forwarded through a
 //! session that a proxy has with them; one that the proxy has lost is made anew once.
 //!
