@@ -23,6 +23,8 @@ mod commands;
 mod pool;
 mod server;
 mod session;
+#[cfg(feature = "tls")]
+mod tls;
 
 use self::choices::Choices;
 use self::clockwork::Clockwork;
@@ -82,7 +84,14 @@ impl Target {
 }
 
 /// Everything that can be run.
-pub const TARGETS: &[Target] = &[BLOCKS, SMP_CLIENT_OPS, SMP_SERVER_OPS, SMP_POOL_OPS];
+pub const TARGETS: &[Target] = &[
+    BLOCKS,
+    SMP_CLIENT_OPS,
+    SMP_SERVER_OPS,
+    SMP_POOL_OPS,
+    #[cfg(feature = "tls")]
+    TLS_RECORDS,
+];
 
 /// Blocks that are cut, altered, dropped, doubled and swapped on their way.
 pub const BLOCKS: Target = Target::machines("blocks", blocks::run);
@@ -95,3 +104,7 @@ pub const SMP_SERVER_OPS: Target = Target::machines("smp_server_ops", server::ru
 
 /// A pool of sessions whose connections break and whose routers answer anything.
 pub const SMP_POOL_OPS: Target = Target::machines("smp_pool_ops", pool::run);
+
+/// TLS with somebody in the middle.
+#[cfg(feature = "tls")]
+pub const TLS_RECORDS: Target = Target::machines("tls_records", tls::run);
