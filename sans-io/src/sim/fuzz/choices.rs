@@ -42,11 +42,6 @@ impl<'a> Choices<'a> {
         usize::from(self.byte()).checked_rem(bound).unwrap_or(0)
     }
 
-    /// One of these; none if there are none.
-    pub(super) fn one_of<'b, T>(&mut self, all: &'b [T]) -> Option<&'b T> {
-        all.get(self.below(all.len()))
-    }
-
     pub(super) fn coin(&mut self) -> bool {
         self.byte() & 1 == 1
     }
@@ -88,8 +83,6 @@ mod tests {
         assert_eq!(choices.next(), Some((7, 2)));
         assert_eq!(choices.bytes(9), [1, 2]);
         assert_eq!((choices.next(), choices.word()), (None, 0));
-        assert_eq!(choices.one_of(&["first", "second"]), Some(&"first"));
-        assert_eq!(choices.one_of::<u8>(&[]), None);
         assert_eq!(choices.duration(), Duration::from_micros(1));
     }
 

@@ -20,9 +20,11 @@ mod choices;
 mod client;
 mod clockwork;
 mod commands;
+mod network;
 mod pool;
 mod server;
 mod session;
+mod socks;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -86,9 +88,12 @@ impl Target {
 /// Everything that can be run.
 pub const TARGETS: &[Target] = &[
     BLOCKS,
+    FRAMES_PAIR,
     SMP_CLIENT_OPS,
-    SMP_SERVER_OPS,
+    SMP_PAIR,
     SMP_POOL_OPS,
+    SMP_SERVER_OPS,
+    SOCKS,
     #[cfg(feature = "tls")]
     TLS_RECORDS,
 ];
@@ -96,14 +101,23 @@ pub const TARGETS: &[Target] = &[
 /// Blocks that are cut, altered, dropped, doubled and swapped on their way.
 pub const BLOCKS: Target = Target::machines("blocks", blocks::run);
 
+/// Frames and their echoes over a network that delays, cuts and breaks.
+pub const FRAMES_PAIR: Target = Target::machines("frames_pair", network::frames);
+
 /// A client's session with a router that says anything.
 pub const SMP_CLIENT_OPS: Target = Target::machines("smp_client_ops", client::run);
+
+/// A client and a router over a network that delays, cuts and breaks, with somebody in the middle.
+pub const SMP_PAIR: Target = Target::machines("smp_pair", network::smp);
+
+/// A pool of sessions whose connections break and whose routers answer anything.
+pub const SMP_POOL_OPS: Target = Target::machines("smp_pool_ops", pool::run);
 
 /// A router's session with a client that sends anything.
 pub const SMP_SERVER_OPS: Target = Target::machines("smp_server_ops", server::run);
 
-/// A pool of sessions whose connections break and whose routers answer anything.
-pub const SMP_POOL_OPS: Target = Target::machines("smp_pool_ops", pool::run);
+/// A machine behind a proxy that says anything.
+pub const SOCKS: Target = Target::machines("socks", socks::run);
 
 /// TLS with somebody in the middle.
 #[cfg(feature = "tls")]
