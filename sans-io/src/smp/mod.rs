@@ -6,6 +6,7 @@ pub mod body;
 mod command;
 mod error;
 pub mod handshake;
+pub mod link;
 mod message;
 mod name;
 pub mod proxy;
