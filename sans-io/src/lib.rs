@@ -12,15 +12,22 @@
         clippy::as_conversions,
         clippy::indexing_slicing,
         clippy::let_underscore_must_use,
+        clippy::wildcard_enum_match_arm,
         reason = "a panic in a test is a failure, as it should be"
     )
 )]
 
 pub mod crypto;
+#[cfg(feature = "drive")]
+pub mod drive;
 pub mod machine;
 pub mod rng;
+pub mod session;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod smp;
+pub mod socks;
 pub mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod wire;

@@ -150,55 +150,36 @@ pub enum CloseReason {
     TimedOut,
 }
 
-/// The actions of a machine on one byte stream that wait to be drained.
+/// The actions of a machine that wait to be drained.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outbox<E> {
-    actions: VecDeque<Action<E>>,
-}
+pub struct Actions<A>(VecDeque<A>);
 
-impl<E> Default for Outbox<E> {
+impl<A> Default for Actions<A> {
     fn default() -> Self {
-        Self {
-            actions: VecDeque::new(),
-        }
+        Self(VecDeque::new())
     }
 }
 
-impl<E> Outbox<E> {
+impl<A> Actions<A> {
     /// Asserts, in debug builds, that the driver has drained what the last input brought.
     pub fn begin(&self) {
-        debug_assert!(
-            self.actions.is_empty(),
-            "drain poll() before the next input"
-        );
+        debug_assert!(self.0.is_empty(), "drain poll() before the next input");
     }
 
-    /// Sends bytes to the peer.
-    pub fn transmit(&mut self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            self.actions.push_back(Action::Transmit(bytes));
-        }
+    /// Adds an action after the others.
+    pub fn push(&mut self, action: A) {
+        self.0.push_back(action);
     }
 
-    /// Tells the owner.
-    pub fn event(&mut self, event: E) {
-        self.actions.push_back(Action::Event(event));
-    }
-
-    /// Closes the stream.
-    pub fn close(&mut self, reason: CloseReason) {
-        self.actions.push_back(Action::Close(reason));
-    }
-
-    /// The next action, in order. An empty outbox owns no memory.
+    /// The next action, in order. Without actions there is no memory.
     #[expect(
         clippy::should_implement_trait,
-        reason = "an outbox is drained by a machine's poll, not iterated"
+        reason = "actions are drained by a machine's poll, not iterated"
     )]
-    pub fn next(&mut self) -> Option<Action<E>> {
-        let action = self.actions.pop_front();
-        if self.actions.is_empty() && self.actions.capacity() > 0 {
-            self.actions = VecDeque::new();
+    pub fn next(&mut self) -> Option<A> {
+        let action = self.0.pop_front();
+        if self.0.is_empty() && self.0.capacity() > 0 {
+            self.0 = VecDeque::new();
         }
         action
     }
@@ -206,7 +187,29 @@ impl<E> Outbox<E> {
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.actions.is_empty()
+        self.0.is_empty()
+    }
+}
+
+/// The actions of a machine on one byte stream that wait to be drained.
+pub type Outbox<E> = Actions<Action<E>>;
+
+impl<E> Actions<Action<E>> {
+    /// Sends bytes to the peer.
+    pub fn transmit(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.push(Action::Transmit(bytes));
+        }
+    }
+
+    /// Tells the owner.
+    pub fn event(&mut self, event: E) {
+        self.push(Action::Event(event));
+    }
+
+    /// Closes the stream.
+    pub fn close(&mut self, reason: CloseReason) {
+        self.push(Action::Close(reason));
     }
 }
 
@@ -238,6 +241,6 @@ mod tests {
         assert_eq!(outbox.next(), Some(Action::Event(1)));
         assert_eq!(outbox.next(), Some(Action::Close(CloseReason::Finished)));
         assert_eq!(outbox.next(), None);
-        assert_eq!(outbox.actions.capacity(), 0);
+        assert_eq!(outbox.0.capacity(), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The time of an input: for deadlines, and for what the protocol writes down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,6 +109,17 @@ impl UnixTime {
     }
 }
 
+impl From<SystemTime> for UnixTime {
+    fn from(time: SystemTime) -> Self {
+        Self(match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+            Err(before) => {
+                i64::try_from(before.duration().as_micros()).map_or(i64::MIN, i64::saturating_neg)
+            }
+        })
+    }
+}
+
 impl Add<Duration> for UnixTime {
     type Output = Self;
 
@@ -211,6 +222,14 @@ mod tests {
         assert_eq!(timers.deadline(), Some(Instant::from_micros(7)));
         timers.stop(T::A);
         assert_eq!(timers.deadline(), None);
+    }
+
+    #[test]
+    fn the_calendar_of_the_system_is_ours() {
+        let second = Duration::from_secs(1);
+        let after = UnixTime::from(SystemTime::UNIX_EPOCH + second);
+        let before = UnixTime::from(SystemTime::UNIX_EPOCH - second);
+        assert_eq!((after.seconds(), before.seconds()), (1, -1));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | Ed25519 | [`ed25519`] | ed25519-dalek | queue commands, services, links and their owners, file chunks, certificates, session keys |
 //! | Ed448 | [`ed448`] | crrl | certificates and session keys of older routers; queue commands, where asked for |
 //! | keys and signatures of several algorithms, DER | [`PublicKey`], [`AuthPublicKey`], [`VerifyingKey`], [`Signature`] and their private counterparts | none | wherever a key travels, and in key files |
+//! | certificates, their chains and PEM files | [`certificate`], [`der`], [`pem`] | none | identity of routers and services, signed session keys |
 //! | XSalsa20-Poly1305 with one more HSalsa20 (`crypto_box`, `secret_box`) | [`secret_box`] | salsa20, poly1305 | blocks, message bodies, envelopes, proxy layers, link data, notifications (tag first); files, chunk downloads, remote control (tag last, streamed) |
 //! | 80-byte authenticator | [`Authenticator`] | | queue commands under an X25519 key |
 //! | chains of box keys | [`block_chain`] | | encrypted blocks of SMP; bodies of remote control |

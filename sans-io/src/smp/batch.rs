@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::block::MAX_BATCH;
+use super::block::{Blocks, MAX_BATCH};
 use crate::wire::{Large, NonEmpty, Source, Version, Wire};
 
 /// The most transmissions of a batch.
@@ -81,6 +81,19 @@ pub fn put_content(transmissions: &[Bytes], out: &mut BytesMut) {
         out.put_u16(u16::try_from(transmission.len()).unwrap_or(u16::MAX));
         out.put_slice(transmission);
     }
+}
+
+/// The blocks of transmissions that are sent together. One that fits into no block is left out.
+pub fn blocks(transmissions: &[Bytes], blocks: &mut Blocks) -> Bytes {
+    let mut out = BytesMut::new();
+    for batch in pack(transmissions) {
+        if let Batch::Block(range) = batch {
+            let batch = transmissions.get(range).unwrap_or_default();
+            let length = content_length(batch);
+            blocks.put(length, &mut out, |out| put_content(batch, out));
+        }
+    }
+    out.freeze()
 }
 
 /// The transmissions of a block's content; none if it is not a batch.

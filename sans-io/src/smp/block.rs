@@ -4,7 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::crypto::Tag;
 use crate::crypto::block_chain::BlockChains;
-use crate::wire::padding;
+use crate::wire;
+use crate::wire::{Version, Wire, padding};
 
 pub use crate::crypto::block_chain::BLOCK;
 
@@ -105,6 +106,16 @@ impl Blocks {
         if let (Some(chains), Some(block)) = (&mut self.chains, block) {
             chains.send.encrypt_block(block);
         }
+    }
+
+    /// A block with a message of the handshake; none if it does not fit.
+    pub fn handshake<T: Wire>(&mut self, message: &T) -> Option<Bytes> {
+        let content = wire::encode(message, Version::default());
+        let mut out = BytesMut::new();
+        (content.len() <= self.max_content()).then(|| {
+            self.put(content.len(), &mut out, |out| out.put_slice(&content));
+            out.freeze()
+        })
     }
 
     /// The most content of a block.

@@ -23,7 +23,7 @@ wire! {
     /// A response or an event.
     pub enum BrokerMessage {
         /// The queue was created.
-        "IDS" => Ids(queue: QueueIds),
+        "IDS" => Ids(queue: Box<QueueIds>),
         /// The data of a link.
         "LNK" => Lnk {
             /// The id to send to.
@@ -89,7 +89,7 @@ wire! {
         /// The queue was deleted.
         "DELD" => Deld,
         /// The state of a queue.
-        "INFO" => Info(info: QueueInfo),
+        "INFO" => Info(info: Box<QueueInfo>),
         /// Done.
         "OK" => Ok,
         /// It did not work.
@@ -97,7 +97,7 @@ wire! {
         /// To a PING.
         "PONG" => Pong,
         /// What a name stands for.
-        "RNAME" => RName(record: NameRecord),
+        "RNAME" => RName(record: Box<NameRecord>),
     }
 }
 

@@ -3,14 +3,17 @@
 pub mod batch;
 pub mod block;
 pub mod body;
+pub mod client;
 mod command;
-mod error;
+pub mod error;
 pub mod handshake;
 pub mod link;
 mod message;
 mod name;
+pub mod pool;
 pub mod proxy;
 mod queue_info;
+pub mod server;
 pub mod transmission;
 pub mod version;
 

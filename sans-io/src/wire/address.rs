@@ -266,7 +266,7 @@ fn location_of(location: &str) -> Result<(Vec<TransportHost>, Option<u16>), Addr
 }
 
 /// An IPv6 address without brackets has no port.
-fn split_port(host: &str) -> Result<(&str, Option<u16>), AddressError> {
+pub(crate) fn split_port(host: &str) -> Result<(&str, Option<u16>), AddressError> {
     let split = match host.rfind(']') {
         Some(bracket) => host
             .split_at_checked(bracket.saturating_add(1))

@@ -37,6 +37,7 @@ pub mod text;
 pub mod utc;
 mod version;
 
+pub(crate) use self::address::split_port;
 pub use self::address::{AddressError, BasicAuth, KeyHash, Scheme, ServerAddress, SmpScheme};
 pub use self::bytes::{CorrId, EntityId, Id, Large, Short, Tail};
 pub use self::host::{HostError, TransportHost};

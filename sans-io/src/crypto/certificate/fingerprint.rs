@@ -4,11 +4,11 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::alphabet::URL_SAFE;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+
+use crate::crypto::hash::sha256;
+use crate::wire::KeyHash;
+use crate::wire::text::{TextError, base64url, parse_base64url};
 
 /// SHA-256 of a certificate's DER; of the identity certificate it is the name of a router.
 ///
@@ -16,21 +16,11 @@ use subtle::ConstantTimeEq as _;
 #[derive(Clone, Copy, Eq, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 32]);
 
-/// The text is not the base64url form of 32 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a fingerprint is 32 bytes in base64url")]
-pub struct FingerprintError;
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &URL_SAFE,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
 impl Fingerprint {
     /// The fingerprint of a certificate's DER.
     #[must_use]
     pub fn of(der: &[u8]) -> Self {
-        Self(Sha256::digest(der).into())
+        Self(sha256(der))
     }
 
     /// The fingerprint of these bytes.
@@ -60,7 +50,7 @@ impl Hash for Fingerprint {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE64.encode(self.0))
+        f.write_str(&base64url(&self.0))
     }
 }
 
@@ -71,11 +61,27 @@ impl fmt::Debug for Fingerprint {
 }
 
 impl FromStr for Fingerprint {
-    type Err = FingerprintError;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, FingerprintError> {
-        let bytes = BASE64.decode(text).map_err(|_| FingerprintError)?;
-        bytes.try_into().map(Self).map_err(|_| FingerprintError)
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        Self::try_from(parse_base64url(text)?.as_slice())
+    }
+}
+
+impl TryFrom<&[u8]> for Fingerprint {
+    type Error = TextError;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, TextError> {
+        bytes
+            .try_into()
+            .map(Self)
+            .map_err(|_| TextError::Invalid("fingerprint"))
+    }
+}
+
+impl From<Fingerprint> for KeyHash {
+    fn from(fingerprint: Fingerprint) -> Self {
+        Self::from(fingerprint.0)
     }
 }
 
@@ -106,7 +112,7 @@ mod tests {
             &text.replace('8', "9"),
             &format!("{text}="),
         ] {
-            assert_eq!(bad.parse::<Fingerprint>(), Err(FingerprintError), "{bad}");
+            assert!(bad.parse::<Fingerprint>().is_err(), "{bad}");
         }
     }
 

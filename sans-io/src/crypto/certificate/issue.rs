@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::{Certificate, CertificateError, Fields, VERSION_3, Validity, algorithm_identifier};
 use crate::crypto::der::{Tag, Writer};
+use crate::crypto::hash::sha256;
 use crate::crypto::{SigningKey, VerifyingKey};
 use crate::rng::Rng;
-use sha2::{Digest as _, Sha256};
 
 /// Whom a certificate names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,19 +83,29 @@ impl<'a> Issuer<'a> {
 }
 
 impl Certificate {
-    /// The self-signed identity certificate of a router.
+    /// A self-signed certificate under which others are issued: the identity certificate of a router, or what stands above it.
     #[must_use]
     pub fn authority(name: &Name, key: &SigningKey, validity: Validity, rng: &mut Rng) -> Self {
-        let identifier = key_identifier(&key.public_key());
-        let name = name.to_der();
-        let issuer = Issuer {
-            name: &name,
+        let itself = Issuer {
+            name: &name.to_der(),
             key,
-            key_identifier: Some(&identifier),
+            key_identifier: Some(&key_identifier(&key.public_key())),
         };
+        Self::subordinate(name, &key.public_key(), &itself, validity, rng)
+    }
+
+    /// A certificate under which others are issued, and which is itself issued under another: an identity in a longer chain.
+    #[must_use]
+    pub fn subordinate(
+        name: &Name,
+        key: &VerifyingKey,
+        issuer: &Issuer<'_>,
+        validity: Validity,
+        rng: &mut Rng,
+    ) -> Self {
         let extensions = |writer: &mut Writer| {
-            subject_key_identifier(writer, &identifier);
-            authority_key_identifier(writer, &issuer);
+            subject_key_identifier(writer, &key_identifier(key));
+            authority_key_identifier(writer, issuer);
             extension(writer, BASIC_CONSTRAINTS, Critical::Yes, |value| {
                 value.nested(Tag::SEQUENCE, |constraints| {
                     constraints.element(Tag::BOOLEAN, &TRUE);
@@ -104,11 +114,11 @@ impl Certificate {
         };
         Draft {
             serial: &serial(rng),
-            name: &name,
-            key: &key.public_key(),
+            name: &name.to_der(),
+            key,
             validity,
         }
-        .sign(&issuer, Some(extensions))
+        .sign(issuer, Some(extensions))
     }
 
     /// The certificate of the key that a router uses in TLS.
@@ -261,10 +271,7 @@ fn authority_key_identifier(writer: &mut Writer, issuer: &Issuer<'_>) {
 
 /// RFC 7093, method 1: the first 160 bits of the SHA-256 of the key.
 fn key_identifier(key: &VerifyingKey) -> Vec<u8> {
-    Sha256::digest(key.as_bytes())
-        .into_iter()
-        .take(20)
-        .collect()
+    sha256(key.as_bytes()).into_iter().take(20).collect()
 }
 
 /// A positive number of 20 bytes.
@@ -295,6 +302,8 @@ const SIGNATURE_AND_AGREEMENT: [u8; 2] = [3, 0b1100_1000];
 mod tests {
     use super::*;
     use crate::crypto::Algorithm;
+    use crate::crypto::certificate::Chain;
+    use crate::crypto::der::Reader;
     use crate::time::UnixTime;
 
     const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
@@ -338,6 +347,49 @@ mod tests {
         let bare = Certificate::self_signed(&Name::new("ca"), &identity_key, validity);
         let issuer = Issuer::new(&bare, &identity_key).unwrap();
         assert_eq!(issuer.key_identifier, None);
+    }
+
+    /// The kinds of a certificate's extensions.
+    fn extensions(certificate: &Certificate) -> Vec<Vec<u8>> {
+        let extensions = Fields::read(&certificate.der).unwrap().extensions.unwrap();
+        let mut extensions = Reader::new(extensions).nested(Tag::SEQUENCE).unwrap();
+        let mut kinds = Vec::new();
+        while !extensions.is_empty() {
+            let mut extension = extensions.nested(Tag::SEQUENCE).unwrap();
+            kinds.push(extension.element(Tag::OBJECT_IDENTIFIER).unwrap().to_vec());
+        }
+        kinds
+    }
+
+    /// What the commands of OpenSSL that the reference runs have written.
+    #[test]
+    fn certificates_of_openssl_are_read_and_ours_are_like_them() {
+        for file in [
+            include_str!("openssl_ed25519.pem"),
+            include_str!("openssl_ed448.pem"),
+        ] {
+            let chain = Chain::from_pem(file).unwrap();
+            let leaf_key = SigningKey::from_pem(file).unwrap();
+            assert_eq!(leaf_key.public_key(), *chain.leaf().key());
+            assert_eq!(chain.identity().verify_self_signed(NOW), Ok(()));
+
+            let mut rng = Rng::from_seed([1; 32]);
+            let validity = chain.leaf().validity();
+            let key = key(leaf_key.algorithm(), 1);
+            let name = Name::new("SMP server CA").of("SimpleX");
+            let identity = Certificate::authority(&name, &key, validity, &mut rng);
+            let issuer = Issuer::new(&identity, &key).unwrap();
+            let name = Name::new("smp.example.com");
+            let leaf =
+                Certificate::server(&name, &leaf_key.public_key(), &issuer, validity, &mut rng);
+            assert_eq!(extensions(&leaf), extensions(chain.leaf()));
+            let fields = |certificate| Fields::read(certificate).unwrap();
+            let (ours, theirs) = (fields(&leaf.der), fields(&chain.leaf().der));
+            assert_eq!(
+                (ours.issuer, ours.subject, ours.key, ours.validity),
+                (theirs.issuer, theirs.subject, theirs.key, theirs.validity)
+            );
+        }
     }
 
     #[test]

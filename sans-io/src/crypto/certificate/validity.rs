@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::CertificateError;
 use crate::crypto::der::{DerError, Reader, Tag, Writer};
 use crate::time::UnixTime;
+use crate::wire::utc::UtcTime;
 
 /// From when until when a certificate is valid, both included, in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +76,8 @@ impl Validity {
 
 impl fmt::Display for Validity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (from, until) = (Date::of(self.from), Date::of(self.until));
+        let Self { from, until } = self;
+        let [from, until] = [from, until].map(|time| UtcTime::from_seconds(time.seconds()));
         write!(f, "valid from {from} until {until}")
     }
 }
@@ -85,163 +87,57 @@ const DAY: i64 = 86400;
 const FIRST: i64 = -62_167_219_200;
 /// 9999-12-31T23:59:59Z.
 const LAST: i64 = 253_402_300_799;
-/// RFC 5280: years from here on are not written as UTCTime, nor are those a century before.
-const GENERALIZED: i64 = 2050;
+/// The years that X.509 writes with two digits.
+const UTC_TIME: std::ops::Range<i64> = UTC_TIME_FIRST..2_524_608_000;
+/// 1950-01-01T00:00:00Z.
+const UTC_TIME_FIRST: i64 = -631_152_000;
 
 fn read_time(reader: &mut Reader<'_>) -> Result<UnixTime, DerError> {
-    let date = match reader.optional(Tag::UTC_TIME)? {
-        Some(text) => {
-            let (year, rest) = number(text, 2)?;
-            let century = if year < 50 { 2000 } else { 1900 };
-            Date::read(year.saturating_add(century), rest)?
-        }
-        None => {
-            let (year, rest) = number(reader.element(Tag::GENERALIZED_TIME)?, 4)?;
-            Date::read(year, rest)?
-        }
+    let digits = match reader.optional(Tag::UTC_TIME)? {
+        Some(text @ [b'0'..=b'4', ..]) => [b"20", text].concat(),
+        Some(text) => [b"19", text].concat(),
+        None => reader.element(Tag::GENERALIZED_TIME)?.to_vec(),
     };
-    date.time().ok_or(DerError::Value)
+    let time = std::str::from_utf8(&digits)
+        .ok()
+        .and_then(parse)
+        .ok_or(DerError::Value)?;
+    // The parser of ISO times knows leap seconds and midnight as 24:00; X.509 knows neither.
+    if format(time).as_bytes() == digits {
+        Ok(time)
+    } else {
+        Err(DerError::Value)
+    }
+}
+
+fn parse(digits: &str) -> Option<UnixTime> {
+    let (year, rest) = digits.split_at_checked(4)?;
+    let (month, rest) = rest.split_at_checked(2)?;
+    let (day, rest) = rest.split_at_checked(2)?;
+    let (hour, rest) = rest.split_at_checked(2)?;
+    let (minute, second) = rest.split_at_checked(2)?;
+    let time: UtcTime = format!("{year}-{month}-{day}T{hour}:{minute}:{second}")
+        .parse()
+        .ok()?;
+    Some(UnixTime::from_seconds(time.seconds()))
+}
+
+fn format(time: UnixTime) -> String {
+    UtcTime::from_seconds(time.seconds())
+        .to_string()
+        .replace(['-', 'T', ':'], "")
 }
 
 fn write_time(writer: &mut Writer, time: UnixTime) {
-    let Date {
-        year,
-        month,
-        day,
-        seconds,
-    } = Date::of(time);
-    let (hour, minute, second) = clock(seconds);
-    let rest = format!("{month:02}{day:02}{hour:02}{minute:02}{second:02}Z");
-    if (GENERALIZED.saturating_sub(100)..GENERALIZED).contains(&year) {
-        let text = format!("{:02}{rest}", year.rem_euclid(100));
-        writer.element(Tag::UTC_TIME, text.as_bytes());
-    } else {
-        let text = format!("{year:04}{rest}");
-        writer.element(Tag::GENERALIZED_TIME, text.as_bytes());
-    }
-}
-
-/// A day of the Gregorian calendar and the seconds that have passed in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Date {
-    year: i64,
-    month: i64,
-    day: i64,
-    seconds: i64,
-}
-
-/// The days in 400 years, after which the calendar repeats.
-const DAYS_OF_ERA: i64 = 146_097;
-/// The days from 0000-03-01 to 1970-01-01.
-const EPOCH: i64 = 719_468;
-
-impl Date {
-    /// Reads what follows the year.
-    #[expect(
-        clippy::arithmetic_side_effects,
-        reason = "every number has two digits"
-    )]
-    fn read(year: i64, text: &[u8]) -> Result<Self, DerError> {
-        let (month, text) = number(text, 2)?;
-        let (day, text) = number(text, 2)?;
-        let (hour, text) = number(text, 2)?;
-        let (minute, text) = number(text, 2)?;
-        let (second, text) = number(text, 2)?;
-        if text != b"Z" || hour > 23 || minute > 59 || second > 59 {
-            return Err(DerError::Value);
+    let digits = format(time);
+    match digits.split_at_checked(2) {
+        Some((_, two_digits)) if UTC_TIME.contains(&time.seconds()) => {
+            writer.element(Tag::UTC_TIME, two_digits.as_bytes());
         }
-        let seconds = (hour * 60 + minute) * 60 + second;
-        Ok(Self {
-            year,
-            month,
-            day,
-            seconds,
-        })
-    }
-
-    /// `None` if the calendar has no such day.
-    #[expect(
-        clippy::arithmetic_side_effects,
-        reason = "years have four digits, months and days two"
-    )]
-    fn time(self) -> Option<UnixTime> {
-        // A year starts in March here, so that a leap day is its last.
-        let (year, month) = match self.month {
-            3..=12 => (self.year, self.month - 3),
-            1..=2 => (self.year - 1, self.month + 9),
-            _ => return None,
-        };
-        let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
-        let day_of_year = (153 * month + 2) / 5 + self.day - 1;
-        let day_of_era = year * 365 + year / 4 - year / 100 + day_of_year;
-        let days = era * DAYS_OF_ERA + day_of_era - EPOCH;
-        let time = UnixTime::from_seconds(days * DAY + self.seconds);
-        (Self::of(time) == self).then_some(time)
-    }
-
-    #[expect(
-        clippy::arithmetic_side_effects,
-        reason = "the seconds in an i64 of microseconds are far from its limits"
-    )]
-    fn of(time: UnixTime) -> Self {
-        let seconds = time.seconds();
-        let days = seconds.div_euclid(DAY) + EPOCH;
-        let (era, day) = (days.div_euclid(DAYS_OF_ERA), days.rem_euclid(DAYS_OF_ERA));
-        let year = (day - day / 1460 + day / 36524 - day / 146_096) / 365;
-        let day_of_year = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * month + 2) / 5 + 1;
-        let (month, next_year) = if month < 10 {
-            (month + 3, 0)
-        } else {
-            (month - 9, 1)
-        };
-        Self {
-            year: era * 400 + year + next_year,
-            month,
-            day,
-            seconds: seconds.rem_euclid(DAY),
+        _ => {
+            writer.element(Tag::GENERALIZED_TIME, digits.as_bytes());
         }
     }
-}
-
-impl fmt::Display for Date {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            year,
-            month,
-            day,
-            seconds,
-        } = *self;
-        let (hour, minute, second) = clock(seconds);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"
-        )
-    }
-}
-
-fn clock(seconds: i64) -> (i64, i64, i64) {
-    (
-        seconds.div_euclid(3600),
-        seconds.div_euclid(60).rem_euclid(60),
-        seconds.rem_euclid(60),
-    )
-}
-
-/// A number of so many decimal digits, and what follows it.
-fn number(text: &[u8], digits: usize) -> Result<(i64, &[u8]), DerError> {
-    let (digits, rest) = text.split_at_checked(digits).ok_or(DerError::Value)?;
-    let mut number = 0_i64;
-    for digit in digits {
-        if !digit.is_ascii_digit() {
-            return Err(DerError::Value);
-        }
-        number = number
-            .saturating_mul(10)
-            .saturating_add(i64::from(digit.wrapping_sub(b'0')));
-    }
-    Ok((number, rest))
 }
 
 #[cfg(test)]
@@ -283,6 +179,7 @@ mod tests {
             "240101240000Z",
             "240101006000Z",
             "240101000060Z",
+            "240101000000.5Z",
             "2401010000Z",
             "240101000000+0100",
             "2401010000 0Z",
@@ -299,7 +196,7 @@ mod tests {
         assert_eq!(validity.from().seconds(), LAST);
         assert_eq!(
             Validity::days(UnixTime::EPOCH, 1).to_string(),
-            "valid from 1970-01-01 00:00:00 UTC until 1970-01-02 00:00:00 UTC"
+            "valid from 1970-01-01T00:00:00Z until 1970-01-02T00:00:00Z"
         );
     }
 

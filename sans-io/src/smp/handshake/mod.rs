@@ -33,6 +33,7 @@ use super::version::ENCRYPTED_BLOCKS;
 use crate::crypto::block_chain::BlockChains;
 use crate::crypto::certificate::{Chain, Fingerprint};
 use crate::crypto::{Secret, ed25519, x25519};
+use crate::session::SessionFacts;
 use crate::wire::{self, EntityId, Id, Large, NonEmpty, Version, VersionRange, Wire};
 
 /// What the transport below has established.
@@ -44,6 +45,19 @@ pub struct Transport {
     pub alpn: Alpn,
     /// The certificates that the peer has shown: the router's to a client, a service's to a router.
     pub peer_chain: Option<Arc<Chain>>,
+}
+
+impl From<SessionFacts> for Transport {
+    fn from(facts: SessionFacts) -> Self {
+        Self {
+            session_id: Id::try_from(facts.session_id.as_bytes()).unwrap_or_default(),
+            alpn: match facts.protocol {
+                Some(_) => Alpn::Negotiated,
+                None => Alpn::Absent,
+            },
+            peer_chain: facts.peer.map(Arc::new),
+        }
+    }
 }
 
 /// Whether a protocol was negotiated in TLS; which one does not matter.

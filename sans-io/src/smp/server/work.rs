@@ -1,0 +1,423 @@
+//! The blocks that a session works on: what their transmissions ask for, and how far each is.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::answer::{Answer, Say};
+use super::verify::{Claim, Lookup, Party, QueueKeys, Verdict, Verifier};
+use super::{BlockId, Request};
+use crate::crypto::Signature;
+use crate::crypto::certificate::Fingerprint;
+use crate::crypto::x25519::SharedSecret;
+use crate::smp::handshake::ServiceRole;
+use crate::smp::handshake::router::Established;
+use crate::smp::proxy::{Forwarded, ForwardedResponse, SealedFor};
+use crate::smp::transmission::{Authorization, Session, Transmission};
+use crate::smp::{BrokerMessage, Command, CommandError, ErrorType};
+use crate::wire::{CorrId, EntityId};
+
+/// A block that is being worked on.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    pub(super) id: BlockId,
+    items: Vec<Item>,
+    pub(super) stage: Stage,
+}
+
+/// How far a block is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The keys of its queues are being looked up.
+    Lookup,
+    /// Verified; blocks before it are not yet.
+    Verified,
+    /// Its requests are being executed.
+    Execution,
+}
+
+/// One transmission of a block.
+#[derive(Debug, Clone)]
+struct Item {
+    corr_id: CorrId,
+    entity_id: EntityId,
+    /// Who may read the response, if the transmission was forwarded.
+    forwarded: Option<Box<ForwardedBy>>,
+    state: ItemState,
+}
+
+#[derive(Debug, Clone)]
+enum ItemState {
+    /// It needs no more work.
+    Answered(Box<Answer>),
+    /// It waits for the keys of its queue, if it has one.
+    Claimed(Box<Claimed>),
+    /// It may be executed, or is.
+    Authorized(Box<Request>),
+    /// It is being executed.
+    Executing,
+}
+
+#[derive(Debug, Clone)]
+struct Claimed {
+    request: Request,
+    authorization: Option<Authorization>,
+    authorized: Bytes,
+    lookup: Option<Lookup>,
+}
+
+/// The layers around a forwarded transmission.
+#[derive(Debug, Clone)]
+struct ForwardedBy {
+    rfwd: CorrId,
+    secret: SharedSecret,
+    corr_id: CorrId,
+    session: Session,
+    response: SealedFor,
+    inner_entity: EntityId,
+}
+
+impl Block {
+    /// Takes the transmissions of a block apart, as far as it goes without keys.
+    pub(super) fn parse(id: BlockId, established: &Established, transmissions: &[Bytes]) -> Self {
+        let items = transmissions
+            .iter()
+            .map(|bytes| Item::parse(established, bytes))
+            .collect();
+        Self {
+            id,
+            items,
+            stage: Stage::Lookup,
+        }
+    }
+
+    /// The queues whose keys are needed, in the order of the transmissions.
+    pub(super) fn lookups(&self) -> Vec<Lookup> {
+        self.items
+            .iter()
+            .filter_map(|item| match &item.state {
+                ItemState::Claimed(claimed) => claimed.lookup.clone(),
+                ItemState::Answered(_) | ItemState::Authorized(_) | ItemState::Executing => None,
+            })
+            .collect()
+    }
+
+    /// Verifies the transmissions with the keys that were looked up, in the order of the look-ups.
+    pub(super) fn verify(
+        &mut self,
+        queues: &[Option<Arc<QueueKeys>>],
+        service: Option<&Fingerprint>,
+        verifier: &mut Verifier<'_>,
+    ) {
+        let mut queues = queues.iter();
+        for item in &mut self.items {
+            let ItemState::Claimed(claimed) = &mut item.state else {
+                continue;
+            };
+            let queue = match claimed.lookup {
+                None => None,
+                Some(_) => queues.next().and_then(Option::as_ref),
+            };
+            let bound = match (service, &item.forwarded) {
+                (Some(fingerprint), None) if uses_service(&claimed.request.command) => {
+                    [fingerprint.as_bytes(), &*claimed.authorized]
+                        .concat()
+                        .into()
+                }
+                _ => claimed.authorized.clone(),
+            };
+            let claim = Claim {
+                authorization: claimed.authorization.as_ref(),
+                corr_id: &claimed.request.corr_id,
+                authorized: &bound,
+            };
+            item.state = match verifier.verify(&claimed.request.command, queue, &claim) {
+                Verdict::Unauthorized => {
+                    ItemState::Answered(Box::new(Answer::from(ErrorType::Auth)))
+                }
+                Verdict::Authorized => ItemState::Authorized(Box::new(Request {
+                    keys: queue.cloned(),
+                    ..claimed.request.clone()
+                })),
+            };
+        }
+        self.stage = Stage::Verified;
+    }
+
+    /// Whether anything is to be executed.
+    pub(super) fn has_requests(&self) -> bool {
+        self.items
+            .iter()
+            .any(|item| matches!(item.state, ItemState::Authorized(_)))
+    }
+
+    /// The requests that may be executed, in order.
+    pub(super) fn execute(&mut self) -> Vec<Request> {
+        self.stage = Stage::Execution;
+        self.items
+            .iter_mut()
+            .filter_map(
+                |item| match std::mem::replace(&mut item.state, ItemState::Executing) {
+                    ItemState::Authorized(request) => Some(*request),
+                    other @ (ItemState::Answered(_)
+                    | ItemState::Claimed(_)
+                    | ItemState::Executing) => {
+                        item.state = other;
+                        None
+                    }
+                },
+            )
+            .collect()
+    }
+
+    /// The transmissions of the responses, in the order of the requests, then of what follows them.
+    pub(super) fn respond(self, session: &Session, answers: Vec<Answer>) -> Vec<Bytes> {
+        let mut answers = answers.into_iter();
+        let mut then = Vec::new();
+        let mut transmissions = Vec::with_capacity(self.items.len());
+        for item in self.items {
+            let answer = match item.state {
+                ItemState::Answered(answer) => *answer,
+                ItemState::Executing | ItemState::Claimed(_) | ItemState::Authorized(_) => answers
+                    .next()
+                    .unwrap_or_else(|| Answer::from(ErrorType::Internal)),
+            };
+            then.extend(answer.then);
+            transmissions.push(match &item.forwarded {
+                None => answer
+                    .response
+                    .respond(session, &item.corr_id, &item.entity_id),
+                Some(forwarded) => forwarded.respond(session, answer.response),
+            });
+        }
+        let then = then
+            .into_iter()
+            .map(|(entity_id, say)| say.announce(session, &entity_id));
+        transmissions.extend(then);
+        transmissions
+    }
+}
+
+impl Item {
+    fn parse(established: &Established, bytes: &Bytes) -> Self {
+        let session = &established.session;
+        let transmission = match Transmission::parse(session, bytes) {
+            Ok(transmission) => transmission,
+            Err(malformed) => {
+                return Self {
+                    corr_id: malformed.corr_id,
+                    entity_id: EntityId::EMPTY,
+                    forwarded: None,
+                    state: ItemState::answered(malformed.error),
+                };
+            }
+        };
+        let (forwarded, state) = match Self::claim(established, &transmission) {
+            Ok(Asked::Direct(claimed)) => (None, claimed.state()),
+            Ok(Asked::Forwarded(forwarded, Ok(claimed))) => (Some(forwarded), claimed.state()),
+            Ok(Asked::Forwarded(forwarded, Err(error))) => {
+                (Some(forwarded), ItemState::answered(error))
+            }
+            Err(error) => (None, ItemState::answered(error)),
+        };
+        Self {
+            corr_id: transmission.corr_id,
+            entity_id: transmission.entity_id,
+            forwarded,
+            state,
+        }
+    }
+
+    fn claim(established: &Established, transmission: &Transmission) -> Result<Asked, ErrorType> {
+        let session = &established.session;
+        let command = transmission.parse_command(session.version)?;
+        check_role(established, &command)?;
+        check_service(established, transmission, &command)?;
+        if let Command::Rfwd { encrypted } = &command {
+            return unwrap_forwarded(established, &transmission.corr_id, encrypted);
+        }
+        Ok(Asked::Direct(Claimed::new(session, transmission, command)))
+    }
+}
+
+/// What a transmission claims, for itself or for a client behind a proxy.
+enum Asked {
+    Direct(Claimed),
+    Forwarded(Box<ForwardedBy>, Result<Claimed, ErrorType>),
+}
+
+impl ItemState {
+    fn answered(error: ErrorType) -> Self {
+        Self::Answered(Box::new(error.into()))
+    }
+}
+
+impl Claimed {
+    fn new(session: &Session, transmission: &Transmission, command: Command) -> Self {
+        let party = Party::of(&command);
+        Self {
+            lookup: party.map(|party| Lookup {
+                party,
+                id: transmission.entity_id.clone(),
+            }),
+            authorization: transmission.authorization.clone(),
+            authorized: transmission.authorized(session),
+            request: Request {
+                corr_id: transmission.corr_id.clone(),
+                entity_id: transmission.entity_id.clone(),
+                command,
+                version: session.version,
+                keys: None,
+            },
+        }
+    }
+
+    /// The router answers PING by itself.
+    fn state(self) -> ItemState {
+        if self.request.command == Command::Ping {
+            return ItemState::Answered(Box::new(BrokerMessage::Pong.into()));
+        }
+        ItemState::Claimed(Box::new(self))
+    }
+}
+
+/// The role of a service must be that of the command's party (`smp.md` 3.3).
+fn check_role(established: &Established, command: &Command) -> Result<(), ErrorType> {
+    let needed = match command {
+        Command::Ping => return Ok(()),
+        Command::NSub | Command::NSubs(_) => ServiceRole::Notifier,
+        Command::Rfwd { .. } => ServiceRole::Proxy,
+        Command::New(_)
+        | Command::Sub
+        | Command::Subs(_)
+        | Command::Key(_)
+        | Command::RKey(_)
+        | Command::LSet { .. }
+        | Command::LDel
+        | Command::NKey(_)
+        | Command::NDel
+        | Command::Get
+        | Command::Ack(_)
+        | Command::Off
+        | Command::Del
+        | Command::Que
+        | Command::SKey(_)
+        | Command::Send { .. }
+        | Command::LKey(_)
+        | Command::LGet
+        | Command::Prxy { .. }
+        | Command::Pfwd { .. }
+        | Command::Rslv { .. } => ServiceRole::Messaging,
+    };
+    match &established.service {
+        Some(service) if service.role != needed => {
+            Err(ErrorType::command(CommandError::Prohibited))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The service signs what it does in its name, and nothing else (`smp.md` 3.3).
+fn check_service(
+    established: &Established,
+    transmission: &Transmission,
+    command: &Command,
+) -> Result<(), ErrorType> {
+    let authorized = || transmission.authorized(&established.session);
+    let service = established.service.as_ref();
+    let valid = match (command, service, &transmission.service_signature) {
+        (Command::Subs(_) | Command::NSubs(_), Some(service), None) => {
+            let of_service = *transmission.entity_id == *service.id;
+            let signed = match &transmission.authorization {
+                Some(Authorization::Signature(signature)) => {
+                    super::verify::service_signed(&service.key, signature, &authorized())
+                }
+                Some(Authorization::Authenticator(_)) | None => false,
+            };
+            signed && of_service
+        }
+        (Command::Subs(_) | Command::NSubs(_), _, _) => false,
+        (command, Some(service), Some(signature)) if uses_service(command) => {
+            let signature = Signature::Ed25519(*signature);
+            super::verify::service_signed(&service.key, &signature, &authorized())
+        }
+        (command, service, signature) => {
+            signature.is_none() && (service.is_none() || !uses_service(command))
+        }
+    };
+    valid.then_some(()).ok_or(ErrorType::Service)
+}
+
+/// Commands that a service does in its own name.
+const fn uses_service(command: &Command) -> bool {
+    matches!(command, Command::New(_) | Command::Sub | Command::NSub)
+}
+
+/// Opens both layers. What is wrong inside is answered inside.
+fn unwrap_forwarded(
+    established: &Established,
+    rfwd: &CorrId,
+    encrypted: &Bytes,
+) -> Result<Asked, ErrorType> {
+    let secret = established.secret.as_ref().ok_or(ErrorType::Crypto)?;
+    let forwarded = Forwarded::decrypt(secret.shared(), rfwd, encrypted)?;
+    let (bytes, response) = forwarded.open(&established.session_key)?;
+    let session = Session {
+        version: forwarded.version,
+        id: established.session.id.clone(),
+    };
+    let by = |inner_entity| {
+        Box::new(ForwardedBy {
+            rfwd: rfwd.clone(),
+            secret: secret.shared().clone(),
+            corr_id: forwarded.corr_id.clone(),
+            session: session.clone(),
+            response: response.clone(),
+            inner_entity,
+        })
+    };
+    Ok(match Transmission::parse(&session, &bytes) {
+        Err(malformed) => Asked::Forwarded(by(EntityId::EMPTY), Err(malformed.error)),
+        Ok(inner) => {
+            let claimed = inner
+                .parse_command(session.version)
+                .and_then(forwardable)
+                .map(|command| Claimed::new(&session, &inner, command));
+            Asked::Forwarded(by(inner.entity_id), claimed)
+        }
+    })
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the list is of what is allowed"
+)]
+fn forwardable(command: Command) -> Result<Command, ErrorType> {
+    match command {
+        Command::Send { .. }
+        | Command::SKey(_)
+        | Command::LKey(_)
+        | Command::LGet
+        | Command::Rslv { .. } => Ok(command),
+        _ => Err(ErrorType::command(CommandError::Prohibited)),
+    }
+}
+
+impl ForwardedBy {
+    fn respond(&self, session: &Session, response: Say) -> Bytes {
+        let inner = response.respond(&self.session, &self.corr_id, &self.inner_entity);
+        let outer = match self.response.seal(&inner) {
+            Err(_) => BrokerMessage::Err(ErrorType::LargeMsg),
+            Ok(encrypted) => {
+                let response = ForwardedResponse {
+                    corr_id: self.corr_id.clone(),
+                    encrypted,
+                };
+                BrokerMessage::RRes {
+                    encrypted: response.encrypt(&self.secret, &self.rfwd),
+                }
+            }
+        };
+        Say::Message(outer).respond(session, &self.rfwd, &EntityId::EMPTY)
+    }
+}
