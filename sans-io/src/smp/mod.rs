@@ -7,6 +7,7 @@ pub mod client;
 mod command;
 pub mod error;
 pub mod handshake;
+pub mod link;
 mod message;
 mod name;
 pub mod pool;
