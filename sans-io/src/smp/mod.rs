@@ -13,6 +13,7 @@ mod name;
 pub mod pool;
 pub mod proxy;
 mod queue_info;
+pub mod router;
 pub mod server;
 pub mod transmission;
 pub mod version;
