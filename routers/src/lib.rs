@@ -1,1 +1,3 @@
 //! SimpleX routers.
+
+pub mod smp;
