@@ -11,6 +11,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -98,7 +99,7 @@ impl Embedded {
         fs::create_dir_all(path).map_err(StoreError::io("made", path))?;
         let lock = lock(path)?;
         let promise = Promise::open(&path.join("promise"))?;
-        let open = Open::new(path, options)?;
+        let open = Open::guarded(path, options)?;
         Ok(Self {
             path: path.to_owned(),
             options,
@@ -119,7 +120,26 @@ impl Embedded {
     }
 }
 
+#[cfg(test)]
+impl Embedded {
+    /// Has the journal written, but not synchronised.
+    pub(super) fn flush_journal(&self) {
+        let open = self.opened().unwrap();
+        open.database.persist(PersistMode::Buffer).unwrap();
+    }
+}
+
 impl Open {
+    /// The engine asserts what it expects of its files.
+    fn guarded(path: &Path, options: Options) -> Result<Self, StoreError> {
+        catch_unwind(|| Self::new(path, options)).unwrap_or_else(|_| {
+            Err(StoreError::DamagedFile {
+                path: path.to_owned(),
+                detail: "what it holds is not what the engine has written".into(),
+            })
+        })
+    }
+
     fn new(path: &Path, options: Options) -> Result<Self, StoreError> {
         let error = |error| engine_error(path, error);
         let database = Database::builder(path.join("data"))
@@ -291,7 +311,7 @@ impl Engine for Embedded {
     /// What a failed `fsync` has not written will not be written by a second one: it goes into files of its own.
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.open = None;
-        let open = Open::new(&self.path, self.options)?;
+        let open = Open::guarded(&self.path, self.options)?;
         if self.sync_failed {
             open.flush().map_err(|error| self.error(error))?;
             self.sync_failed = false;

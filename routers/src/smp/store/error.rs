@@ -108,6 +108,19 @@ impl Fault {
 }
 
 impl StoreError {
+    /// Whether other commits of the same group can be stored nevertheless.
+    pub(super) const fn concerns_one_commit(&self) -> bool {
+        match self {
+            Self::OutOfOrder { .. } | Self::DamagedRecord { .. } | Self::Newer { .. } => true,
+            Self::InUse { .. }
+            | Self::Full { .. }
+            | Self::Io { .. }
+            | Self::DamagedFile { .. }
+            | Self::Lost { .. }
+            | Self::Broken(_) => false,
+        }
+    }
+
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| match source.kind() {

@@ -20,6 +20,7 @@ mod records;
 mod table;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod transaction;
 
 pub use self::embedded::{Embedded, Options};
@@ -27,6 +28,9 @@ pub use self::engine::Memory;
 pub use self::error::StoreError;
 pub use self::records::Records;
 pub use self::table::Table;
+pub use self::thread::{
+    Answer, Closed, Command, LoadId, MetricsSnapshot, OpId, StoreHandle, StoreThread,
+};
 
 use simplex_sans_io::smp::router::store::{Change, Load, Loaded};
 

@@ -1,5 +1,6 @@
 //! What every store must do. The same tests run on each.
 
+mod crash;
 mod model;
 mod scenario;
 
