@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::crypto::certificate::Chain;
+use crate::wire::Id;
 
 /// What both sides of a TLS session agreed on.
 ///
@@ -71,6 +72,12 @@ impl SessionId {
     }
 }
 
+impl From<SessionId> for Id {
+    fn from(id: SessionId) -> Self {
+        Self::try_from(id.as_bytes()).unwrap_or_default()
+    }
+}
+
 impl TryFrom<&[u8]> for SessionId {
     type Error = SessionIdLength;
 
@@ -97,6 +104,7 @@ mod tests {
             let bytes = vec![7; length];
             let id = SessionId::try_from(bytes.as_slice()).unwrap();
             assert_eq!(id.as_bytes(), bytes);
+            assert_eq!(Id::from(id)[..], bytes);
         }
         for length in [0, 11, 13, 31, 33, 47, 49, 64] {
             let refused = SessionId::try_from(vec![7; length].as_slice());

@@ -195,7 +195,7 @@ struct ShownCredentials(Option<Credentials>);
 
 impl ResolvesClientCert for ShownCredentials {
     fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let key = self.0.as_ref()?.key();
+        let key = self.0.as_ref()?.certified();
         key.key.choose_scheme(schemes)?;
         ambient::handshake(|handshake| handshake.shown = true)?;
         Some(Arc::clone(key))
@@ -307,12 +307,16 @@ impl ServerConfig {
                      credentials,
                      protocols,
                  }| {
-                    answers(credentials.key(), ClientCertificates::NotAsked, protocols)
+                    answers(
+                        credentials.certified(),
+                        ClientCertificates::NotAsked,
+                        protocols,
+                    )
                 },
             )
             .transpose()?;
         Ok(Self {
-            router: answers(credentials.key(), client_certificates, protocols)?,
+            router: answers(credentials.certified(), client_certificates, protocols)?,
             web,
             chain: Arc::clone(credentials.chain()),
             limits,

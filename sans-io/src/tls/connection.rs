@@ -20,7 +20,7 @@ pub struct Tls<M: Connection> {
 enum State<M: Connection> {
     Handshake(Box<Handshake<M>>),
     Secured(Box<Secured<M>>),
-    Closed(Option<M>),
+    Closed,
 }
 
 struct Handshake<M: Connection> {
@@ -96,13 +96,12 @@ impl<M: Connection> Tls<M> {
         }
     }
 
-    /// The machine above TLS; `None` before the session is secured, and after an error.
+    /// The machine above TLS, while the session is secured.
     #[must_use]
     pub fn upper(&self) -> Option<&M> {
         match &self.state {
-            State::Handshake(_) => None,
             State::Secured(secured) => Some(&secured.upper),
-            State::Closed(upper) => upper.as_ref(),
+            State::Handshake(_) | State::Closed => None,
         }
     }
 
@@ -193,10 +192,7 @@ impl<M: Connection> Tls<M> {
                 session.rest();
                 self.state = State::Secured(secured);
             }
-            Some(reason) => {
-                self.outbox.close(secured.end.reason(reason));
-                self.state = State::Closed(Some(secured.upper));
-            }
+            Some(reason) => self.outbox.close(secured.end.reason(reason)),
         }
         Ok(())
     }
@@ -322,28 +318,13 @@ impl<M: Connection> Machine for Tls<M> {
 
     fn handle(&mut self, now: Now, input: Input<'_, M::Command>) -> Result<(), Error<M::Error>> {
         self.outbox.begin();
-        match std::mem::replace(&mut self.state, State::Closed(None)) {
+        match std::mem::replace(&mut self.state, State::Closed) {
             State::Handshake(handshake) => self.handshake(handshake, now, input),
             State::Secured(mut secured) => {
                 let result = secured.handle(now, input, &mut self.outbox);
                 self.settle(secured, result)
             }
-            State::Closed(None) => Ok(()),
-            State::Closed(Some(mut upper)) => {
-                // Its stream is gone, but it still refuses what the owner asks.
-                let result = match input {
-                    Input::Command(command) => upper.handle(now, Input::Command(command)),
-                    Input::Bytes(_) | Input::Eof | Input::Timeout => Ok(()),
-                };
-                while let Some(action) = upper.poll() {
-                    match action {
-                        Action::Event(event) => self.outbox.event(event),
-                        Action::Transmit(_) | Action::Close(_) => {}
-                    }
-                }
-                self.state = State::Closed(Some(upper));
-                result.map_err(Error::Upper)
-            }
+            State::Closed => Ok(()),
         }
     }
 
@@ -355,7 +336,7 @@ impl<M: Connection> Machine for Tls<M> {
         match &self.state {
             State::Handshake(handshake) => Some(handshake.deadline),
             State::Secured(secured) => secured.upper.deadline(),
-            State::Closed(_) => None,
+            State::Closed => None,
         }
     }
 }
@@ -367,7 +348,15 @@ impl<M: Connection> Connection for Tls<M> {
     fn accepts_commands(&self) -> bool {
         match &self.state {
             State::Secured(secured) => secured.upper.accepts_commands(),
-            State::Handshake(_) | State::Closed(_) => false,
+            State::Handshake(_) | State::Closed => false,
+        }
+    }
+
+    /// What was read already is passed on to an upper machine that wants no more.
+    fn accepts_bytes(&self) -> bool {
+        match &self.state {
+            State::Secured(secured) => secured.upper.accepts_bytes(),
+            State::Handshake(_) | State::Closed => true,
         }
     }
 }
@@ -377,7 +366,7 @@ impl<M: Connection + fmt::Debug> fmt::Debug for Tls<M> {
         let state = match &self.state {
             State::Handshake(_) => "Handshake",
             State::Secured(_) => "Secured",
-            State::Closed(_) => "Closed",
+            State::Closed => "Closed",
         };
         f.debug_struct("Tls")
             .field("state", &state)

@@ -10,20 +10,21 @@ use zeroize::Zeroizing;
 
 use super::signature::HandshakeKey;
 use crate::crypto::SigningKey;
-use crate::crypto::certificate::{CertificateError, Chain, ChainError};
+use crate::crypto::certificate::{Certificate, CertificateError, Chain, ChainError};
 use crate::crypto::pem::{self, PemError};
 
 /// A chain and the private key of its leaf: what a router or a service shows.
 #[derive(Clone)]
 pub struct Credentials {
     chain: Arc<Chain>,
-    key: Arc<CertifiedKey>,
+    key: Arc<SigningKey>,
+    certified: Arc<CertifiedKey>,
 }
 
 /// The certificates of a web server and its private key, of any usual algorithm.
 #[derive(Clone)]
 pub struct WebCredentials {
-    key: Arc<CertifiedKey>,
+    certified: Arc<CertifiedKey>,
 }
 
 /// Why files hold no credentials.
@@ -45,18 +46,18 @@ pub enum CredentialsError {
 
 impl Credentials {
     /// Refuses a key that is not that of the leaf.
-    pub fn new(chain: Chain, key: SigningKey) -> Result<Self, CertificateError> {
+    pub fn new(
+        chain: impl Into<Arc<Chain>>,
+        key: impl Into<Arc<SigningKey>>,
+    ) -> Result<Self, CertificateError> {
+        let (chain, key) = (chain.into(), key.into());
         if key.public_key() != *chain.leaf().key() {
             return Err(CertificateError::OtherKey);
         }
-        let certificates = chain
-            .certificates()
-            .map(|certificate| CertificateDer::from(certificate.as_der().to_vec()))
-            .collect();
-        let key = CertifiedKey::new(certificates, Arc::new(HandshakeKey::new(key)));
         Ok(Self {
-            chain: Arc::new(chain),
-            key: Arc::new(key),
+            certified: certified(chain.certificates(), &key),
+            chain,
+            key,
         })
     }
 
@@ -70,20 +71,24 @@ impl Credentials {
 
     /// Shows what an honest side would not.
     #[cfg(test)]
-    pub(super) fn forged(
-        self,
-        shown: &[&crate::crypto::certificate::Certificate],
-        key: SigningKey,
-    ) -> Self {
-        let certificates = shown
-            .iter()
-            .map(|certificate| CertificateDer::from(certificate.as_der().to_vec()))
-            .collect();
-        let key = CertifiedKey::new(certificates, Arc::new(HandshakeKey::new(key)));
+    pub(super) fn forged(self, shown: &[&Certificate], key: SigningKey) -> Self {
+        let key = Arc::new(key);
         Self {
+            certified: certified(shown.iter().copied(), &key),
             chain: self.chain,
-            key: Arc::new(key),
+            key,
         }
+    }
+
+    /// Signs handshakes with something around the key.
+    #[cfg(test)]
+    pub(super) fn signing_with(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn rustls::sign::SigningKey>) -> Arc<dyn rustls::sign::SigningKey>,
+    ) -> Self {
+        let CertifiedKey { cert, key, .. } = self.certified.as_ref().clone();
+        self.certified = Arc::new(CertifiedKey::new(cert, wrap(key)));
+        self
     }
 
     /// The certificates.
@@ -92,9 +97,26 @@ impl Credentials {
         &self.chain
     }
 
-    pub(super) fn key(&self) -> &Arc<CertifiedKey> {
+    /// The private key of the leaf, which also signs the keys of sessions.
+    #[must_use]
+    pub fn key(&self) -> &Arc<SigningKey> {
         &self.key
     }
+
+    pub(super) fn certified(&self) -> &Arc<CertifiedKey> {
+        &self.certified
+    }
+}
+
+fn certified<'a>(
+    certificates: impl Iterator<Item = &'a Certificate>,
+    key: &Arc<SigningKey>,
+) -> Arc<CertifiedKey> {
+    let certificates = certificates
+        .map(|certificate| CertificateDer::from(certificate.as_der().to_vec()))
+        .collect();
+    let key = HandshakeKey::new(Arc::clone(key));
+    Arc::new(CertifiedKey::new(certificates, Arc::new(key)))
 }
 
 impl WebCredentials {
@@ -110,11 +132,13 @@ impl WebCredentials {
         let key = sign::any_supported_type(&*private_key(key)?)?;
         let key = CertifiedKey::new(certificates, key);
         key.keys_match()?;
-        Ok(Self { key: Arc::new(key) })
+        Ok(Self {
+            certified: Arc::new(key),
+        })
     }
 
-    pub(super) fn key(&self) -> &Arc<CertifiedKey> {
-        &self.key
+    pub(super) fn certified(&self) -> &Arc<CertifiedKey> {
+        &self.certified
     }
 }
 

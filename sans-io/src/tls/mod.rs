@@ -175,7 +175,7 @@ pub use connection::Tls;
 pub use credentials::{Credentials, CredentialsError, WebCredentials};
 pub use error::{ConfigError, Error, TlsError};
 pub use finished::UnexpectedFinished;
-pub use verify::CertificateRefused;
+pub use verify::{CertificateRefused, verify_router};
 
 #[cfg(test)]
 mod tests;

@@ -53,8 +53,8 @@ impl SignatureVerificationAlgorithm for Ed448 {
 pub(super) struct HandshakeKey(Arc<crypto::SigningKey>);
 
 impl HandshakeKey {
-    pub(super) fn new(key: crypto::SigningKey) -> Self {
-        Self(Arc::new(key))
+    pub(super) fn new(key: Arc<crypto::SigningKey>) -> Self {
+        Self(key)
     }
 }
 
@@ -98,7 +98,9 @@ mod tests {
         let mut rng = Rng::from_seed([1; 32]);
         let key = ed448::PrivateKey::generate(&mut rng);
         let public_key = key.public_key();
-        let signature = HandshakeKey::new(key.into()).sign(b"message").unwrap();
+        let signature = HandshakeKey::new(Arc::new(key.into()))
+            .sign(b"message")
+            .unwrap();
         let verify = |key: &[u8], message: &[u8], signature: &[u8]| {
             Ed448.verify_signature(key, message, signature).is_ok()
         };
@@ -124,7 +126,7 @@ mod tests {
             ),
         ] {
             let key = crypto::SigningKey::generate(algorithm, &mut rng).unwrap();
-            let key = HandshakeKey::new(key);
+            let key = HandshakeKey::new(Arc::new(key));
             let chosen = key.choose_scheme(&[other, scheme]).unwrap();
             assert_eq!(chosen.scheme(), scheme);
             assert!(key.choose_scheme(&[other]).is_none());

@@ -1,5 +1,7 @@
 //! Who the peer is: the certificates of a router against its pinned identity, those of a service against themselves.
 
+use std::time::Duration;
+
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{self, CertificateDer, ServerName};
@@ -59,21 +61,42 @@ impl CertificateRefused {
     }
 }
 
-/// How a client verifies a router: the fingerprint of its identity is known, its host name does not matter.
+/// How a client verifies a router, whose host name does not matter.
 #[derive(Debug)]
 pub(super) struct PinnedIdentity(pub(super) Fingerprint);
 
-impl PinnedIdentity {
-    fn verify(&self, chain: &Chain, now: pki_types::UnixTime) -> Result<(), CertificateRefused> {
-        if chain.kind() == ChainKind::SelfSigned {
-            return Err(CertificateRefused::NoIdentity);
-        }
-        let found = chain.fingerprint();
-        if found != self.0 {
-            let expected = self.0;
-            return Err(CertificateRefused::OtherIdentity { expected, found });
-        }
-        verify_path(chain, KeyUsage::server_auth(), now)
+/// Verifies what a router shows against the identity in its address. What a relay shows, through a proxy, is verified in the same way.
+pub fn verify_router(
+    chain: &Chain,
+    identity: &Fingerprint,
+    now: UnixTime,
+) -> Result<(), CertificateRefused> {
+    if chain.kind() == ChainKind::SelfSigned {
+        return Err(CertificateRefused::NoIdentity);
+    }
+    let (expected, found) = (*identity, chain.fingerprint());
+    if found != expected {
+        return Err(CertificateRefused::OtherIdentity { expected, found });
+    }
+    verify_path(chain, KeyUsage::server_auth(), now)
+}
+
+/// Verifies what a service shows: one certificate that is its own issuer, or a chain.
+///
+/// Nobody is expected here. What is verified is that the service may call itself by the fingerprint of its identity.
+fn verify_service(chain: &Chain, now: UnixTime) -> Result<(), CertificateRefused> {
+    match chain.kind() {
+        ChainKind::SelfSigned => Ok(chain.leaf().verify_self_signed(now)?),
+        ChainKind::Issued => verify_path(chain, AnyUsage, now),
+    }
+}
+
+/// What a service's certificate may be used for elsewhere does not matter: it proves no more than that its owner is the same as before.
+struct AnyUsage;
+
+impl ExtendedKeyUsageValidator for AnyUsage {
+    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        Ok(())
     }
 }
 
@@ -87,7 +110,7 @@ impl ServerCertVerifier for PinnedIdentity {
         now: pki_types::UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         chain(leaf, issuers)
-            .and_then(|chain| self.verify(&chain, now))
+            .and_then(|chain| verify_router(&chain, &self.0, unix_time(now)))
             .map(|()| ServerCertVerified::assertion())
             .map_err(CertificateRefused::into_alert)
     }
@@ -115,29 +138,9 @@ impl ServerCertVerifier for PinnedIdentity {
     }
 }
 
-/// How a router verifies its clients: most show nothing, a service shows a certificate that is its own issuer or a chain.
-///
-/// Nobody is known here; the fingerprint by which a service is known is that of a certificate which it has proved to have used.
+/// How a router verifies its clients, most of which show nothing.
 #[derive(Debug)]
 pub(super) struct AnyService;
-
-impl AnyService {
-    fn verify(&self, chain: &Chain, now: pki_types::UnixTime) -> Result<(), CertificateRefused> {
-        match chain.kind() {
-            ChainKind::SelfSigned => Ok(chain.leaf().verify_self_signed(unix_time(now))?),
-            ChainKind::Issued => verify_path(chain, AnyUsage, now),
-        }
-    }
-}
-
-/// What a certificate may be used for elsewhere does not matter here: it proves no more than that its owner is the same as before.
-struct AnyUsage;
-
-impl ExtendedKeyUsageValidator for AnyUsage {
-    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
-        Ok(())
-    }
-}
 
 impl ClientCertVerifier for AnyService {
     fn client_auth_mandatory(&self) -> bool {
@@ -155,7 +158,7 @@ impl ClientCertVerifier for AnyService {
         now: pki_types::UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         chain(leaf, issuers)
-            .and_then(|chain| self.verify(&chain, now))
+            .and_then(|chain| verify_service(&chain, unix_time(now)))
             .map(|()| ClientCertVerified::assertion())
             .map_err(CertificateRefused::into_alert)
     }
@@ -198,11 +201,13 @@ fn chain(
 fn verify_path(
     chain: &Chain,
     usage: impl ExtendedKeyUsageValidator,
-    now: pki_types::UnixTime,
+    now: UnixTime,
 ) -> Result<(), CertificateRefused> {
     for certificate in chain.certificates() {
-        certificate.validity().check(unix_time(now))?;
+        certificate.validity().check(now)?;
     }
+    let seconds = Duration::from_secs(u64::try_from(now.seconds()).unwrap_or_default());
+    let now = pki_types::UnixTime::since_unix_epoch(seconds);
     let leaf = der(chain.leaf());
     let anchor = der(chain.anchor());
     let between: Vec<_> = between(chain).map(der).collect();

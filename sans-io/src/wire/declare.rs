@@ -1,6 +1,6 @@
 //! The declaration of wire types.
 
-/// Declares types with their wire format. See the [module](crate::wire).
+/// Declares types with their wire format. See the [module](mod@crate::wire).
 ///
 /// ```text
 /// struct Name { field: Type, field: Type as Codec, field: Type { 3..=5 => Codec, 6.. => Plain }, … }

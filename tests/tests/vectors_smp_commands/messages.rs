@@ -41,7 +41,7 @@ pub(super) fn broker_messages(group: &Value) {
 fn message(case: &Value) -> BrokerMessage {
     let fields = &case["fields"];
     match text(&case["message"]) {
-        "IDS" => BrokerMessage::Ids(QueueIds {
+        "IDS" => BrokerMessage::Ids(Box::new(QueueIds {
             recipient_id: id(&fields["rcv_id"]),
             sender_id: id(&fields["snd_id"]),
             dh_key: dh_key(&fields["server_dh_key"]),
@@ -51,7 +51,7 @@ fn message(case: &Value) -> BrokerMessage {
             notifier: optional(&fields["ntf_creds"], |notifier| {
                 (id(&notifier["ntf_id"]), dh_key(&notifier["server_dh_key"]))
             }),
-        }),
+        })),
         "LNK" => BrokerMessage::Lnk {
             sender_id: id(&fields["sender_id"]),
             data: link_data(&fields["link_data"]),
@@ -93,10 +93,10 @@ fn message(case: &Value) -> BrokerMessage {
         "END" => BrokerMessage::End,
         "ENDS" => BrokerMessage::Ends(service_queues(fields)),
         "DELD" => BrokerMessage::Deld,
-        "INFO" => BrokerMessage::Info(queue_info(case)),
+        "INFO" => BrokerMessage::Info(Box::new(queue_info(case))),
         "OK" => BrokerMessage::Ok,
         "PONG" => BrokerMessage::Pong,
-        "RNAME" => BrokerMessage::RName(name_record(case)),
+        "RNAME" => BrokerMessage::RName(Box::new(name_record(case))),
         other => unreachable!("message {other}"),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::pem;
 use super::{Certificate, CertificateError, Fingerprint};
+use crate::time::UnixTime;
 
 /// One to four certificates, the leaf first.
 ///
@@ -12,8 +13,8 @@ use super::{Certificate, CertificateError, Fingerprint};
 /// | 3 | leaf, identity, authority |
 /// | 4 | leaf, identity, one between, authority |
 ///
-/// The identity certificate is always the second, the trust anchor always the last. A chain is of the right length; whether its
-/// signatures hold is verified by TLS.
+/// The identity certificate is always the second, the trust anchor always the last. That the signatures
+/// hold is not known yet: `tls::verify_router` verifies them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
     leaf: Certificate,
@@ -103,6 +104,19 @@ impl Chain {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.identity().fingerprint()
+    }
+
+    /// Whether every certificate was issued by the next one, and all are valid now. Who they are is another question: that of the
+    /// [fingerprint](Self::fingerprint).
+    #[must_use]
+    pub fn is_valid(&self, now: UnixTime) -> bool {
+        if self.kind() == ChainKind::SelfSigned {
+            return self.leaf.verify_self_signed(now).is_ok();
+        }
+        self.certificates()
+            .zip(self.certificates().skip(1))
+            .all(|(issued, issuer)| issued.verify_issued_by(issuer, now).is_ok())
+            && self.anchor().validity().check(now).is_ok()
     }
 
     /// All certificates, the leaf first.

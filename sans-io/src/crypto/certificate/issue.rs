@@ -302,6 +302,8 @@ const SIGNATURE_AND_AGREEMENT: [u8; 2] = [3, 0b1100_1000];
 mod tests {
     use super::*;
     use crate::crypto::Algorithm;
+    use crate::crypto::certificate::Chain;
+    use crate::crypto::der::Reader;
     use crate::time::UnixTime;
 
     const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
@@ -345,6 +347,49 @@ mod tests {
         let bare = Certificate::self_signed(&Name::new("ca"), &identity_key, validity);
         let issuer = Issuer::new(&bare, &identity_key).unwrap();
         assert_eq!(issuer.key_identifier, None);
+    }
+
+    /// The kinds of a certificate's extensions.
+    fn extensions(certificate: &Certificate) -> Vec<Vec<u8>> {
+        let extensions = Fields::read(&certificate.der).unwrap().extensions.unwrap();
+        let mut extensions = Reader::new(extensions).nested(Tag::SEQUENCE).unwrap();
+        let mut kinds = Vec::new();
+        while !extensions.is_empty() {
+            let mut extension = extensions.nested(Tag::SEQUENCE).unwrap();
+            kinds.push(extension.element(Tag::OBJECT_IDENTIFIER).unwrap().to_vec());
+        }
+        kinds
+    }
+
+    /// What the commands of OpenSSL that the reference runs have written.
+    #[test]
+    fn certificates_of_openssl_are_read_and_ours_are_like_them() {
+        for file in [
+            include_str!("openssl_ed25519.pem"),
+            include_str!("openssl_ed448.pem"),
+        ] {
+            let chain = Chain::from_pem(file).unwrap();
+            let leaf_key = SigningKey::from_pem(file).unwrap();
+            assert_eq!(leaf_key.public_key(), *chain.leaf().key());
+            assert_eq!(chain.identity().verify_self_signed(NOW), Ok(()));
+
+            let mut rng = Rng::from_seed([1; 32]);
+            let validity = chain.leaf().validity();
+            let key = key(leaf_key.algorithm(), 1);
+            let name = Name::new("SMP server CA").of("SimpleX");
+            let identity = Certificate::authority(&name, &key, validity, &mut rng);
+            let issuer = Issuer::new(&identity, &key).unwrap();
+            let name = Name::new("smp.example.com");
+            let leaf =
+                Certificate::server(&name, &leaf_key.public_key(), &issuer, validity, &mut rng);
+            assert_eq!(extensions(&leaf), extensions(chain.leaf()));
+            let fields = |certificate| Fields::read(certificate).unwrap();
+            let (ours, theirs) = (fields(&leaf.der), fields(&chain.leaf().der));
+            assert_eq!(
+                (ours.issuer, ours.subject, ours.key, ours.validity),
+                (theirs.issuer, theirs.subject, theirs.key, theirs.validity)
+            );
+        }
     }
 
     #[test]

@@ -76,6 +76,9 @@ pub enum CertificateError {
     /// The issuer's key did not make the signature.
     #[error("not signed by its issuer: {0}")]
     Signature(#[from] InvalidSignature),
+    /// Issued by another than the certificate that follows it.
+    #[error("not issued by the next certificate of the chain")]
+    OtherIssuer,
     /// Issued by another than its subject.
     #[error("a single certificate must be self-signed")]
     NotSelfSigned,
@@ -137,6 +140,16 @@ impl Certificate {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.der)
+    }
+
+    /// Verifies that the certificate was issued by another one, and is valid now.
+    pub fn verify_issued_by(&self, issuer: &Self, now: UnixTime) -> Result<(), CertificateError> {
+        let fields = Fields::read(&self.der)?;
+        if fields.issuer != Fields::read(&issuer.der)?.subject {
+            return Err(CertificateError::OtherIssuer);
+        }
+        self.validity.check(now)?;
+        Ok(issuer.key.verify(fields.signed, &fields.signature)?)
     }
 
     /// Verifies that the certificate was issued by its own key to its own subject, and is valid now.
@@ -294,6 +307,30 @@ mod tests {
             same_name.verify_self_signed(NOW),
             Err(CertificateError::Signature(InvalidSignature))
         );
+    }
+
+    #[test]
+    fn a_certificate_is_verified_with_its_issuer() {
+        let mut rng = Rng::from_seed([3; 32]);
+        let key = SigningKey::generate(Algorithm::Ed448, &mut rng).unwrap();
+        let other = SigningKey::generate(Algorithm::Ed25519, &mut rng).unwrap();
+        let validity = Validity::days(NOW, 10);
+        let authority = Certificate::self_signed(&Name::new("a"), &key, validity);
+        let issuer = Issuer::new(&authority, &key).unwrap();
+        let issued = Certificate::bare(&Name::new("b"), &other.public_key(), &issuer, validity);
+        assert_eq!(issued.verify_issued_by(&authority, NOW), Ok(()));
+        assert_eq!(
+            issued.verify_issued_by(&issued, NOW),
+            Err(CertificateError::OtherIssuer)
+        );
+        let namesake = Certificate::self_signed(&Name::new("a"), &other, validity);
+        assert_eq!(
+            issued.verify_issued_by(&namesake, NOW),
+            Err(CertificateError::Signature(InvalidSignature))
+        );
+        let chain = Chain::new([issued, authority]).unwrap();
+        assert!(chain.is_valid(NOW));
+        assert!(!chain.is_valid(UnixTime::from_seconds(1_900_000_000)));
     }
 
     #[test]

@@ -32,9 +32,10 @@ pub(super) struct Answered {
 /// The requests that wait for responses, and some that have stopped waiting.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Pending {
-    requests: BTreeMap<CorrId, Waiting>,
-    timeouts: BTreeSet<(Instant, CorrId)>,
+    requests: BTreeMap<CorrId, (u64, Waiting)>,
+    timeouts: BTreeSet<(Instant, u64, CorrId)>,
     late: VecDeque<CorrId>,
+    next: u64,
 }
 
 impl Pending {
@@ -49,15 +50,19 @@ impl Pending {
         if self.requests.contains_key(&corr_id) {
             return false;
         }
-        self.timeouts.insert((waiting.timeout, corr_id.clone()));
-        self.requests.insert(corr_id, waiting);
+        let sequence = self.next;
+        self.next = sequence.wrapping_add(1);
+        self.timeouts
+            .insert((waiting.timeout, sequence, corr_id.clone()));
+        self.requests.insert(corr_id, (sequence, waiting));
         true
     }
 
     /// The request that a response is to.
     pub(super) fn take(&mut self, corr_id: &CorrId) -> Option<Answered> {
-        let waiting = self.requests.remove(corr_id)?;
-        let late = !self.timeouts.remove(&(waiting.timeout, corr_id.clone()));
+        let (sequence, waiting) = self.requests.remove(corr_id)?;
+        let timeout = (waiting.timeout, sequence, corr_id.clone());
+        let late = !self.timeouts.remove(&timeout);
         if late {
             self.late.retain(|late| late != corr_id);
         }
@@ -66,15 +71,15 @@ impl Pending {
 
     /// A request that has waited long enough, if there is one.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Option<RequestId>> {
-        let (timeout, _) = self.timeouts.first()?;
+        let (timeout, _, _) = self.timeouts.first()?;
         if *timeout > now {
             return None;
         }
-        let (_, corr_id) = self.timeouts.pop_first()?;
+        let (_, _, corr_id) = self.timeouts.pop_first()?;
         let request = self
             .requests
             .get(&corr_id)
-            .and_then(|waiting| waiting.request);
+            .and_then(|(_, waiting)| waiting.request);
         self.late.push_back(corr_id);
         if self.late.len() > REMEMBERED
             && let Some(forgotten) = self.late.pop_front()
@@ -86,7 +91,7 @@ impl Pending {
 
     /// When the next request has waited long enough.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.timeouts.first().map(|(timeout, _)| *timeout)
+        self.timeouts.first().map(|(timeout, ..)| *timeout)
     }
 
     /// The owner's requests that wait, first to time out first; none wait any more.
@@ -95,6 +100,6 @@ impl Pending {
         let timeouts = std::mem::take(&mut self.timeouts);
         timeouts
             .into_iter()
-            .filter_map(move |(_, corr_id)| requests.get(&corr_id)?.request)
+            .filter_map(move |(_, _, corr_id)| requests.get(&corr_id)?.1.request)
     }
 }

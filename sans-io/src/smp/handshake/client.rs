@@ -144,12 +144,42 @@ impl AwaitsService {
     }
 }
 
+/// The keys that a client draws for one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionKeys {
+    /// Agrees the secret with the router.
+    pub client: x25519::PrivateKey,
+    /// Signs the commands of the service.
+    pub service: ed25519::PrivateKey,
+}
+
+impl SessionKeys {
+    /// Fresh keys.
+    #[must_use]
+    pub fn generate(rng: &mut Rng) -> Self {
+        Self {
+            client: x25519::PrivateKey::generate(rng),
+            service: ed25519::PrivateKey::generate(rng),
+        }
+    }
+}
+
 /// Checks the router's hello and answers it.
 pub fn receive(
     config: &Config,
     transport: &Transport,
     hello: &RouterHello,
     rng: &mut Rng,
+) -> Result<(ClientHello, Next), TransportError> {
+    receive_with(config, transport, hello, SessionKeys::generate(rng))
+}
+
+/// Checks the router's hello and answers it with those of these keys that the session has.
+pub fn receive_with(
+    config: &Config,
+    transport: &Transport,
+    hello: &RouterHello,
+    keys: SessionKeys,
 ) -> Result<(ClientHello, Next), TransportError> {
     if *hello.session_id() != transport.session_id {
         return Err(TransportError::BadSession);
@@ -160,8 +190,8 @@ pub fn receive(
         .ok_or(TransportError::Version)?;
     let version = versions.max();
     let router = verify(config, transport, hello)?;
-    let session_key = (config.secret == Secrecy::Agreed && version >= AUTH_COMMANDS)
-        .then(|| x25519::PrivateKey::generate(rng));
+    let session_key =
+        (config.secret == Secrecy::Agreed && version >= AUTH_COMMANDS).then_some(keys.client);
     let secret = Option::zip(session_key.as_ref(), router.as_ref())
         .map(|(own, router)| SessionSecret::agree(own, &router.session_key));
     let session = Session {
@@ -172,7 +202,7 @@ pub fn receive(
         .service
         .as_ref()
         .filter(|service| version >= since(service.role))
-        .map(|service| offer(service, rng))
+        .map(|service| offer(service, keys.service))
         .transpose()?;
     let (offer, service) = offer.unzip();
     let hello = ClientHello {
@@ -238,9 +268,8 @@ const fn since(role: ServiceRole) -> Version {
 
 fn offer(
     credentials: &ServiceCredentials,
-    rng: &mut Rng,
+    key: ed25519::PrivateKey,
 ) -> Result<(ServiceOffer, Service<ed25519::PrivateKey>), TransportError> {
-    let key = ed25519::PrivateKey::generate(rng);
     let signed_key = SignedKey::sign(key.public_key(), &credentials.leaf_key).to_der();
     let offer = ServiceOffer {
         role: credentials.role,

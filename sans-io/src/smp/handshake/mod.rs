@@ -12,7 +12,7 @@
 //!     │──────────────────────────────────────▶│
 //! ```
 //! Each message is the content of a block that is never encrypted; what follows what was parsed is ignored. [`client`] and [`router`]
-//! hold the checks of the two sides as functions from message to message; the connection machines move the blocks.
+//! hold the checks of the two sides as functions from message to message; the connection machines move the blocks and [`parse`] them.
 
 pub mod client;
 mod message;
@@ -25,6 +25,8 @@ pub use self::message::{
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::error::TransportError;
 use super::transmission::Session;
 use super::version::ENCRYPTED_BLOCKS;
@@ -32,7 +34,7 @@ use crate::crypto::block_chain::BlockChains;
 use crate::crypto::certificate::{Chain, Fingerprint};
 use crate::crypto::{Secret, ed25519, x25519};
 use crate::session::SessionFacts;
-use crate::wire::{EntityId, Id, Large, NonEmpty, Version, VersionRange};
+use crate::wire::{self, EntityId, Id, Large, NonEmpty, Version, VersionRange, Wire};
 
 /// What the transport below has established.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +121,11 @@ fn chains(
 ) -> Option<BlockChains> {
     let secret = secret.filter(|_| session.version >= ENCRYPTED_BLOCKS && peer == Peer::Client)?;
     Some(side(&session.id, &secret.chain_secret()))
+}
+
+/// The message at the front of a block's content; what follows it is ignored.
+pub fn parse<T: Wire>(content: &Bytes) -> Result<T, TransportError> {
+    wire::decode_prefix(Version::default(), content).map_err(|_| PARSE)
 }
 
 fn chain_of(certificates: &NonEmpty<Large>) -> Result<Chain, TransportError> {

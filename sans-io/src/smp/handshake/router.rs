@@ -127,13 +127,22 @@ pub fn introduce(
     transport: Transport,
     rng: &mut Rng,
 ) -> (RouterHello, AwaitsClient) {
+    introduce_with(identity, transport, x25519::PrivateKey::generate(rng))
+}
+
+/// The router's hello with this session key.
+#[must_use]
+pub fn introduce_with(
+    identity: &Identity,
+    transport: Transport,
+    session_key: x25519::PrivateKey,
+) -> (RouterHello, AwaitsClient) {
     let versions = match transport.alpn {
         Alpn::Negotiated => identity.versions,
         Alpn::Absent => WITHOUT_ALPN
             .intersection(identity.versions)
             .unwrap_or_else(|| VersionRange::only(identity.versions.min())),
     };
-    let session_key = x25519::PrivateKey::generate(rng);
     let auth = (versions.max() >= AUTH_COMMANDS)
         .then(|| auth(identity, &session_key))
         .flatten();

@@ -65,7 +65,7 @@ impl Sides {
     }
 }
 
-fn travelled<T: wire::Wire>(message: &T) -> T {
+fn travelled<T: Wire>(message: &T) -> T {
     wire::decode(Version(0), &wire::encode(message, Version(0))).unwrap()
 }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::rng::Rng;
 
 fn pair() -> Pair {
     let router = credentials(&[Ed25519; 2], 1);
@@ -144,9 +145,16 @@ fn commands_wait_for_the_machine_that_can_answer_them() {
 
     pair.client.give(START, Input::Command(Say::Close));
     assert!(!pair.client.tls.accepts_commands());
-    pair.client.closed = None;
-    pair.client.give(START, Input::Command(Say::Close));
-    assert_eq!(pair.client.seen.last(), Some(&Seen::Refused));
+    assert_eq!(pair.client.tls.deadline(), None);
+}
+
+#[test]
+fn bytes_are_as_welcome_as_to_the_upper_machine() {
+    let mut pair = pair();
+    assert!(pair.client.tls.accepts_bytes());
+    pair.run().assert_secured();
+    pair.client.give(START, Input::Command(Say::StopReading));
+    assert!(!pair.client.tls.accepts_bytes());
 }
 
 #[test]
@@ -208,6 +216,28 @@ fn what_arrives_before_a_bad_record_is_delivered_first() {
     assert_eq!(pair.server.received(), b"good");
     assert!(matches!(pair.server.tls_error(), TlsError::Protocol(_)));
     assert_eq!(pair.server.unsent.len(), 1, "an alert");
+}
+
+/// Held to the contract of every machine, over a network with latency.
+#[test]
+fn a_session_keeps_the_contract() {
+    use crate::sim::{Checked, Frames, FramesCommand, FramesEvent, Link, Settled};
+
+    let (chain, key) = chain(&[Ed25519; 2], 1, Validity::days(UnixTime::EPOCH, 10));
+    let router = Credentials::new(chain, key).unwrap();
+    let config = Arc::new(ClientConfig::new(client_of(&router)).unwrap());
+    let [left, right] = [1, 2].map(|seed| Rng::from_seed([seed; 32]));
+    let client = Tls::client(&config, Now::START, left, |_, _| Frames::new()).unwrap();
+    let config = Arc::new(ServerConfig::new(server_of(&router)).unwrap());
+    let server = Tls::server(&config, Now::START, right, |_, _| Frames::echo());
+
+    let (client, server) = (Checked::new(client), Checked::new(server));
+    let mut pair = crate::sim::Pair::new(7, &Link::WAN, client, server);
+    assert_eq!(pair.run(10_000), Settled::Idle);
+    let frame = Bytes::from(vec![7; 4000]);
+    pair.command_left(FramesCommand::Send(frame.clone()));
+    assert_eq!(pair.run(10_000), Settled::Idle);
+    assert_eq!(pair.left().events(), [FramesEvent::Frame(frame)]);
 }
 
 /// Cuts each write into pieces of these lengths, again and again.

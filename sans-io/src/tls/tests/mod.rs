@@ -27,6 +27,7 @@ struct Pipe {
     outbox: Outbox<Seen>,
     wake: Option<Instant>,
     is_closed: bool,
+    is_full: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -35,13 +36,13 @@ enum Seen {
     Received(Bytes),
     Eof,
     Timeout,
-    Refused,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Say {
     Send(Vec<&'static [u8]>),
     WakeAt(Instant),
+    StopReading,
     Close,
     /// Die with these last words.
     Die(&'static [u8]),
@@ -60,6 +61,7 @@ impl Pipe {
             outbox,
             wake: None,
             is_closed: false,
+            is_full: false,
         }
     }
 
@@ -89,13 +91,13 @@ impl Machine for Pipe {
                 self.wake = None;
                 self.outbox.event(Seen::Timeout);
             }
-            Input::Command(_) if self.is_closed => self.outbox.event(Seen::Refused),
             Input::Command(Say::Send(parts)) => {
                 for part in parts {
                     self.outbox.transmit(Bytes::from_static(part));
                 }
             }
             Input::Command(Say::WakeAt(instant)) => self.wake = Some(instant),
+            Input::Command(Say::StopReading) => self.is_full = true,
             Input::Command(Say::Close) => self.close(CloseReason::Finished),
             Input::Command(Say::Die(words)) => {
                 self.outbox.transmit(Bytes::from_static(words));
@@ -120,6 +122,10 @@ impl Connection for Pipe {
 
     fn accepts_commands(&self) -> bool {
         !self.is_closed
+    }
+
+    fn accepts_bytes(&self) -> bool {
+        !self.is_full
     }
 }
 
@@ -176,14 +182,14 @@ impl Side {
     fn facts(&self) -> Option<&SessionFacts> {
         self.seen.iter().find_map(|seen| match seen {
             Seen::Secured(facts) => Some(facts.as_ref()),
-            Seen::Received(_) | Seen::Eof | Seen::Timeout | Seen::Refused => None,
+            Seen::Received(_) | Seen::Eof | Seen::Timeout => None,
         })
     }
 
     fn received(&self) -> Vec<u8> {
         let parts = self.seen.iter().filter_map(|seen| match seen {
             Seen::Received(bytes) => Some(bytes.as_ref()),
-            Seen::Secured(_) | Seen::Eof | Seen::Timeout | Seen::Refused => None,
+            Seen::Secured(_) | Seen::Eof | Seen::Timeout => None,
         });
         parts.collect::<Vec<_>>().concat()
     }

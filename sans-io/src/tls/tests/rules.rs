@@ -1,6 +1,7 @@
 //! Who is let in: identities, certificates, application protocols, versions and groups.
 
-use rustls::{AlertDescription, PeerIncompatible};
+use rustls::sign::Signer;
+use rustls::{AlertDescription, PeerIncompatible, SignatureAlgorithm, SignatureScheme};
 
 use super::*;
 use crate::crypto::certificate::{CertificateError, ChainError, Fingerprint};
@@ -326,6 +327,61 @@ fn only_a_router_without_the_clients_first_group_asks_again() {
     }
     assert!(secured_with_retry(Groups::X25519First, Groups::X448));
     assert!(secured_with_retry(Groups::X448First, Groups::X25519));
+}
+
+#[test]
+fn routers_with_certificates_of_openssl_are_served() {
+    for file in [
+        include_str!("../../crypto/certificate/openssl_ed25519.pem"),
+        include_str!("../../crypto/certificate/openssl_ed448.pem"),
+    ] {
+        let router = Credentials::from_pem(file, file).unwrap();
+        let fingerprint = router.chain().fingerprint();
+        assert_eq!(
+            verify_router(router.chain(), &fingerprint, START.unix),
+            Ok(())
+        );
+        let mut pair = Pair::new(client_of(&router), server_of(&router));
+        pair.run().assert_secured();
+    }
+}
+
+/// Computes one more MAC than a handshake needs, as a later rustls might.
+#[derive(Debug)]
+struct Meddling(Arc<dyn rustls::sign::SigningKey>);
+
+impl rustls::sign::SigningKey for Meddling {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        ambient::record(|finished| finished.mac(&[7; 32]));
+        self.0.choose_scheme(offered)
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+#[test]
+fn a_session_whose_id_is_not_certain_is_not_secured() {
+    let router = credentials(&[Ed25519; 2], 1);
+    let meddling = router.clone().signing_with(|key| Arc::new(Meddling(key)));
+    for versions in [Versions::Tls13, Versions::Tls12] {
+        let client = ClientOptions {
+            versions,
+            ..client_of(&router)
+        };
+        let mut pair = Pair::new(client, server_of(&meddling));
+        pair.run();
+        assert_eq!(pair.server.facts(), None);
+        assert!(matches!(pair.server.tls_error(), TlsError::SessionId(_)));
+        assert_eq!(pair.client.received(), b"");
+    }
+}
+
+#[test]
+fn sessions_move_between_threads() {
+    fn assert_send<T: Send>() {}
+    assert_send::<Tls<Pipe>>();
 }
 
 #[test]
