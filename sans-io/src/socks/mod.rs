@@ -84,7 +84,7 @@ use crate::time::{Instant, Now};
 
 pub use self::error::{Refusal, SocksError};
 pub use self::proxy::{Access, Authentication, Credentials, Proxy, ProxyParseError};
-pub use self::target::Target;
+pub use self::target::{Route, Target};
 
 /// A machine behind a proxy, or behind none. See the [module](self) for its states.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +150,19 @@ impl<M: Connection> Socks<M> {
             state: State::Inner,
             inner,
             outbox: Outbox::default(),
+        }
+    }
+
+    /// A machine whose stream leads where `route` does, within that time.
+    #[must_use]
+    pub fn on(route: Route, inner: M, now: Now, within: Duration) -> Self {
+        match route {
+            Route::Direct(_) => Self::direct(inner),
+            Route::Through {
+                target,
+                authentication,
+                ..
+            } => Self::new(inner, target, authentication, now, within),
         }
     }
 

@@ -5,17 +5,24 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use simplex_sans_io::crypto::certificate::{Certificate, Chain, Issuer, Name, Validity};
+use simplex_sans_io::crypto::certificate::Chain;
 use simplex_sans_io::crypto::{Algorithm, SigningKey};
-use simplex_sans_io::drive::{Clock as _, ConnectError, DriveError, Policy, WhileBlocked, connect};
+use simplex_sans_io::drive::{
+    Capacity, Clock as _, ConnectError, DriveError, Policy, SmpClient, SmpOptions, WhileBlocked,
+    connect, drive, mailbox,
+};
 use simplex_sans_io::machine::CloseReason;
 use simplex_sans_io::rng::Rng;
-use simplex_sans_io::sim::{FrameError, Frames, FramesCommand, FramesEvent, abandon};
-use simplex_sans_io::socks::{self, Authentication, Proxy, Socks, SocksError, Target};
-use simplex_sans_io::time::{Instant, Now};
+use simplex_sans_io::sim::{FrameError, Frames, FramesCommand, FramesEvent, abandon, identity};
+use simplex_sans_io::smp::Command;
+use simplex_sans_io::smp::client::{self, Request, RequestId, Response};
+use simplex_sans_io::smp::server::{self, Server};
+use simplex_sans_io::socks::{self, Authentication, Proxy, Route, Socks, SocksError, Target};
+use simplex_sans_io::time::Instant;
 use simplex_sans_io::tls::{
     ClientConfig, ClientOptions, Credentials, ServerConfig, ServerOptions, Tls,
 };
+use simplex_sans_io::wire::EntityId;
 
 use super::Runtime;
 use super::peers::{
@@ -42,7 +49,10 @@ pub async fn echo<R: Runtime>(network: R) {
 
 /// The same through TLS.
 pub async fn echo_through_tls<R: Runtime>(network: R) {
-    let (client, server) = tls(network.clock().now());
+    let (_, server, client) = tls();
+    let (now, mut rng) = (network.clock().now(), Rng::from_seed([7; 32]));
+    let server = Tls::server(&server, now, rng.fork(), |_, _| Frames::echo());
+    let client = Tls::client(&client, now, rng, |_, _| Frames::new()).unwrap();
     let left = (client, Policy::CLIENT);
     let (mut left, right) = pair(&network, left, (server, Policy::ROUTER)).await;
     for number in 0..10 {
@@ -52,6 +62,42 @@ pub async fn echo_through_tls<R: Runtime>(network: R) {
     left.command(FramesCommand::Finish).await;
     assert!(matches!(left.ended.await, Ok(CloseReason::Finished)));
     assert!(matches!(right.ended.await, Ok(CloseReason::PeerClosed)));
+}
+
+/// Over everything that a client has below it.
+pub async fn a_session_with_an_smp_router<R: Runtime>(network: R) {
+    let (issued, server, client) = tls();
+    let session = client::Config::new(issued.key_hash());
+    let mut listener = network.listen().await.unwrap();
+    let target = listener.local_addr().unwrap().into();
+    let serving = network.clone();
+    let router = network.spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (_calls, _events, mailbox) = mailbox(Capacity::default());
+        let (now, mut rng) = (serving.clock().now(), Rng::from_seed([8; 32]));
+        let config = server::Config::new(issued.router());
+        let machine = Tls::server(&server, now, rng.fork(), move |facts, now| {
+            Server::secured(config, facts, rng, now)
+        });
+        drive(machine, stream, serving.clock(), mailbox, Policy::ROUTER).await
+    });
+
+    let options = SmpOptions::new(Route::Direct(target), client, session);
+    let connecting = SmpClient::connect(&network, options, Rng::from_seed([9; 32]));
+    let (client, mut events, connection) = connecting.await.unwrap();
+    let ended = network.spawn(connection);
+    let ping = Request::new(RequestId(0), EntityId::EMPTY, Command::Ping);
+    assert_eq!(
+        client.batch(vec![ping; 100]).await,
+        vec![Ok(Response::Pong); 100]
+    );
+    assert!(matches!(
+        events.next().await,
+        Some(client::Event::Established(_))
+    ));
+    drop((client, events));
+    assert!(matches!(ended.await, Ok(CloseReason::Finished)));
+    assert!(matches!(router.await, Ok(CloseReason::PeerClosed)));
 }
 
 /// Streams may be as fine as they want.
@@ -394,24 +440,15 @@ async fn nobody_listens<R: Runtime>(network: &R) -> Target {
     listener.local_addr().unwrap().into()
 }
 
-/// A client and a router that trust each other.
-fn tls(now: Now) -> (Tls<Frames>, Tls<Frames>) {
-    let mut rng = Rng::from_seed([7; 32]);
-    let mut key = || SigningKey::generate(Algorithm::Ed25519, &mut rng).unwrap();
-    let (identity_key, leaf_key) = (key(), key());
-    let validity = Validity::days(now.unix, 365);
-    let name = Name::new("SMP server CA");
-    let identity = Certificate::authority(&name, &identity_key, validity, &mut rng);
-    let issuer = Issuer::new(&identity, &identity_key).unwrap();
-    let name = Name::new("localhost");
-    let leaf_public = leaf_key.public_key();
-    let leaf = Certificate::server(&name, &leaf_public, &issuer, validity, &mut rng);
-    let fingerprint = identity.fingerprint();
-    let credentials = Credentials::new(Chain::new([leaf, identity]).unwrap(), leaf_key).unwrap();
-
-    let config = ServerConfig::new(ServerOptions::new(credentials)).unwrap();
-    let server = Tls::server(&Arc::new(config), now, rng.fork(), |_, _| Frames::echo());
-    let config = ClientConfig::new(ClientOptions::new(fingerprint)).unwrap();
-    let client = Tls::client(&Arc::new(config), now, rng.fork(), |_, _| Frames::new());
-    (client.unwrap(), server)
+/// What the TLS of a router shows, and what its clients expect of it.
+fn tls() -> (identity::Credentials, Arc<ServerConfig>, Arc<ClientConfig>) {
+    let issued = identity::Credentials::issue(Algorithm::Ed25519, &mut Rng::from_seed([7; 32]));
+    let (chain, key) = (
+        Chain::clone(&issued.chain),
+        SigningKey::clone(&issued.leaf_key),
+    );
+    let credentials = Credentials::new(chain, key).unwrap();
+    let server = ServerConfig::new(ServerOptions::new(credentials)).unwrap();
+    let client = ClientConfig::new(ClientOptions::new(issued.fingerprint())).unwrap();
+    (issued, Arc::new(server), Arc::new(client))
 }

@@ -51,6 +51,7 @@ macro_rules! conformance {
             a_peer_that_reads_nothing_is_cut_off,
             a_proxy_connects_to_addresses_and_names,
             a_proxy_that_refuses_says_why,
+            a_session_with_an_smp_router,
             a_session_that_is_to_be_isolated_is_isolated,
             a_stream_that_ends_inside_a_frame_is_truncated,
             a_timer_can_be_reset,
