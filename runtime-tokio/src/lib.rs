@@ -30,6 +30,8 @@ impl Tokio {
     }
 
     /// Listens at an address.
+    ///
+    /// Cancel safety: a future that is dropped before it is done listens nowhere.
     pub async fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
         let socket = Socket(TcpListener::bind(address).await?);
         Ok(Listener::new(socket, self.clock()))

@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use crate::crypto::Algorithm;
     use crate::sim::identity::{Credentials, transports};
-    use crate::sim::{Link, Settled, Task, Tasks, abandon, duplex};
+    use crate::sim::{Checked, Link, Settled, Task, Tasks, abandon, duplex};
     use crate::smp::Command;
     use crate::smp::server::{self, Server};
     use crate::time::Now;
@@ -322,9 +322,9 @@ mod tests {
             let credentials = Credentials::issue(Algorithm::Ed25519, &mut rng);
             let (of_client, of_router) = transports(&credentials, None, &mut rng);
             let config = server::Config::new(credentials.router());
-            let router = Server::new(config, of_router, rng.fork(), Now::START);
+            let router = Checked::new(Server::new(config, of_router, rng.fork(), Now::START));
             let config = Config::new(credentials.key_hash());
-            let machine = Client::new(config, of_client, rng.fork(), Now::START);
+            let machine = Checked::new(Client::new(config, of_client, rng.fork(), Now::START));
             let clock = tasks.clock();
             let (near, far) = duplex(&clock, rng, &Link::WAN, 100_000);
 
