@@ -16,6 +16,7 @@
 
 mod checked;
 mod frames;
+pub mod fuzz;
 pub mod identity;
 mod middle;
 mod netem;

@@ -1,0 +1,3 @@
+//! The queues of an SMP router, as a machine.
+
+pub mod store;
