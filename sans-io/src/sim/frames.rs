@@ -241,6 +241,9 @@ impl Machine for Frames {
     fn handle(&mut self, now: Now, input: Input<'_, FramesCommand>) -> Result<(), FrameError> {
         self.outbox.begin();
         match (self.state, input) {
+            (State::Closed, Input::Command(FramesCommand::Send(frame))) => {
+                self.outbox.event(FramesEvent::Refused(frame));
+            }
             (State::Closed, _) => {}
             (_, Input::Command(command)) => self.command(now, command),
             (_, Input::Timeout) => self.expire(now),
