@@ -376,10 +376,8 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
-            let pid = file
-                .read_to_string(&mut pid)
-                .ok()
-                .and(pid.trim().parse().ok());
+            let read = file.read_to_string(&mut pid);
+            let pid = read.ok().and_then(|_| pid.trim().parse().ok());
             let path = path.to_owned();
             return Err(StoreError::InUse { path, pid });
         }

@@ -123,26 +123,23 @@ impl StoreError {
 
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
-            _ => Self::Io {
+        move |source| {
+            use io::ErrorKind::{QuotaExceeded, StorageFull};
+            if matches!(source.kind(), StorageFull | QuotaExceeded) {
+                return Self::Full { path };
+            }
+            Self::Io {
                 action,
                 path,
                 source,
-            },
+            }
         }
     }
 
     pub(super) fn record(table: Table, key: &[u8], fault: Fault) -> Self {
-        use std::fmt::Write as _;
-        let mut hex = String::new();
-        for byte in key {
-            // Writing to a string cannot fail.
-            let _: std::fmt::Result = write!(hex, "{byte:02x}");
-        }
         Self::DamagedRecord {
             table,
-            key: hex,
+            key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
             fault,
         }
     }

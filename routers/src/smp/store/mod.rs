@@ -28,9 +28,7 @@ pub use self::engine::Memory;
 pub use self::error::StoreError;
 pub use self::records::Records;
 pub use self::table::Table;
-pub use self::thread::{
-    Answer, Closed, Command, LoadId, MetricsSnapshot, OpId, StoreHandle, StoreThread,
-};
+pub use self::thread::{Answer, Closed, Command, MetricsSnapshot, StoreHandle, StoreThread};
 
 use simplex_sans_io::smp::router::store::{Change, Load, Loaded};
 

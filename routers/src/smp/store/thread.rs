@@ -16,17 +16,10 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use simplex_sans_io::smp::router::store::{Change, Load, Loaded};
+use simplex_sans_io::smp::router::{LoadId, OpId};
 use tokio::sync::mpsc;
 
 use super::{Store, StoreError, SyncPolicy};
-
-/// A commit that is to be stored. Later ones have greater numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct OpId(pub u64);
-
-/// A load that is to be answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LoadId(pub u64);
 
 /// What a store is told to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use simplex_sans_io::sim::store::{Contents, FakeStore};
 use simplex_sans_io::smp::router::store::{Change, Load, Loaded};
 
-use super::model::Model;
 use super::scenario::Scenario;
 use super::{EmbeddedStore, Options, Store, StoreError, SyncPolicy, check};
 
@@ -25,7 +25,7 @@ fn commits(seed: u8) -> impl Iterator<Item = (u64, Vec<Change>, Scenario)> {
     (1..).map(move |number: u64| {
         let mut changes = scenario.commit();
         let mark = Change::PutStatistics(number.to_be_bytes().to_vec().into());
-        scenario.model.change(&mark);
+        scenario.foresee(mark.clone());
         changes.push(mark);
         (number, changes, scenario.clone())
     })
@@ -37,11 +37,11 @@ fn verify(store: &mut EmbeddedStore, seed: u8) -> u64 {
         panic!("totals were asked for");
     };
     let Some(statistics) = totals.statistics else {
-        check(store, &Model::default(), &Load::Totals);
+        check(store, &FakeStore::default(), &Load::Totals);
         return 0;
     };
     let count = u64::from_be_bytes((*statistics).try_into().unwrap());
-    let mut before = Model::default();
+    let mut before = Contents::default();
     for (number, _, scenario) in commits(seed) {
         if number == count {
             for question in scenario.questions(&before) {
@@ -49,7 +49,7 @@ fn verify(store: &mut EmbeddedStore, seed: u8) -> u64 {
             }
             return count;
         }
-        before = scenario.model;
+        before = scenario.known().clone();
     }
     unreachable!("there are commits without end")
 }

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use simplex_sans_io::crypto::IdsHash;
 use simplex_sans_io::rng::Rng;
+use simplex_sans_io::sim::store::{Contents, FakeStore};
 use simplex_sans_io::smp::handshake::ServiceRole;
+use simplex_sans_io::smp::router::OpId;
 use simplex_sans_io::smp::router::store::{
     Change, FORMAT, LinkRecord, Load, MessageRecord, NotificationRecord, NotifierRecord, Position,
     QueueRecord, QueueStatus, ServiceRecord,
@@ -11,13 +13,12 @@ use simplex_sans_io::smp::router::store::{
 use simplex_sans_io::smp::server::Party;
 use simplex_sans_io::wire::{EntityId, Sample};
 
-use super::model::Model;
-
 /// Makes commits and knows what they should lead to.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     rng: Rng,
-    pub(crate) model: Model,
+    /// The store of simulations: what it answers is right.
+    pub(crate) model: FakeStore,
     time: i64,
     body: usize,
 }
@@ -26,7 +27,7 @@ impl Scenario {
     pub(crate) fn new(seed: [u8; 32]) -> Self {
         Self {
             rng: Rng::from_seed(seed),
-            model: Model::default(),
+            model: FakeStore::default(),
             time: 0,
             body: 0,
         }
@@ -41,11 +42,21 @@ impl Scenario {
         let mut changes = Vec::new();
         for _ in 0..=self.rng.below(3) {
             for change in self.changes() {
-                self.model.change(&change);
+                self.foresee(change.clone());
                 changes.push(change);
             }
         }
         changes
+    }
+
+    /// The model has this change from now on.
+    pub(crate) fn foresee(&mut self, change: Change) {
+        self.model.commit(OpId::default(), vec![change]);
+        self.model.sync(1);
+    }
+
+    pub(crate) const fn known(&self) -> &Contents {
+        self.model.contents()
     }
 
     fn changes(&mut self) -> Vec<Change> {
@@ -75,15 +86,15 @@ impl Scenario {
     }
 
     fn any_queue(&mut self) -> Option<QueueRecord> {
-        let count = self.model.queues.len() as u32;
+        let count = self.known().queues.len() as u32;
         let index = self.rng.below(count) as usize;
-        self.model.queues.values().nth(index).cloned()
+        self.known().queues.values().nth(index).cloned()
     }
 
     fn any_service(&mut self) -> Option<EntityId> {
-        let count = self.model.services.len() as u32;
+        let count = self.known().services.len() as u32;
         let index = self.rng.below(count + 1) as usize;
-        self.model.services.keys().nth(index).cloned()
+        self.known().services.keys().nth(index).cloned()
     }
 
     fn notifier(&mut self) -> NotifierRecord {
@@ -124,25 +135,32 @@ impl Scenario {
             4 => queue.service_id = self.any_service(),
             _ => queue.status = self.sample::<QueueStatus>(),
         }
+        let mut changes = Vec::new();
+        if before.notifier.as_ref().map(|n| &n.id) != queue.notifier.as_ref().map(|n| &n.id) {
+            changes = forget_notifier(&before);
+        }
         let removed = before.ids().filter(|id| !queue.ids().any(|new| new == *id));
         let removed: Vec<(Party, EntityId)> =
             removed.map(|(party, id)| (party, id.clone())).collect();
-        vec![Change::PutQueue {
+        changes.push(Change::PutQueue {
             queue: Box::new(queue),
             removed,
-        }]
+        });
+        changes
     }
 
     fn delete_queue(&mut self, queue: QueueRecord) -> Vec<Change> {
         let position = self.position(&queue);
-        vec![Change::DeleteQueue {
+        let mut changes = forget_notifier(&queue);
+        changes.push(Change::DeleteQueue {
             queue: Box::new(queue),
             position,
-        }]
+        });
+        changes
     }
 
     fn position(&self, queue: &QueueRecord) -> Position {
-        let position = self.model.positions.get(&queue.recipient_id);
+        let position = self.known().positions.get(&queue.recipient_id);
         position.copied().unwrap_or_default()
     }
 
@@ -191,10 +209,7 @@ impl Scenario {
         let Some(notifier) = &queue.notifier else {
             return Vec::new();
         };
-        let last = self.model.notifications.get(&notifier.id);
-        let last = last
-            .and_then(|all| Some(*all.last_key_value()?.0))
-            .unwrap_or(0);
+        let last = self.places(&notifier.id).last().copied().unwrap_or(0);
         let sequence = last.max(1_000_000 * self.time as u64) + 1;
         let notification = NotificationRecord {
             time: self.time,
@@ -207,16 +222,17 @@ impl Scenario {
         }]
     }
 
+    fn places(&self, notifier: &EntityId) -> Vec<u64> {
+        let all = (notifier.clone(), 0)..=(notifier.clone(), u64::MAX);
+        let found = self.known().notifications.range(all);
+        found.map(|((_, place), _)| *place).collect()
+    }
+
     fn delete_notifications(&mut self, queue: &QueueRecord) -> Vec<Change> {
         let Some(notifier) = &queue.notifier else {
             return Vec::new();
         };
-        let known = self.model.notifications.get(&notifier.id);
-        let places: Vec<u64> = known
-            .into_iter()
-            .flatten()
-            .map(|(place, _)| *place)
-            .collect();
+        let places = self.places(&notifier.id);
         let index = self.rng.below(places.len() as u32 + 1) as usize;
         vec![Change::DeleteNotifications {
             notifier: notifier.id.clone(),
@@ -234,6 +250,10 @@ impl Scenario {
             None => {
                 let service = ServiceRecord {
                     id: self.id(),
+                    role: match self.rng.below(2) {
+                        0 => ServiceRole::Messaging,
+                        _ => ServiceRole::Notifier,
+                    },
                     ..self.sample()
                 };
                 vec![Change::PutService(Box::new(service))]
@@ -242,16 +262,17 @@ impl Scenario {
     }
 
     /// Everything that could be asked for, and what was asked for but is gone.
-    pub(crate) fn questions(&self, known_before: &Model) -> Vec<Load> {
+    pub(crate) fn questions(&self, before: &Contents) -> Vec<Load> {
         let mut questions = vec![Load::Totals];
-        for model in [&self.model, known_before] {
-            for (id, queue) in &model.queues {
+        for known in [self.known(), before] {
+            for (id, queue) in &known.queues {
                 questions.push(Load::Queue(Party::Recipient, id.clone()));
                 for (party, id) in queue.ids() {
                     questions.push(Load::Queue(party, id.clone()));
                 }
                 let Position { head, tail, .. } = self.position(queue);
-                for (from, before) in [(head, tail), (head + 1, tail), (head, head + 2)] {
+                for (from, before) in [(head, tail), ((head + 1).min(tail), tail), (head, head + 2)]
+                {
                     let queue = id.clone();
                     questions.push(Load::Messages {
                         queue,
@@ -263,10 +284,10 @@ impl Scenario {
                     questions.push(Load::Notifications(notifier.id.clone()));
                 }
             }
-            for (id, service) in &model.services {
+            for (id, (service, _)) in &known.services {
                 questions.push(Load::Service(*service.fingerprint.as_bytes()));
                 for role in [ServiceRole::Messaging, ServiceRole::Notifier] {
-                    let some = self.model.queues.keys().nth(2).cloned();
+                    let some = self.known().queues.keys().nth(2).cloned();
                     for (after, limit) in [(EntityId::EMPTY, 3), (some.unwrap_or_default(), 99)] {
                         let service = id.clone();
                         questions.push(Load::ServiceQueues {
@@ -287,4 +308,14 @@ impl Scenario {
         }
         questions
     }
+}
+
+/// A router deletes the notifications of a notifier that it removes.
+fn forget_notifier(queue: &QueueRecord) -> Vec<Change> {
+    let notifier = queue.notifier.iter();
+    let delete = |notifier: &NotifierRecord| Change::DeleteNotifications {
+        notifier: notifier.id.clone(),
+        before: u64::MAX,
+    };
+    notifier.map(delete).collect()
 }
