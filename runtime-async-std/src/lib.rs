@@ -1,11 +1,14 @@
 #![doc = include_str!("../README.md")]
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use async_std::io::{Read as AsyncRead, Write as AsyncWrite};
 use async_std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use simplex_runtime_smol::keep_alive;
-use simplex_sans_io::drive::{self, Listen, Network};
+use simplex_sans_io::drive::{self, Io, Listen, Network};
 use socket2::SockRef;
 
 /// async-std runs on the reactor of smol, whose time it shares.
@@ -25,6 +28,8 @@ impl AsyncStd {
     }
 
     /// Listens at an address.
+    ///
+    /// Cancel safety: a future that is dropped before it is done listens nowhere.
     pub async fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
         let socket = Socket(TcpListener::bind(address).await?);
         Ok(Listener::new(socket, self.clock()))
@@ -47,12 +52,36 @@ impl Network for AsyncStd {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_tcp_keepalive(&keep_alive())?;
-        Ok(simplex_runtime_smol::Stream(stream))
+        Ok(Stream(stream))
     }
 }
 
-/// A stream of async-std, TCP or any other.
-pub type Stream<S = TcpStream> = simplex_runtime_smol::Stream<S>;
+/// A TCP stream of async-std.
+#[derive(Debug)]
+pub struct Stream(pub TcpStream);
+
+impl Io for Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The stream's own `poll_close` leaves the direction open.
+        Poll::Ready(self.0.shutdown(Shutdown::Write))
+    }
+}
 
 /// Accepts streams.
 pub type Listener = drive::Listener<Socket, Clock>;
@@ -68,10 +97,37 @@ impl Listen for Socket {
         let (stream, address) = self.0.accept().await?;
         // A peer that has gone already is noticed when it is read.
         stream.set_nodelay(true).ok();
-        Ok((simplex_runtime_smol::Stream(stream), address))
+        Ok((Stream(stream), address))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simplex_sans_io::drive::KeepAlive;
+
+    #[test]
+    fn streams_do_not_wait_and_are_kept_alive() -> io::Result<()> {
+        async_std::task::block_on(async {
+            let network = AsyncStd::new();
+            let mut listener = network.listen(([127, 0, 0, 1], 0).into()).await?;
+            let dialled = network.dial(listener.local_addr()?).await?.0;
+            let (accepted, _) = listener.accept().await?;
+            assert!(dialled.nodelay()? && accepted.0.nodelay()?);
+            let socket = SockRef::from(&dialled);
+            assert!(socket.keepalive()?);
+            assert_eq!(socket.tcp_keepalive_time()?, KeepAlive::DIALLED.idle);
+            assert_eq!(
+                socket.tcp_keepalive_interval()?,
+                KeepAlive::DIALLED.interval
+            );
+            assert_eq!(socket.tcp_keepalive_retries()?, KeepAlive::DIALLED.retries);
+            assert!(!SockRef::from(&accepted.0).keepalive()?);
+            Ok(())
+        })
     }
 }

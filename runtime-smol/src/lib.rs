@@ -28,6 +28,8 @@ impl Smol {
     }
 
     /// Listens at an address.
+    ///
+    /// Cancel safety: a future that is dropped before it is done listens nowhere.
     pub async fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
         let socket = Socket(TcpListener::bind(address).await?);
         Ok(Listener::new(socket, self.clock()))
@@ -179,4 +181,30 @@ pub fn rng() -> io::Result<Rng> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     Ok(Rng::from_seed(seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_do_not_wait_and_are_kept_alive() -> io::Result<()> {
+        smol::block_on(async {
+            let network = Smol::new();
+            let mut listener = network.listen(([127, 0, 0, 1], 0).into()).await?;
+            let dialled = network.dial(listener.local_addr()?).await?.0;
+            let (accepted, _) = listener.accept().await?;
+            assert!(dialled.nodelay()? && accepted.0.nodelay()?);
+            let socket = SockRef::from(&dialled);
+            assert!(socket.keepalive()?);
+            assert_eq!(socket.tcp_keepalive_time()?, KeepAlive::DIALLED.idle);
+            assert_eq!(
+                socket.tcp_keepalive_interval()?,
+                KeepAlive::DIALLED.interval
+            );
+            assert_eq!(socket.tcp_keepalive_retries()?, KeepAlive::DIALLED.retries);
+            assert!(!SockRef::from(&accepted.0).keepalive()?);
+            Ok(())
+        })
+    }
 }

@@ -30,6 +30,8 @@ impl Tokio {
     }
 
     /// Listens at an address.
+    ///
+    /// Cancel safety: a future that is dropped before it is done listens nowhere.
     pub async fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
         let socket = Socket(TcpListener::bind(address).await?);
         Ok(Listener::new(socket, self.clock()))
@@ -122,13 +124,9 @@ impl drive::Clock for Clock {
     fn now(&self) -> Now {
         let now = Instant::now();
         let micros = (now - self.origin).as_micros();
-        // What a paused clock has jumped over has passed in the calendar, too.
-        let jumped = now
-            .into_std()
-            .saturating_duration_since(std::time::Instant::now());
         Now {
             instant: time::Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)),
-            unix: UnixTime::from(SystemTime::now()) + jumped,
+            unix: UnixTime::from(calendar(now)),
         }
     }
 
@@ -145,6 +143,17 @@ impl drive::Clock for Clock {
         }
         timer.as_mut().poll(cx)
     }
+}
+
+/// What the calendar says at an instant of tokio: where its clock is paused or has jumped, the calendar has, too.
+fn calendar(instant: Instant) -> SystemTime {
+    let (instant, real) = (instant.into_std(), std::time::Instant::now());
+    let now = SystemTime::now();
+    let then = match instant.checked_duration_since(real) {
+        Some(ahead) => now.checked_add(ahead),
+        None => now.checked_sub(real.saturating_duration_since(instant)),
+    };
+    then.unwrap_or(now)
 }
 
 /// Accepts streams.
@@ -174,4 +183,42 @@ pub fn rng() -> io::Result<Rng> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     Ok(Rng::from_seed(seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simplex_sans_io::drive::Clock as _;
+
+    #[tokio::test]
+    async fn streams_do_not_wait_and_are_kept_alive() -> io::Result<()> {
+        let network = Tokio::new();
+        let mut listener = network.listen(([127, 0, 0, 1], 0).into()).await?;
+        let dialled = network.dial(listener.local_addr()?).await?.0;
+        let (accepted, _) = listener.accept().await?;
+        assert!(dialled.nodelay()? && accepted.0.nodelay()?);
+        let socket = SockRef::from(&dialled);
+        assert!(socket.keepalive()?);
+        assert_eq!(socket.tcp_keepalive_time()?, KeepAlive::DIALLED.idle);
+        assert_eq!(
+            socket.tcp_keepalive_interval()?,
+            KeepAlive::DIALLED.interval
+        );
+        assert_eq!(socket.tcp_keepalive_retries()?, KeepAlive::DIALLED.retries);
+        assert!(!SockRef::from(&accepted.0).keepalive()?);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_paused_clock_jumps_over_passes_in_the_calendar() {
+        let clock = Tokio::new().clock();
+        let hour = Duration::from_secs(3600);
+        let before = clock.now();
+        tokio::time::advance(hour).await;
+        let after = clock.now();
+        assert_eq!(after.instant, before.instant + hour);
+        let passed = after.unix.as_micros() - before.unix.as_micros();
+        // Three clocks are read one after the other.
+        assert!(passed.abs_diff(3_600_000_000) < 1_800_000_000);
+    }
 }

@@ -1,3 +1,4 @@
 //! Runtime conformance, golden vectors, simulations and end-to-end tests of the SimpleX stack.
 
+pub mod conformance;
 pub mod vectors;

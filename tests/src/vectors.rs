@@ -30,6 +30,9 @@ pub const KEY_GROUPS: [&str; 11] = [
     "x25519_key_decode",
 ];
 
+/// The groups of `smp-handshake.json` that hold certificates and signed keys; the others hold handshakes.
+pub const CERTIFICATE_GROUPS: [&str; 2] = ["certificate_chains", "signed_keys"];
+
 /// A vector file.
 #[must_use]
 pub fn load(file: &str) -> Value {

@@ -28,8 +28,8 @@ use simplex_sans_io::smp::{BrokerMessage, Command, HandshakeError, TransportErro
 use simplex_sans_io::wire::{self, CorrId, EntityId, Id, KeyHash, Version, VersionRange, Wire};
 use simplex_tests::vectors::keys::{ed25519_pair, x25519_pair};
 use simplex_tests::vectors::{
-    Comparison, array, base64, boolean, cases, deviating_groups, groups, hex, hexed, load, text,
-    version,
+    CERTIFICATE_GROUPS, Comparison, array, base64, boolean, cases, deviating_groups, groups, hex,
+    hexed, load, text, version,
 };
 
 mod group {
@@ -43,9 +43,6 @@ mod group {
 }
 
 const FILE: &str = "smp-handshake.json";
-
-/// The groups of the certificates' own test.
-const CERTIFICATE_GROUPS: [&str; 2] = ["certificate_chains", "signed_keys"];
 
 #[test]
 fn every_group_is_consumed() {

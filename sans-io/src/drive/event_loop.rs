@@ -33,7 +33,7 @@ pub enum DriveError<E> {
     /// The machine died.
     #[error(transparent)]
     Machine(E),
-    /// The stream failed.
+    /// The stream failed. The machine was told that it has ended.
     #[error("stream: {0}")]
     Io(#[source] io::Error),
     /// The peer did not take what was sent in time.
@@ -272,18 +272,18 @@ where
             }
             Poll::Ready(Ok(count)) => {
                 self.handle(now, Input::Bytes(buffer.get(..count).unwrap_or_default()));
-                self.limit_unsent();
+                self.limit_unsent(now);
             }
-            Poll::Ready(Err(error)) => self.phase = Phase::Ended(Err(DriveError::Io(error))),
+            Poll::Ready(Err(error)) => self.fail(now, DriveError::Io(error)),
             Poll::Pending => return Turn::Idle,
         }
         Turn::Progress
     }
 
-    fn limit_unsent(&mut self) {
+    fn limit_unsent(&mut self, now: Now) {
         match self.policy.while_blocked {
             WhileBlocked::Read { at_most } if self.unsent.len() > at_most => {
-                self.phase = Phase::Ended(Err(DriveError::Flooded(self.unsent.len())));
+                self.fail(now, DriveError::Flooded(self.unsent.len()));
             }
             WhileBlocked::Read { .. } | WhileBlocked::Pause { .. } => {}
         }
@@ -319,7 +319,7 @@ where
             return Turn::Progress;
         }
         if due(self.stalled()) {
-            self.phase = Phase::Ended(Err(DriveError::Stalled));
+            self.fail(now, DriveError::Stalled);
         } else if due(self.leaving) {
             self.close(now, Ok(CloseReason::Finished));
         } else if due(self.machine.deadline()) {
@@ -369,7 +369,7 @@ where
         };
         if self.input == Incoming::Ended || now.instant >= until {
             let error = std::mem::replace(error, io::ErrorKind::BrokenPipe.into());
-            self.phase = Phase::Ended(Err(DriveError::Io(error)));
+            self.fail(now, DriveError::Io(error));
             return Turn::Progress;
         }
         match turn {
@@ -439,6 +439,15 @@ where
                 Action::Close(reason) => self.close(now, Ok(reason)),
             }
         }
+    }
+
+    /// Ends with an error of the stream. What the machine has to tell its owner about that is told.
+    fn fail(&mut self, now: Now, error: DriveError<M::Error>) {
+        if self.input == Incoming::Open {
+            self.input = Incoming::Ended;
+            self.handle(now, Input::Eof);
+        }
+        self.phase = Phase::Ended(Err(error));
     }
 
     fn close(&mut self, now: Now, outcome: Outcome<M::Error>) {

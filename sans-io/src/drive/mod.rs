@@ -76,12 +76,16 @@
 //! assert_eq!(heard, b"hello");
 //! ```
 
+#[cfg(feature = "tls")]
+mod answers;
 mod event_loop;
 mod listener;
 mod mailbox;
 mod network;
 mod policy;
 mod queue;
+#[cfg(feature = "tls")]
+mod smp;
 #[cfg(test)]
 mod tests;
 mod unsent;
@@ -97,6 +101,8 @@ pub use self::mailbox::{Capacity, Mailbox, Owner, mailbox};
 pub use self::network::{ConnectError, KeepAlive, Network, connect, timeout};
 pub use self::policy::{Policy, WhileBlocked};
 pub use self::queue::{Closed, Receiver, Sender, Sending, TrySendError, queue};
+#[cfg(feature = "tls")]
+pub use self::smp::{SmpClient, SmpConnectError, SmpEnd, SmpMailbox, SmpOptions};
 
 /// A byte stream that a runtime polls. What is pending has done nothing, and wakes the task when it is worth another try.
 pub trait Io {

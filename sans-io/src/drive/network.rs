@@ -12,7 +12,7 @@ use crate::socks::Target;
 use crate::time::Instant;
 use crate::wire::TransportHost;
 
-/// A runtime that dials and resolves names.
+/// A runtime that dials and resolves names. Its futures leave nothing open when they are dropped before they are done.
 pub trait Network {
     /// A stream to a peer.
     type Stream: Io;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::machine::CloseReason;
+use crate::machine::{Action, CloseReason, Connection, Input, Machine};
 use crate::sim::{
     Checked, Duplex, FrameError, Frames, FramesCommand, FramesEvent, Link, Settled, SimClock, Task,
     Tasks, abandon, duplex,
@@ -241,8 +241,9 @@ fn a_peer_that_takes_nothing_is_cut_off_and_timers_go_on_meanwhile() {
     let told = net.tasks.spawn(read_events(left.events));
     assert_eq!(net.tasks.run(10_000), Settled::Idle);
     assert!(matches!(left.ended.take(), Some(Err(DriveError::Stalled))));
-    let woke = [3, 1, 2].map(FramesEvent::Woke);
-    assert_eq!(told.take(), Some(woke.to_vec()));
+    let mut events = [3, 1, 2].map(FramesEvent::Woke).to_vec();
+    events.push(FramesEvent::PeerClosed);
+    assert_eq!(told.take(), Some(events));
     assert_eq!(net.clock.now().instant, Instant::START + STALL);
     drop((raw, left.commands));
 }
@@ -329,6 +330,24 @@ fn what_is_said_last_arrives_although_input_is_unread() {
         assert!(matches!(left.ended.take(), Some(Ok(CloseReason::Finished))));
         drop(left.events);
     }
+}
+
+#[test]
+fn a_machine_cannot_finish_when_nothing_can_be_written() {
+    let mut net = Net::new(1, &Link::WAN);
+    let (stream, mut raw) = net.stream();
+    let (_commands, events, mailbox) = mailbox(net.capacity);
+    drop(events);
+    let echo = Polite(Frames::echo());
+    let ended = net
+        .tasks
+        .spawn(drive(echo, stream, net.clock.clone(), mailbox, CLIENT));
+    let _peer = net.tasks.spawn(async move {
+        write(&mut raw, b"\0\x05hello").await.unwrap();
+        close(&mut raw).await;
+    });
+    net.settle();
+    assert!(matches!(ended.take(), Some(Err(DriveError::Io(_)))));
 }
 
 #[test]
@@ -588,6 +607,39 @@ impl Io for Endless {
 
     fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Finishes when the peer has closed.
+struct Polite(Frames);
+
+impl Machine for Polite {
+    type Input<'a> = Input<'a, FramesCommand>;
+    type Action = Action<FramesEvent>;
+    type Error = FrameError;
+
+    fn handle(&mut self, now: Now, input: Input<'_, FramesCommand>) -> Result<(), FrameError> {
+        self.0.handle(now, input)
+    }
+
+    fn poll(&mut self) -> Option<Action<FramesEvent>> {
+        self.0.poll().map(|action| match action {
+            Action::Close(_) => Action::Close(CloseReason::Finished),
+            action => action,
+        })
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.0.deadline()
+    }
+}
+
+impl Connection for Polite {
+    type Command = FramesCommand;
+    type Event = FramesEvent;
+
+    fn accepts_commands(&self) -> bool {
+        self.0.accepts_commands()
     }
 }
 

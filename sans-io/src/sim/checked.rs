@@ -9,7 +9,7 @@ use crate::time::{Instant, Now};
 ///
 /// * It is drained before the next input, and gets none after an error.
 /// * After a timeout its deadline is later than the timeout.
-/// * It says nothing after it has closed, and wants no timeout.
+/// * After it has closed it transmits nothing and wants no timeout; all that it may still do is tell that it refuses a command.
 /// * It transmits no empty buffers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked<M> {
@@ -31,6 +31,8 @@ enum Drained {
 enum State {
     Open,
     Closed,
+    /// Closed, and given a command nevertheless.
+    Refusing,
     Dead,
 }
 
@@ -64,7 +66,9 @@ impl<M: Connection> Checked<M> {
                     );
                 }
             }
-            State::Closed => assert_eq!(deadline, None, "a closed machine wants no timeout"),
+            State::Closed | State::Refusing => {
+                assert_eq!(deadline, None, "a closed machine wants no timeout");
+            }
             State::Dead => {}
         }
         self.drained = Drained::Yes;
@@ -88,6 +92,11 @@ impl<M: Connection> Machine for Checked<M> {
             self.timeout = Some(self.latest);
         }
         self.drained = Drained::No;
+        self.state = match (self.state, &input) {
+            (State::Closed | State::Refusing, Input::Command(_)) => State::Refusing,
+            (State::Closed | State::Refusing, _) => State::Closed,
+            (state, _) => state,
+        };
         let handled = self.machine.handle(now, input);
         if handled.is_err() {
             self.state = State::Dead;
@@ -99,7 +108,8 @@ impl<M: Connection> Machine for Checked<M> {
         let action = self.machine.poll();
         match &action {
             None => self.check_drained(),
-            Some(_) if self.state == State::Closed => {
+            Some(Action::Event(_)) if self.state == State::Refusing => {}
+            Some(_) if matches!(self.state, State::Closed | State::Refusing) => {
                 assert!(action.is_none(), "a closed machine says nothing");
             }
             Some(Action::Close(_)) if self.state == State::Open => self.state = State::Closed,
@@ -295,6 +305,16 @@ mod tests {
     fn words_after_the_end_are_found() {
         let close = Wish::Say(Action::Close(CloseReason::Finished));
         give(&mut Rogue::new(), &[close, Wish::Say(Action::Event(1))]);
+    }
+
+    #[test]
+    fn a_closed_machine_may_refuse_commands() {
+        let mut rogue = Rogue::new();
+        give(
+            &mut rogue,
+            &[Wish::Say(Action::Close(CloseReason::Finished))],
+        );
+        give(&mut rogue, &[Wish::Say(Action::Event(1))]);
     }
 
     #[test]

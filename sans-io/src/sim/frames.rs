@@ -244,6 +244,9 @@ impl Machine for Frames {
         self.outbox.begin();
         let now = self.latest.at(now);
         match (self.state, input) {
+            (State::Closed, Input::Command(FramesCommand::Send(frame))) => {
+                self.outbox.event(FramesEvent::Refused(frame));
+            }
             (State::Closed, _) => {}
             (_, Input::Command(command)) => self.command(now, command),
             (_, Input::Timeout) => self.expire(now),

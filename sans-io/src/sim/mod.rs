@@ -22,7 +22,9 @@ mod middle;
 mod netem;
 mod pair;
 pub mod smp;
+pub mod store;
 mod trace;
+pub mod world;
 
 #[cfg(feature = "drive")]
 mod duplex;

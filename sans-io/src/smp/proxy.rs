@@ -94,6 +94,16 @@ impl RelaySession {
         rng: &mut Rng,
     ) -> Result<(Command, SealedFor), TooLarge> {
         let private_key = x25519::PrivateKey::generate(rng);
+        self.seal_with(transmission, corr_id, &private_key)
+    }
+
+    /// Encrypts a transmission of this session for the relay, under this key that no other command has.
+    pub fn seal_with(
+        &self,
+        transmission: &Bytes,
+        corr_id: &CorrId,
+        private_key: &x25519::PrivateKey,
+    ) -> Result<(Command, SealedFor), TooLarge> {
         let key = Key::from(&private_key.agree(&self.key));
         let nonce = Nonce::from_bytes(corr_id);
         let command = Command::Pfwd {

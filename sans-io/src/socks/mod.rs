@@ -84,7 +84,7 @@ use crate::time::{Instant, Latest, Now};
 
 pub use self::error::{Refusal, SocksError};
 pub use self::proxy::{Access, Authentication, Credentials, Proxy, ProxyParseError};
-pub use self::target::Target;
+pub use self::target::{Route, Target};
 
 /// A machine behind a proxy, or behind none. See the [module](self) for its states.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +115,8 @@ enum State {
         held: Vec<Bytes>,
     },
     Inner,
+    /// The proxy did not connect, which the inner machine may tell its owner in its own words.
+    Ending(CloseReason),
     Closed,
 }
 
@@ -154,6 +156,19 @@ impl<M: Connection> Socks<M> {
         }
     }
 
+    /// A machine whose stream leads where `route` does, within that time.
+    #[must_use]
+    pub fn on(route: Route, inner: M, now: Now, within: Duration) -> Self {
+        match route {
+            Route::Direct(_) => Self::direct(inner),
+            Route::Through {
+                target,
+                authentication,
+                ..
+            } => Self::new(inner, target, authentication, now, within),
+        }
+    }
+
     /// The machine behind the proxy.
     #[must_use]
     pub const fn inner(&self) -> &M {
@@ -187,9 +202,9 @@ impl<M: Connection> Socks<M> {
         self.inner.handle(now, input).map_err(Error::Inner)
     }
 
-    fn close(&mut self, reason: CloseReason) {
-        self.state = State::Closed;
-        self.outbox.close(reason);
+    fn end(&mut self, now: Now, reason: CloseReason) -> Result<(), Error<M::Error>> {
+        self.state = State::Ending(reason);
+        self.give(now, Input::Eof)
     }
 }
 
@@ -202,18 +217,19 @@ impl<M: Connection> Machine for Socks<M> {
         self.outbox.begin();
         let now = self.latest.at(now);
         match (&self.state, input) {
-            (State::Closed, _) => {}
-            (State::Inner, input) => self.give(now, input)?,
-            (State::Negotiating { .. }, Input::Bytes(bytes)) => self.negotiate(now, bytes)?,
-            (State::Negotiating { .. }, Input::Eof) => self.close(CloseReason::Truncated),
+            (State::Inner, input) => self.give(now, input),
+            (State::Negotiating { .. }, Input::Bytes(bytes)) => self.negotiate(now, bytes),
+            (State::Negotiating { .. }, Input::Eof) => self.end(now, CloseReason::Truncated),
             (State::Negotiating { until, .. }, Input::Timeout) if *until <= now.instant => {
-                self.close(CloseReason::TimedOut);
+                self.end(now, CloseReason::TimedOut)
             }
-            (State::Negotiating { .. }, input @ (Input::Timeout | Input::Command(_))) => {
-                self.give(now, input)?;
+            (State::Negotiating { .. }, Input::Timeout) => self.give(now, Input::Timeout),
+            // It refuses what it cannot do.
+            (_, Input::Command(command)) => self.give(now, Input::Command(command)),
+            (State::Ending(_) | State::Closed, Input::Bytes(_) | Input::Eof | Input::Timeout) => {
+                Ok(())
             }
         }
-        Ok(())
     }
 
     fn poll(&mut self) -> Option<Action<M::Event>> {
@@ -221,17 +237,25 @@ impl<M: Connection> Machine for Socks<M> {
             if let Some(action) = self.outbox.next() {
                 return Some(action);
             }
-            let action = match self.state {
-                State::Closed => return None,
-                State::Inner | State::Negotiating { .. } => self.inner.poll()?,
-            };
-            match (&mut self.state, action) {
-                (State::Negotiating { held, .. }, Action::Transmit(bytes)) => held.push(bytes),
-                (state, Action::Close(reason)) => {
+            match (&mut self.state, self.inner.poll()) {
+                (State::Ending(reason), None) => {
+                    let reason = *reason;
+                    self.state = State::Closed;
+                    return Some(Action::Close(reason));
+                }
+                (_, None) => return None,
+                (State::Negotiating { held, .. }, Some(Action::Transmit(bytes))) => {
+                    held.push(bytes);
+                }
+                (
+                    State::Ending(_) | State::Closed,
+                    Some(Action::Transmit(_) | Action::Close(_)),
+                ) => {}
+                (state, Some(Action::Close(reason))) => {
                     *state = State::Closed;
                     return Some(Action::Close(reason));
                 }
-                (_, action) => return Some(action),
+                (_, action) => return action,
             }
         }
     }
@@ -244,7 +268,7 @@ impl<M: Connection> Machine for Socks<M> {
                     .map_or(until, |inner| inner.min(until)),
             ),
             State::Inner => self.inner.deadline(),
-            State::Closed => None,
+            State::Ending(_) | State::Closed => None,
         }
     }
 }
@@ -256,14 +280,14 @@ impl<M: Connection> Connection for Socks<M> {
     fn accepts_commands(&self) -> bool {
         match self.state {
             State::Negotiating { .. } | State::Inner => self.inner.accepts_commands(),
-            State::Closed => false,
+            State::Ending(_) | State::Closed => false,
         }
     }
 
     fn accepts_bytes(&self) -> bool {
         match self.state {
             State::Inner => self.inner.accepts_bytes(),
-            State::Negotiating { .. } | State::Closed => true,
+            State::Negotiating { .. } | State::Ending(_) | State::Closed => true,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use super::Authentication;
 use crate::wire::{AddressError, TransportHost, split_port};
 
 /// A host and a port: `host:port`, with brackets around an IPv6 address.
@@ -13,6 +14,32 @@ pub struct Target {
     pub host: TransportHost,
     /// The TCP port.
     pub port: u16,
+}
+
+/// The way to a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// Straight there.
+    Direct(Target),
+    /// Through a proxy.
+    Through {
+        /// Where the proxy listens.
+        proxy: Target,
+        /// How to authenticate to it.
+        authentication: Authentication,
+        /// Where it is to connect to.
+        target: Target,
+    },
+}
+
+impl Route {
+    /// Where to connect to.
+    #[must_use]
+    pub const fn first(&self) -> &Target {
+        match self {
+            Self::Direct(target) | Self::Through { proxy: target, .. } => target,
+        }
+    }
 }
 
 impl FromStr for Target {

@@ -119,10 +119,10 @@ fn the_inner_machine_has_its_own_time() {
         .wait(LIMIT / 2)
         .give(Input::Timeout)
         .expect([Action::Event(FramesEvent::Woke(7))]);
-    script
-        .wait(LIMIT / 2)
-        .give(Input::Timeout)
-        .expect([Action::Close(CloseReason::TimedOut)]);
+    script.wait(LIMIT / 2).give(Input::Timeout).expect([
+        Action::Event(FramesEvent::PeerClosed),
+        Action::Close(CloseReason::TimedOut),
+    ]);
     script.hear(b"\x05\0").expect([]);
 }
 
@@ -133,14 +133,18 @@ fn an_inner_machine_that_closes_closes_the_stream() {
         .give(Input::Command(FramesCommand::Finish))
         .expect([Action::Close(CloseReason::Finished)]);
     script.hear(b"\x05\0").expect([]);
+    script
+        .give(Input::Command(FramesCommand::Send("x".into())))
+        .expect([Action::Event(FramesEvent::Refused("x".into()))]);
 }
 
 #[test]
 fn a_proxy_that_ends_early_has_not_connected() {
     let mut script = Script::new("a:1", Authentication::None);
-    script
-        .give(Input::Eof)
-        .expect([Action::Close(CloseReason::Truncated)]);
+    script.give(Input::Eof).expect([
+        Action::Event(FramesEvent::PeerClosed),
+        Action::Close(CloseReason::Truncated),
+    ]);
 }
 
 #[test]

@@ -7,6 +7,8 @@ use super::text::TextError;
 
 const SECONDS_A_DAY: i64 = 86_400;
 const NANOSECONDS: u32 = 1_000_000_000;
+/// The first second that has no text, as a year has four digits.
+const YEAR_10000: i64 = 253_402_300_800;
 
 /// A time of the calendar with nanoseconds. During a leap second the nanoseconds run on past a whole second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,10 +95,11 @@ fn parse(text: &str) -> Option<UtcTime> {
         .checked_mul(3600)?
         .checked_add(minute.checked_mul(60)?)?
         .checked_add(second.min(59))?;
+    let seconds = days_since_epoch(year, month, day)?
+        .checked_mul(SECONDS_A_DAY)?
+        .checked_add(second_of_day)?;
     Some(UtcTime {
-        seconds: days_since_epoch(year, month, day)?
-            .checked_mul(SECONDS_A_DAY)?
-            .checked_add(second_of_day)?,
+        seconds: Some(seconds).filter(|seconds| *seconds < YEAR_10000)?,
         nanoseconds: nanoseconds.checked_add(leap.checked_mul(NANOSECONDS)?)?,
     })
 }
@@ -168,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn times_come_back(seconds in 0..253_402_300_800_i64, nanoseconds in 0..NANOSECONDS) {
+        fn times_come_back(seconds in 0..YEAR_10000, nanoseconds in 0..NANOSECONDS) {
             let time = UtcTime { seconds, nanoseconds };
             prop_assert_eq!(time.to_string().parse::<UtcTime>().unwrap(), time);
         }
@@ -177,6 +180,16 @@ mod tests {
         fn arbitrary_texts_never_panic(text in "[0-9TZ:.-]{0,30}") {
             let _ = text.parse::<UtcTime>();
         }
+    }
+
+    #[test]
+    fn the_midnight_after_the_last_day_has_no_text() {
+        let midnight = |day: &str| format!("{day}T24:00:00Z").parse::<UtcTime>();
+        assert_eq!(
+            midnight("9999-12-30").unwrap().to_string(),
+            "9999-12-31T00:00:00Z"
+        );
+        assert!(midnight("9999-12-31").is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Choices;
+use super::choices::Choices;
 use crate::crypto::Secret;
 use crate::crypto::block_chain::BlockChains;
 use crate::sim::{Direction, Trace};

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::choices::Choices;
+use super::clockwork::Clockwork;
 use super::session::{Hand, Keys, Sessions, entity};
-use super::{Choices, Clockwork};
 use crate::crypto::x25519;
 use crate::machine::{Action, Connection, Input, Machine};
 use crate::rng::Rng;

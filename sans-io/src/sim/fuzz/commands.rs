@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Choices;
+use super::choices::Choices;
 use super::session::{Keys, entity};
 use crate::crypto::{AuthPrivateKey, Authenticator, Nonce, Signature, ed25519};
 use crate::rng::Rng;

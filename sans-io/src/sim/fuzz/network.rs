@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Choices;
+use super::choices::Choices;
 use super::commands::queue;
 use super::session::{Sessions, entity};
 use crate::rng::Rng;

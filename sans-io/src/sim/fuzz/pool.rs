@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::choices::Choices;
+use super::clockwork::Clockwork;
 use super::session::Keys;
-use super::{Choices, Clockwork};
 use crate::crypto::certificate::SignedKey;
 use crate::crypto::{Algorithm, x25519};
 use crate::machine::Machine;

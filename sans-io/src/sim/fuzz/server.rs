@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::choices::Choices;
+use super::clockwork::Clockwork;
 use super::commands::{Commands, KeysUsed, queue};
 use super::session::{Hand, Sessions, entity};
-use super::{Choices, Clockwork};
 use crate::crypto::Nonce;
 use crate::crypto::secret_box::Key;
 use crate::crypto::x25519::SharedSecret;

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Choices;
+use super::choices::Choices;
 use crate::crypto::block_chain::BlockChains;
 use crate::crypto::{Algorithm, AuthPrivateKey, Secret};
 use crate::rng::Rng;

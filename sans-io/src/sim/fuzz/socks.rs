@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{Choices, Clockwork};
+use super::choices::Choices;
+use super::clockwork::Clockwork;
 use crate::machine::{Action, Connection, Input, Machine};
 use crate::sim::FrameError;
 use crate::sim::{Checked, Frames, FramesCommand, FramesEvent, Trace};

@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::{Choices, Clockwork};
+use super::choices::Choices;
+use super::clockwork::Clockwork;
 use crate::crypto::Algorithm;
 use crate::machine::{Action, CloseReason, Connection, Input, Machine, Outbox};
 use crate::rng::Rng;

@@ -232,8 +232,8 @@ pub enum Event {
     Connected {
         /// The session.
         session: SessionKey,
-        /// The id that the router has given to the service of the session.
-        service_id: Option<EntityId>,
+        /// What is known of it, among it the id that the router has given to the service.
+        established: Box<client::Established>,
     },
     /// A session has ended.
     Disconnected {

@@ -455,11 +455,12 @@ impl Session {
         self.backoff.reset();
         self.failed = None;
         let service = established.service.as_ref();
-        let service_id = service.map(|service| service.id.clone());
-        self.service_id = service_id.clone().unwrap_or_default();
+        self.service_id = service
+            .map(|service| service.id.clone())
+            .unwrap_or_default();
         out.event(Event::Connected {
             session: self.key.clone(),
-            service_id,
+            established: Box::new(established.clone()),
         });
         self.resubscribe(now, out);
         let mut requests = Vec::new();

@@ -1,0 +1,3 @@
+//! The SMP router.
+
+pub mod store;

@@ -1,0 +1,224 @@
+//! The connections of clients: what they are subscribed to, and how much is on its way to them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::loads::Job;
+use super::{Action, ConnId, Router};
+use crate::smp::server::{self, Client, Lookup, Party};
+use crate::smp::{BrokerMessage, MsgId};
+use crate::time::Instant;
+use crate::wire::EntityId;
+
+/// A client.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    pub(super) client: Client,
+    pub(super) queues: BTreeSet<EntityId>,
+    /// Queues whose messages are received one by one, and the message that was delivered.
+    pub(super) gets: BTreeMap<EntityId, Option<MsgId>>,
+    pub(super) notifiers: BTreeSet<EntityId>,
+    pub(super) last_active: Instant,
+    /// Announcements that the connection has not taken yet.
+    pub(super) on_their_way: usize,
+    /// Queues with a message for which there was no room.
+    pub(super) delayed: VecDeque<EntityId>,
+    /// Whether the service has asked for the messages of all its queues.
+    pub(super) service: ServiceSubscription,
+    pub(super) forwarded: usize,
+    pub(super) names: usize,
+    /// Commands that wait until others are forwarded or resolved.
+    pub(super) waiting: VecDeque<(super::blocks::Place, Box<server::Request>)>,
+}
+
+/// Whether a service is subscribed to its queues on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ServiceSubscription {
+    No,
+    Yes,
+}
+
+impl Connection {
+    fn new(client: Client, now: Instant) -> Self {
+        Self {
+            client,
+            queues: BTreeSet::new(),
+            gets: BTreeMap::new(),
+            notifiers: BTreeSet::new(),
+            last_active: now,
+            on_their_way: 0,
+            delayed: VecDeque::new(),
+            service: ServiceSubscription::No,
+            forwarded: 0,
+            names: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn is_subscribed(&self) -> bool {
+        !self.queues.is_empty()
+            || !self.notifiers.is_empty()
+            || self.service == ServiceSubscription::Yes
+    }
+}
+
+/// Who receives the messages of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subscription {
+    pub(super) connection: ConnId,
+    /// The message that is delivered and not acknowledged.
+    pub(super) delivered: Option<Box<MsgId>>,
+}
+
+/// The connections, and the queues that they are subscribed to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Connections {
+    connections: BTreeMap<ConnId, Connection>,
+    subscriptions: BTreeMap<EntityId, Subscription>,
+}
+
+impl Connections {
+    pub(super) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub(super) fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    pub(super) fn get(&self, id: ConnId) -> Option<&Connection> {
+        self.connections.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
+        self.connections.get_mut(&id)
+    }
+
+    pub(super) fn subscription(&self, queue: &EntityId) -> Option<&Subscription> {
+        self.subscriptions.get(queue)
+    }
+
+    pub(super) fn subscription_mut(&mut self, queue: &EntityId) -> Option<&mut Subscription> {
+        self.subscriptions.get_mut(queue)
+    }
+
+    /// Subscribes a connection; another one that was subscribed before.
+    pub(super) fn subscribe(&mut self, queue: &EntityId, connection: ConnId) -> Option<ConnId> {
+        let subscription = Subscription {
+            connection,
+            delivered: None,
+        };
+        let before = self.subscriptions.insert(queue.clone(), subscription);
+        let before = before
+            .map(|before| before.connection)
+            .filter(|before| *before != connection);
+        if let Some(before) = before.and_then(|before| self.connections.get_mut(&before)) {
+            before.queues.remove(queue);
+        }
+        if let Some(connection) = self.connections.get_mut(&connection) {
+            connection.queues.insert(queue.clone());
+        }
+        before
+    }
+
+    /// Ends the subscription to a queue: the connection that had it.
+    pub(super) fn unsubscribe(&mut self, queue: &EntityId) -> Option<ConnId> {
+        let subscription = self.subscriptions.remove(queue)?;
+        if let Some(connection) = self.connections.get_mut(&subscription.connection) {
+            connection.queues.remove(queue);
+        }
+        Some(subscription.connection)
+    }
+
+    /// What was delivered of a queue is to be delivered again.
+    pub(super) fn undeliver(&mut self, queue: &EntityId) {
+        if let Some(subscription) = self.subscriptions.get_mut(queue) {
+            subscription.delivered = None;
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection> {
+        let connection = self.connections.remove(&id)?;
+        for queue in &connection.queues {
+            self.subscriptions.remove(queue);
+        }
+        Some(connection)
+    }
+
+    fn inactive(&self, since: Instant) -> Vec<ConnId> {
+        self.connections
+            .iter()
+            .filter(|(_, connection)| connection.last_active < since && !connection.is_subscribed())
+            .map(|(id, _)| *id)
+            .collect()
+    }
+}
+
+impl Router {
+    pub(super) fn told(&mut self, id: ConnId, event: server::Event) {
+        let now = self.now.instant;
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.last_active = now;
+        }
+        match event {
+            server::Event::Established(client) => {
+                self.connections
+                    .connections
+                    .insert(id, Connection::new(*client, now));
+            }
+            server::Event::Service { role, chain } => self.introduced(id, role, &chain),
+            server::Event::Lookup { block, lookups } => {
+                self.begin_lookup(id, block, lookups.len());
+                for (index, Lookup { party, id: queue }) in lookups.into_iter().enumerate() {
+                    let place = super::blocks::Place {
+                        connection: id,
+                        block,
+                        index,
+                    };
+                    self.with_queue(party, &queue, Job::Keys(place));
+                }
+            }
+            server::Event::Execute { block, requests } => self.execute(id, block, requests),
+        }
+    }
+
+    pub(super) fn closed(&mut self, id: ConnId) {
+        self.forget_blocks(id);
+        if let Some(connection) = self.connections.remove(id) {
+            self.notifications.closed(id, &connection.notifiers);
+        }
+        self.services.closed(id);
+    }
+
+    /// There is room for messages again.
+    pub(super) fn taken(&mut self, id: ConnId, count: usize) {
+        let limit = self.config.max_deliveries;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.on_their_way = connection.on_their_way.saturating_sub(count);
+        let room = limit.saturating_sub(connection.on_their_way);
+        let delayed = connection.delayed.len().min(room);
+        let queues: Vec<_> = connection.delayed.drain(..delayed).collect();
+        for queue in queues {
+            self.with_queue(Party::Recipient, &queue, Job::DeliverToService(id));
+        }
+    }
+
+    pub(super) fn disconnect_inactive(&mut self) {
+        let Some(expiration) = self.config.inactive_clients else {
+            return;
+        };
+        let now = self.now.instant.as_micros();
+        let ttl = u64::try_from(expiration.ttl.as_micros()).unwrap_or(u64::MAX);
+        let since = Instant::from_micros(now.saturating_sub(ttl));
+        for id in self.connections.inactive(since) {
+            self.actions.push(Action::Conn(id, server::Call::Close));
+        }
+    }
+
+    /// A subscriber is told that it is none any more.
+    pub(super) fn tell_ended(&mut self, connection: ConnId, queue: &EntityId) {
+        self.counters.subscriptions_ended = self.counters.subscriptions_ended.saturating_add(1);
+        self.announce(connection, queue.clone(), BrokerMessage::End);
+    }
+}

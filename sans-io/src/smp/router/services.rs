@@ -1,0 +1,283 @@
+//! Services: clients with certificates, whose queues are subscribed to all at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::blocks::Place;
+use super::connections::ServiceSubscription;
+use super::loads::{For, Job};
+use super::store::{Change, Load, ServiceRecord, ServiceTotals};
+use super::{Action, ConnId, OpId, Router};
+use crate::crypto::IdsHash;
+use crate::crypto::certificate::Chain;
+use crate::smp::handshake::ServiceRole;
+use crate::smp::server::{self, Party};
+use crate::smp::{BrokerMessage, ErrorType, HandshakeError, ServiceQueues, TransportError};
+use crate::wire::{EntityId, Large, NonEmpty};
+
+/// How many queues of a service are looked for at a time.
+const CHUNK: usize = 128;
+
+/// The services that are connected.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Services {
+    /// Those that have introduced themselves and wait for their id.
+    introduced: BTreeMap<ConnId, (ServiceRole, Arc<Chain>)>,
+    totals: BTreeMap<EntityId, ServiceTotals>,
+    /// The connection that receives what comes for the queues of a service.
+    messaging: BTreeMap<EntityId, ConnId>,
+    notifier: BTreeMap<EntityId, ConnId>,
+    /// Deliveries that go through all queues of a service, by connection: the last queue, and how many are on their way.
+    deliveries: BTreeMap<ConnId, EntityId>,
+}
+
+impl Services {
+    pub(super) fn messaging(&self, service: &EntityId) -> Option<ConnId> {
+        self.messaging.get(service).copied()
+    }
+
+    pub(super) fn notifier(&self, service: &EntityId) -> Option<ConnId> {
+        self.notifier.get(service).copied()
+    }
+
+    pub(super) fn closed(&mut self, connection: ConnId) {
+        self.introduced.remove(&connection);
+        self.deliveries.remove(&connection);
+        self.messaging.retain(|_, of| *of != connection);
+        self.notifier.retain(|_, of| *of != connection);
+    }
+
+    fn of(&mut self, role: ServiceRole) -> &mut BTreeMap<EntityId, ConnId> {
+        match role {
+            ServiceRole::Notifier => &mut self.notifier,
+            ServiceRole::Messaging | ServiceRole::Proxy => &mut self.messaging,
+        }
+    }
+}
+
+impl Router {
+    // The handshake
+
+    pub(super) fn introduced(&mut self, connection: ConnId, role: ServiceRole, chain: &Arc<Chain>) {
+        let fingerprint = *chain.fingerprint().as_bytes();
+        self.services
+            .introduced
+            .insert(connection, (role, Arc::clone(chain)));
+        self.load(For::Service(connection), Load::Service(fingerprint));
+    }
+
+    pub(super) fn service_loaded(
+        &mut self,
+        connection: ConnId,
+        found: Option<(ServiceRecord, ServiceTotals)>,
+    ) {
+        let Some((role, chain)) = self.services.introduced.remove(&connection) else {
+            return;
+        };
+        match found {
+            Some((record, totals)) if record.role == role => {
+                self.services
+                    .totals
+                    .entry(record.id.clone())
+                    .or_insert(totals);
+                let call = server::Call::Service(Ok(record.id));
+                self.actions.push(Action::Conn(connection, call));
+            }
+            Some(_) => self.refuse_service(connection),
+            None => self.create_service(connection, role, &chain),
+        }
+    }
+
+    fn create_service(&mut self, connection: ConnId, role: ServiceRole, chain: &Chain) {
+        let certificates: Result<Vec<_>, _> = chain
+            .certificates()
+            .map(|certificate| Large::try_from(certificate.as_der().clone()))
+            .collect();
+        let Some(certificates) = certificates.ok().and_then(|c| NonEmpty::try_from(c).ok()) else {
+            return self.refuse_service(connection);
+        };
+        let record = ServiceRecord {
+            id: self.random_id(),
+            role,
+            chain: certificates,
+            fingerprint: chain.fingerprint(),
+            created_at: self.today(),
+        };
+        let counter = match role {
+            ServiceRole::Notifier => &mut self.totals.notifier_services,
+            ServiceRole::Messaging | ServiceRole::Proxy => &mut self.totals.messaging_services,
+        };
+        *counter = counter.saturating_add(1);
+        let id = record.id.clone();
+        self.services
+            .totals
+            .insert(id.clone(), ServiceTotals::default());
+        let op = self.commit(vec![Change::PutService(Box::new(record))]);
+        self.accept_service_after(connection, id, op);
+    }
+
+    pub(super) fn refuse_service(&mut self, connection: ConnId) {
+        self.services.introduced.remove(&connection);
+        let error = TransportError::Handshake {
+            error: HandshakeError::BadService,
+        };
+        let call = server::Call::Service(Err(error));
+        self.actions.push(Action::Conn(connection, call));
+    }
+
+    // Association
+
+    /// Associates a queue with a service, or with none: the commit that this waits for.
+    pub(super) fn associate(&mut self, queue: &EntityId, service: Option<EntityId>) -> OpId {
+        let Some(record) = self.cache.get(queue).map(|queue| &queue.record) else {
+            return OpId::default();
+        };
+        if record.service_id == service {
+            return OpId::default();
+        }
+        let before = record.service_id.clone();
+        let mut also = Vec::new();
+        if let Some(before) = &before {
+            also.push(self.adjust_service(before, queue, -1));
+        }
+        if let Some(service) = &service {
+            also.push(self.adjust_service(service, queue, 1));
+        }
+        self.change_with(queue, |record| record.service_id = service, also)
+    }
+
+    /// The same for the notifier of a queue.
+    pub(super) fn associate_notifier(
+        &mut self,
+        queue: &EntityId,
+        service: Option<EntityId>,
+    ) -> OpId {
+        let record = self.cache.get(queue).map(|queue| &queue.record);
+        let Some(notifier) = record.and_then(|record| record.notifier.clone()) else {
+            return OpId::default();
+        };
+        if notifier.service_id == service {
+            return OpId::default();
+        }
+        let mut also = Vec::new();
+        if let Some(before) = &notifier.service_id {
+            also.push(self.adjust_service(before, &notifier.id, -1));
+        }
+        if let Some(service) = &service {
+            also.push(self.adjust_service(service, &notifier.id, 1));
+        }
+        let change = |record: &mut super::store::QueueRecord| {
+            if let Some(notifier) = &mut record.notifier {
+                notifier.service_id = service;
+            }
+        };
+        self.change_with(queue, change, also)
+    }
+
+    /// A service has one queue more, or less.
+    pub(super) fn adjust_service(&mut self, service: &EntityId, id: &EntityId, by: i64) -> Change {
+        let ids_hash = IdsHash::of([&**id]);
+        if let Some(totals) = self.services.totals.get_mut(service) {
+            totals.count = totals.count.saturating_add(by);
+            totals.ids_hash = totals.ids_hash.combine(ids_hash);
+        }
+        Change::AdjustServiceTotals {
+            service: service.clone(),
+            count: by,
+            ids_hash,
+        }
+    }
+
+    // SUBS, NSUBS
+
+    pub(super) fn subs(&mut self, place: Place, _: &ServiceQueues) {
+        self.subscribe_service(place, ServiceRole::Messaging);
+    }
+
+    pub(super) fn nsubs(&mut self, place: Place, _: &ServiceQueues) {
+        self.subscribe_service(place, ServiceRole::Notifier);
+    }
+
+    fn subscribe_service(&mut self, place: Place, role: ServiceRole) {
+        let id = match role {
+            ServiceRole::Notifier => self.notifier_service_of(place.connection),
+            ServiceRole::Messaging | ServiceRole::Proxy => self.service_of(place.connection),
+        };
+        let Some(id) = id else {
+            return self.refuse(place, ErrorType::Service);
+        };
+        let totals = self.services.totals.get(&id).copied().unwrap_or_default();
+        let queues = ServiceQueues {
+            count: totals.count,
+            ids_hash: totals.ids_hash,
+        };
+        let before = self.services.of(role).insert(id.clone(), place.connection);
+        if let Some(before) = before.filter(|before| *before != place.connection) {
+            self.end_service(before, &id, &queues);
+        }
+        let subscribed = self
+            .connections
+            .get_mut(place.connection)
+            .map(|connection| std::mem::replace(&mut connection.service, ServiceSubscription::Yes));
+        self.answer(place, BrokerMessage::Soks(queues));
+        if subscribed == Some(ServiceSubscription::No) {
+            self.deliver_service_queues(place.connection, role, id, EntityId::EMPTY);
+        }
+    }
+
+    fn end_service(&mut self, connection: ConnId, id: &EntityId, queues: &ServiceQueues) {
+        let of_service = match self.connections.get_mut(connection) {
+            Some(connection) => {
+                connection.service = ServiceSubscription::No;
+                std::mem::take(&mut connection.queues)
+            }
+            None => return,
+        };
+        for queue in of_service {
+            self.connections.unsubscribe(&queue);
+        }
+        self.announce(connection, id.clone(), BrokerMessage::Ends(queues.clone()));
+    }
+
+    fn deliver_service_queues(
+        &mut self,
+        connection: ConnId,
+        role: ServiceRole,
+        service: EntityId,
+        after: EntityId,
+    ) {
+        self.services.deliveries.insert(connection, service.clone());
+        let load = Load::ServiceQueues {
+            service,
+            role,
+            after,
+            limit: CHUNK,
+        };
+        self.load(For::ServiceQueues(connection, role), load);
+    }
+
+    pub(super) fn service_queues_loaded(
+        &mut self,
+        connection: ConnId,
+        role: ServiceRole,
+        queues: Vec<EntityId>,
+    ) {
+        let Some(service) = self.services.deliveries.remove(&connection) else {
+            return;
+        };
+        for queue in &queues {
+            let job = match role {
+                ServiceRole::Notifier => Job::NotifyService(connection),
+                ServiceRole::Messaging | ServiceRole::Proxy => Job::DeliverToService(connection),
+            };
+            self.with_queue(Party::Recipient, queue, job);
+        }
+        match queues.into_iter().next_back() {
+            Some(last) => self.deliver_service_queues(connection, role, service, last),
+            None if role == ServiceRole::Messaging => {
+                self.announce(connection, EntityId::EMPTY, BrokerMessage::Alls);
+            }
+            None => {}
+        }
+    }
+}
