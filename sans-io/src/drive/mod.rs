@@ -86,6 +86,8 @@ mod policy;
 mod queue;
 #[cfg(feature = "tls")]
 mod smp;
+#[cfg(feature = "tls")]
+mod smp_commands;
 #[cfg(test)]
 mod tests;
 mod unsent;
@@ -103,6 +105,8 @@ pub use self::policy::{Policy, WhileBlocked};
 pub use self::queue::{Closed, Receiver, Sender, Sending, TrySendError, queue};
 #[cfg(feature = "tls")]
 pub use self::smp::{SmpClient, SmpConnectError, SmpEnd, SmpMailbox, SmpOptions};
+#[cfg(feature = "tls")]
+pub use self::smp_commands::{RelayError, SmpRelay};
 
 /// A byte stream that a runtime polls. What is pending has done nothing, and wakes the task when it is worth another try.
 pub trait Io {
