@@ -88,15 +88,21 @@ mod queue;
 mod smp;
 #[cfg(feature = "tls")]
 mod smp_commands;
+#[cfg(feature = "tls")]
+mod smp_pool;
 #[cfg(test)]
 mod tests;
 mod unsent;
+#[cfg(feature = "tls")]
+mod woken;
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
 use crate::time::{Instant, Now};
 
+#[cfg(feature = "tls")]
+pub use self::answers::AnsweringMailbox;
 pub use self::event_loop::{DriveError, drive};
 pub use self::listener::{Listen, Listener};
 pub use self::mailbox::{Capacity, Mailbox, Owner, mailbox};
@@ -107,6 +113,8 @@ pub use self::queue::{Closed, Receiver, Sender, Sending, TrySendError, queue};
 pub use self::smp::{SmpClient, SmpConnectError, SmpEnd, SmpMailbox, SmpOptions};
 #[cfg(feature = "tls")]
 pub use self::smp_commands::{RelayError, SmpRelay};
+#[cfg(feature = "tls")]
+pub use self::smp_pool::{PoolEnded, SmpPool, SmpPoolMailbox, drive_pool};
 
 /// A byte stream that a runtime polls. What is pending has done nothing, and wakes the task when it is worth another try.
 pub trait Io {
