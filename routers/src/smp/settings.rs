@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use simplex_sans_io::smp::router::{Config, Expiration, NewQueues};
+use simplex_sans_io::socks;
 use simplex_sans_io::wire::BasicAuth;
 
 use super::store::SyncPolicy;
@@ -95,7 +96,7 @@ pub struct Proxy {
     /// The domains of the operator's other routers.
     pub own_domains: Vec<String>,
     /// The SOCKS proxy.
-    pub socks: Option<String>,
+    pub socks: Option<socks::Proxy>,
     /// For which hosts it is used.
     pub socks_mode: SocksMode,
 }
@@ -430,7 +431,11 @@ fn proxy(ini: &Ini) -> Result<Proxy, IniError> {
             .filter(|domain| !domain.is_empty())
             .map(str::to_owned)
             .collect(),
-        socks: ini.get("PROXY", "socks_proxy").map(str::to_owned),
+        socks: ini.parse(
+            "PROXY",
+            "socks_proxy",
+            "`host:port` or `user:password@host:port`",
+        )?,
         socks_mode: ini
             .read("PROXY", "socks_mode", "`onion` or `always`", mode)?
             .unwrap_or_default(),
