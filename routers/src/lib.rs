@@ -1,1 +1,4 @@
 //! SimpleX routers.
+
+pub mod ini;
+pub mod smp;

@@ -178,6 +178,11 @@ impl SmpOptions {
             host: host.ok_or(SmpConnectError::NoHost)?.clone(),
             port: address.port().unwrap_or(SmpScheme::PORT),
         };
+        Self::with(Route::Direct(target), address)
+    }
+
+    /// The usual session with a router, this way.
+    pub fn with(route: Route, address: &ServerAddress<SmpScheme>) -> Result<Self, SmpConnectError> {
         let identity =
             Fingerprint::try_from(&**address.key_hash()).map_err(|_| SmpConnectError::Identity)?;
         let tls = ClientConfig::new(ClientOptions {
@@ -185,7 +190,7 @@ impl SmpOptions {
             ..ClientOptions::new(identity)
         })?;
         let session = Config::new(address.key_hash().clone());
-        Ok(Self::new(Route::Direct(target), Arc::new(tls), session))
+        Ok(Self::new(route, Arc::new(tls), session))
     }
 
     /// The usual session.

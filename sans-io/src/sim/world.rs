@@ -8,6 +8,7 @@ use super::store::{Contents, FakeStore};
 use crate::crypto::Algorithm;
 use crate::machine::{Action as StreamAction, Input as StreamInput, Machine};
 use crate::rng::Rng;
+use crate::smp::BrokerMessage;
 use crate::smp::client::{self, Client, Event, Request};
 use crate::smp::handshake::client::ServiceCredentials;
 use crate::smp::router::{self, Action, ConnId, Input, Outcome, Router, Ticket};
@@ -102,10 +103,12 @@ impl World {
     pub fn connect_as(&mut self, service: Option<ServiceCredentials>) -> ConnId {
         let mut config = client::Config::new(self.credentials.key_hash());
         config.handshake.service.clone_from(&service);
-        self.connect_with(config)
+        let id = self.connect_with(config);
+        self.events(id);
+        id
     }
 
-    /// A client that is connected with these settings.
+    /// A client that is connected with these settings; it has yet to be told that it is established.
     pub fn connect_with(&mut self, config: client::Config) -> ConnId {
         let service = config.handshake.service.clone();
         let (of_client, of_server) = transports(&self.credentials, service.as_ref(), &mut self.rng);
@@ -121,7 +124,6 @@ impl World {
         self.next = self.next.saturating_add(1);
         self.clients.insert(id, node);
         self.run();
-        self.events(id);
         id
     }
 
@@ -145,6 +147,12 @@ impl World {
             let call = StreamInput::Command(client::Call::Send(requests));
             node.client.handle(self.now, call).ok();
         }
+        self.run();
+    }
+
+    /// The proxy or the resolver answers what it was asked.
+    pub fn answer(&mut self, ticket: Ticket, message: BrokerMessage) {
+        self.give(Input::Answered(ticket, message));
         self.run();
     }
 

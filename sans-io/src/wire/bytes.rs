@@ -260,6 +260,12 @@ macro_rules! ids {
             }
         }
 
+        impl From<Id> for $Name {
+            fn from(id: Id) -> Self {
+                Self(id)
+            }
+        }
+
         impl From<[u8; 24]> for $Name {
             fn from(bytes: [u8; 24]) -> Self {
                 Self(Id::of(&bytes))

@@ -9,6 +9,11 @@
 /// where none matches it is absent and parsed as its default.
 ///
 /// ```text
+/// impl Name { field: Type, … }
+/// ```
+/// The same for a struct that is declared elsewhere.
+///
+/// ```text
 /// words enum Name { "TAG" => Variant, "TAG" => Variant(name: Type), "TAG" => Variant(name: Type, bare 0..=5), "TAG" => Variant { field: Type, … }, … }
 /// ```
 /// A word tag, then a space and the parameters, if the variant has any; in versions that match `bare` the parameters are absent and
@@ -35,6 +40,18 @@ macro_rules! wire {
             $( $(#[$field_meta])* $field_vis $field: $ty, )*
         }
 
+        $crate::wire! {
+            impl $Name {
+                $( $field: $ty $( as $always )? $( { $($versions => $codec),+ } )?, )*
+            }
+        }
+    };
+
+    (
+        impl $Name:ident {
+            $( $field:ident : $ty:ty $( as $always:ident )? $( { $($versions:pat => $codec:ident),+ $(,)? } )? ),* $(,)?
+        }
+    ) => {
         impl $crate::wire::Wire for $Name {
             fn parse<'a>(source: $crate::wire::Source<'_>, input: &'a [u8]) -> $crate::wire::Parsed<'a, Self> {
                 $( $crate::wire!(@parse source, input, $field: $ty $( as $always )? $( { $($versions => $codec),+ } )?); )*

@@ -29,7 +29,7 @@ macro_rules! number {
     )* };
 }
 
-number!(u8, put_u8; u16, put_u16; u32, put_u32; i64, put_i64);
+number!(u8, put_u8; u16, put_u16; u32, put_u32; u64, put_u64; i64, put_i64);
 
 impl Wire for bool {
     fn parse<'a>(_: Source<'_>, input: &'a [u8]) -> Parsed<'a, Self> {

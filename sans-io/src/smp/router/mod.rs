@@ -47,6 +47,7 @@ mod loads;
 mod messages;
 mod notifications;
 mod operator;
+pub mod proxy;
 mod recipient;
 mod sender;
 mod services;

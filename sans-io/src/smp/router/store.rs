@@ -5,6 +5,10 @@
 //! commit are stored together or not at all. A message that is put and deleted before it was stored never needs to
 //! reach the disk.
 
+mod format;
+
+pub use self::format::FORMAT;
+
 use bytes::Bytes;
 
 use crate::crypto::certificate::Fingerprint;

@@ -1,0 +1,466 @@
+//! A store in a directory: an LSM tree with a journal (fjall).
+//!
+//! ```text
+//!   lock      the process that has the directory
+//!   promise   the last group that was reported as stored
+//!   data/     the engine's files
+//! ```
+//! The engine ends its journal at the first record that it cannot read, and takes what follows for a write that was interrupted.
+//! A damaged bit would then silently undo commits that were reported as stored. So their number is written next to the data after
+//! each `fsync`, without one of its own: a store that has fewer groups than that has lost some, and is refused.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+
+use super::engine::{Effect, Engine, Entries, Write, is_range, upper_bound};
+use super::table::Table;
+use super::{EmbeddedStore, StoreError, SyncPolicy};
+
+const MIB: u64 = 1 << 20;
+
+/// After this much was written, what is in memory goes to tables: so much, at most, is read again after a crash.
+const ROTATE_AFTER: u64 = 32 * MIB;
+
+/// How an embedded store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How durable commits are.
+    pub policy: SyncPolicy,
+    /// How much memory keeps what was read.
+    pub cache_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            policy: SyncPolicy::default(),
+            cache_bytes: 64 * MIB,
+        }
+    }
+}
+
+/// The engine of a store in a directory.
+pub struct Embedded {
+    path: PathBuf,
+    options: Options,
+    promise: Promise,
+    /// None while it could not be opened again.
+    open: Option<Open>,
+    sync_failed: bool,
+    // Last, so that the directory is ours until the engine is closed.
+    _lock: File,
+}
+
+struct Open {
+    database: Database,
+    tables: [Keyspace; Table::ALL.len()],
+    written: u64,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in a directory, or makes one.
+    pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+        Self::new(Embedded::open(path, options)?)
+    }
+
+    /// Accepts that commits which were reported as stored are missing, after [`StoreError::Lost`].
+    pub fn accept_loss(path: &Path) -> Result<(), StoreError> {
+        let _lock = lock(path)?;
+        let promise = path.join("promise");
+        match fs::remove_file(&promise) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(StoreError::io("removed", &promise)),
+        }
+    }
+
+    /// The directory of the store.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.engine.path
+    }
+
+    /// How many bytes its files have.
+    pub fn disk_bytes(&self) -> Result<u64, StoreError> {
+        let open = self.engine.opened()?;
+        open.database
+            .disk_space()
+            .map_err(|error| self.engine.error(error))
+    }
+}
+
+impl Embedded {
+    fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+        fs::create_dir_all(path).map_err(StoreError::io("made", path))?;
+        let lock = lock(path)?;
+        let promise = Promise::open(&path.join("promise"))?;
+        let open = Open::guarded(path, options)?;
+        Ok(Self {
+            path: path.to_owned(),
+            options,
+            promise,
+            open: Some(open),
+            sync_failed: false,
+            _lock: lock,
+        })
+    }
+
+    fn opened(&self) -> Result<&Open, StoreError> {
+        let closed = || StoreError::Broken("it is closed".into());
+        self.open.as_ref().ok_or_else(closed)
+    }
+
+    fn error(&self, error: fjall::Error) -> StoreError {
+        engine_error(&self.path, error)
+    }
+}
+
+#[cfg(test)]
+impl Embedded {
+    /// Has the journal written, but not synchronised.
+    pub(super) fn flush_journal(&self) {
+        let open = self.opened().unwrap();
+        open.database.persist(PersistMode::Buffer).unwrap();
+    }
+}
+
+impl Open {
+    /// The engine asserts what it expects of its files.
+    fn guarded(path: &Path, options: Options) -> Result<Self, StoreError> {
+        catch_unwind(|| Self::new(path, options)).unwrap_or_else(|_| {
+            Err(StoreError::DamagedFile {
+                path: path.to_owned(),
+                detail: "what it holds is not what the engine has written".into(),
+            })
+        })
+    }
+
+    fn new(path: &Path, options: Options) -> Result<Self, StoreError> {
+        let error = |error| engine_error(path, error);
+        let database = Database::builder(path.join("data"))
+            .cache_size(options.cache_bytes)
+            .max_journaling_size(64 * MIB)
+            .worker_threads(2)
+            .manual_journal_persist(true)
+            .open()
+            .map_err(error)?;
+        let open = |table: Table| {
+            let options = || table_options(table);
+            database.keyspace(table.name(), options).map_err(error)
+        };
+        let [
+            queues,
+            ids,
+            positions,
+            messages,
+            notifications,
+            index,
+            services,
+            state,
+        ] = Table::ALL;
+        let tables = [
+            open(queues)?,
+            open(ids)?,
+            open(positions)?,
+            open(messages)?,
+            open(notifications)?,
+            open(index)?,
+            open(services)?,
+            open(state)?,
+        ];
+        Ok(Self {
+            database,
+            tables,
+            written: 0,
+        })
+    }
+
+    fn table(&self, table: Table) -> &Keyspace {
+        let [
+            queues,
+            ids,
+            positions,
+            messages,
+            notifications,
+            index,
+            services,
+            state,
+        ] = &self.tables;
+        match table {
+            Table::Queues => queues,
+            Table::Ids => ids,
+            Table::Positions => positions,
+            Table::Messages => messages,
+            Table::Notifications => notifications,
+            Table::Index => index,
+            Table::Services => services,
+            Table::State => state,
+        }
+    }
+
+    fn write(&mut self, writes: Vec<Write>) -> Result<(), fjall::Error> {
+        let mut batch = self.database.batch();
+        for Write { table, key, effect } in writes {
+            self.written = self
+                .written
+                .saturating_add(u64::try_from(key.len()).unwrap_or(u64::MAX));
+            let table = self.table(table);
+            match effect {
+                Effect::Put(value) => {
+                    let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
+                    batch.insert(table, key, value);
+                    self.written = self.written.saturating_add(length);
+                }
+                Effect::Remove => batch.remove(table, key),
+                Effect::RemoveOnce => batch.remove_weak(table, key),
+            }
+        }
+        batch.commit()?;
+        if self.written >= ROTATE_AFTER {
+            self.written = 0;
+            self.rotate()?;
+        }
+        Ok(())
+    }
+
+    /// Has what is in memory written to tables, in the background.
+    fn rotate(&self) -> Result<(), fjall::Error> {
+        self.tables
+            .iter()
+            .try_for_each(|table| table.rotate_memtable().map(|_| ()))
+    }
+
+    /// The same, and waits for it.
+    fn flush(&self) -> Result<(), fjall::Error> {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let started = Instant::now();
+        self.rotate()?;
+        while self
+            .tables
+            .iter()
+            .any(|table| table.sealed_memtable_count() > 0)
+        {
+            if started.elapsed() > PATIENCE {
+                return Err(fjall::Error::Unrecoverable);
+            }
+            // Fails if the flush has failed.
+            self.table(Table::State).insert("flushed", "")?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+impl Engine for Embedded {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let found = self.opened()?.table(table).get(key);
+        let found = found.map_err(|error| self.error(error))?;
+        Ok(found.map(Bytes::from))
+    }
+
+    fn scan(&self, table: Table, from: &[u8], before: &[u8]) -> Entries<'_> {
+        if !is_range(from, before) {
+            return Box::new(std::iter::empty());
+        }
+        let bounds = (std::ops::Bound::Included(from), upper_bound(before));
+        match self.opened() {
+            Err(error) => Box::new(std::iter::once(Err(error))),
+            Ok(open) => Box::new(open.table(table).range::<&[u8], _>(bounds).map(|entry| {
+                let (key, value) = entry.into_inner().map_err(|error| self.error(error))?;
+                Ok((key.into(), value.into()))
+            })),
+        }
+    }
+
+    fn write(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let closed = || StoreError::Broken("it is closed".into());
+        let open = self.open.as_mut().ok_or_else(closed)?;
+        let written = open.write(writes);
+        written.map_err(|error| self.error(error))
+    }
+
+    fn sync(&mut self, group: u64) -> Result<(), StoreError> {
+        let mode = match self.options.policy {
+            SyncPolicy::Always | SyncPolicy::Batch => PersistMode::SyncData,
+            SyncPolicy::Os => PersistMode::Buffer,
+        };
+        let synced = self.opened()?.database.persist(mode);
+        if synced.is_err() {
+            self.sync_failed = true;
+        }
+        synced.map_err(|error| self.error(error))?;
+        match self.options.policy {
+            SyncPolicy::Always | SyncPolicy::Batch => self.promise.give(group),
+            SyncPolicy::Os => Ok(()),
+        }
+    }
+
+    fn policy(&self) -> SyncPolicy {
+        self.options.policy
+    }
+
+    fn promised(&self) -> u64 {
+        self.promise.given
+    }
+
+    /// What a failed `fsync` has not written will not be written by a second one: it goes into files of its own.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        self.open = None;
+        let open = Open::guarded(&self.path, self.options)?;
+        if self.sync_failed {
+            open.flush().map_err(|error| self.error(error))?;
+            self.sync_failed = false;
+        }
+        self.open = Some(open);
+        Ok(())
+    }
+
+    fn lost(&self, promised: u64, found: u64) -> StoreError {
+        StoreError::Lost {
+            path: self.path.clone(),
+            promised,
+            found,
+        }
+    }
+
+    fn close(self) -> Result<(), StoreError> {
+        let persisted = self.opened()?.database.persist(PersistMode::SyncAll);
+        persisted.map_err(|error| self.error(error))
+    }
+}
+
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedded")
+            .field("path", &self.path)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything is encrypted by its senders, so that nothing is worth compressing. Messages and the data of links are kept apart from their keys.
+fn table_options(table: Table) -> KeyspaceCreateOptions {
+    let separated = KvSeparationOptions::default()
+        .separation_threshold(1024)
+        .staleness_threshold(0.25)
+        .age_cutoff(1.0);
+    let options = KeyspaceCreateOptions::default().manual_journal_persist(true);
+    match table {
+        Table::Messages | Table::Queues => options
+            .max_memtable_size(ROTATE_AFTER)
+            .with_kv_separation(Some(separated)),
+        Table::Ids
+        | Table::Positions
+        | Table::Notifications
+        | Table::Index
+        | Table::Services
+        | Table::State => options.max_memtable_size(8 * MIB),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let lock_path = path.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&lock_path)
+        .map_err(StoreError::io("opened", &lock_path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let read = file.read_to_string(&mut pid);
+            let pid = read.ok().and_then(|_| pid.trim().parse().ok());
+            let path = path.to_owned();
+            return Err(StoreError::InUse { path, pid });
+        }
+        Err(TryLockError::Error(error)) => {
+            return Err(StoreError::io("locked", &lock_path)(error));
+        }
+    }
+    let pid = std::process::id();
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{pid}"))
+        .map_err(StoreError::io("written", &lock_path))?;
+    Ok(file)
+}
+
+/// The last group that was reported as stored: its number, and the same number inverted.
+struct Promise {
+    path: PathBuf,
+    file: File,
+    given: u64,
+}
+
+impl Promise {
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(StoreError::io("opened", path))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .map_err(StoreError::io("read", path))?;
+        let number = |at: usize| {
+            let bytes = bytes.get(at..)?.first_chunk()?;
+            Some(u64::from_be_bytes(*bytes))
+        };
+        let given = match (number(0), number(8)) {
+            (Some(given), Some(inverted)) if given == !inverted => given,
+            _ => 0,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            given,
+        })
+    }
+
+    fn give(&mut self, group: u64) -> Result<(), StoreError> {
+        let mut bytes = [0; 16];
+        let (number, inverted) = bytes.split_at_mut(8);
+        number.copy_from_slice(&group.to_be_bytes());
+        inverted.copy_from_slice(&(!group).to_be_bytes());
+        self.file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| self.file.write_all(&bytes))
+            .map_err(StoreError::io("written", &self.path))?;
+        self.given = group;
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "both enums may grow; what is not known is shown as it is"
+)]
+fn engine_error(path: &Path, error: fjall::Error) -> StoreError {
+    use fjall::{Error, LsmError};
+    let damaged = |detail: String| StoreError::DamagedFile {
+        path: path.to_owned(),
+        detail,
+    };
+    match error {
+        Error::Io(error) | Error::Storage(LsmError::Io(error)) => {
+            StoreError::io("read or written", path)(error)
+        }
+        Error::Locked => StoreError::InUse {
+            path: path.to_owned(),
+            pid: None,
+        },
+        Error::Poisoned => StoreError::Broken("an earlier write has failed".into()),
+        Error::InvalidVersion(_) => damaged("it is not a store of this version".into()),
+        Error::JournalRecovery(error) => damaged(format!("journal: {error:?}")),
+        error => damaged(format!("{error:?}")),
+    }
+}

@@ -1,0 +1,77 @@
+//! What an SMP router keeps, and where.
+//!
+//! ```text
+//!   core ──Commit, Load──▶ StoreHandle ──▶ the store's thread ──▶ Store
+//!        ◀─Stored, Loaded──────────────────────┘                   │
+//!                                             Records: what a change means
+//!                                                │            │
+//!                                              Memory     Embedded (fjall)
+//! ```
+//! [`Records`] knows what a change means: which entries of which [`Table`] are written, and what is counted. It stands on an
+//! [`Engine`](engine::Engine), which knows only bytes. So both stores have one meaning, and a third one needs only an engine.
+//!
+//! A group of commits is one write of the engine: it is stored as a whole or not at all, and costs one `fsync`.
+
+mod embedded;
+pub mod engine;
+mod error;
+mod expiry;
+mod records;
+mod table;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod transaction;
+
+pub use self::embedded::{Embedded, Options};
+pub use self::engine::Memory;
+pub use self::error::StoreError;
+pub use self::records::Records;
+pub use self::table::Table;
+pub use self::thread::{Answer, Closed, Command, MetricsSnapshot, StoreHandle, StoreThread};
+
+use simplex_sans_io::smp::router::store::{Change, Load, Loaded};
+
+/// A store in memory: what it keeps ends with the process.
+pub type MemoryStore = Records<Memory>;
+
+/// A store in a directory of this machine.
+pub type EmbeddedStore = Records<Embedded>;
+
+/// Keeps queues and messages. It blocks: one thread owns it.
+pub trait Store: Send {
+    /// Carries out commits, in order: all of them or none. Loads see them from now on.
+    ///
+    /// After an error it is not known whether they are stored; what is loaded then is the truth.
+    fn apply(&mut self, commits: &[Vec<Change>]) -> Result<(), StoreError>;
+
+    /// Makes durable what was applied, as far as the policy asks for it.
+    fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// Carries out commits and makes them durable.
+    fn commit(&mut self, commits: &[Vec<Change>]) -> Result<(), StoreError> {
+        self.apply(commits)?;
+        self.sync()
+    }
+
+    /// Answers a question.
+    fn load(&mut self, load: &Load) -> Result<Loaded, StoreError>;
+
+    /// How durable commits are.
+    fn policy(&self) -> SyncPolicy;
+
+    /// Makes everything durable and lets go of it.
+    fn close(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// How durable a commit is when it is reported as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncPolicy {
+    /// It survives a loss of power; every commit is synchronised on its own.
+    Always,
+    /// It survives a loss of power; commits that wait at the same time are synchronised together.
+    #[default]
+    Batch,
+    /// It survives the end of the process; a loss of power may undo the last seconds.
+    Os,
+}

@@ -1,0 +1,312 @@
+//! What changes and loads mean, on any engine.
+
+use bytes::Bytes;
+use simplex_sans_io::smp::handshake::ServiceRole;
+use simplex_sans_io::smp::router::store::{
+    Change, Load, Loaded, LoadedQueue, MessageRecord, NotificationRecord, Position, QueueRecord,
+    ServiceRecord, Totals,
+};
+use simplex_sans_io::smp::server::Party;
+use simplex_sans_io::wire::EntityId;
+
+use super::engine::Engine;
+use super::error::Fault;
+use super::table::{self, Table, Waiting};
+use super::transaction::{COUNTS, Counts, PositionRecord, STATISTICS, Transaction, read, restored};
+use super::{Store, StoreError, SyncPolicy};
+
+/// No answer has more bytes of messages than this, unless it has only one.
+const MAX_LOADED: usize = 1 << 20;
+
+/// A store on an engine.
+#[derive(Debug)]
+pub struct Records<E> {
+    pub(super) engine: E,
+    pub(super) counts: Counts,
+    /// Nothing that waits is older, of messages and of notifications: where a search of the index begins.
+    pub(super) oldest: [i64; 2],
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// A write has failed: what is there is not known.
+    Failed,
+}
+
+impl<E: Engine> Records<E> {
+    /// A store on what an engine keeps.
+    pub(super) fn new(engine: E) -> Result<Self, StoreError> {
+        let mut records = Self {
+            engine,
+            counts: Counts::default(),
+            oldest: [i64::MIN; 2],
+            state: State::Open,
+        };
+        records.restore_counts()?;
+        Ok(records)
+    }
+
+    fn restore_counts(&mut self) -> Result<(), StoreError> {
+        self.counts = read(&self.engine, Table::State, COUNTS)?.unwrap_or_default();
+        self.oldest = [i64::MIN; 2];
+        let promised = self.engine.promised();
+        if self.counts.groups < promised {
+            return Err(self.engine.lost(promised, self.counts.groups));
+        }
+        Ok(())
+    }
+
+    /// After a failure, what the engine has now is what there is.
+    fn recover(&mut self) -> Result<(), StoreError> {
+        if self.state == State::Failed {
+            self.engine.reopen()?;
+            self.restore_counts()?;
+            self.state = State::Open;
+            tracing::info!("the store works again");
+        }
+        Ok(())
+    }
+
+    fn noting_failure<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if result.is_err() {
+            self.state = State::Failed;
+        }
+        result
+    }
+
+    /// Prepares a group and writes it.
+    pub(super) fn write(
+        &mut self,
+        prepare: impl FnOnce(&mut Transaction<'_, E>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut transaction = Transaction::new(&self.engine, self.counts);
+        prepare(&mut transaction)?;
+        transaction.counts.groups = transaction.counts.groups.saturating_add(1);
+        let (counts, added) = (transaction.counts, transaction.oldest);
+        let writes = transaction.into_writes();
+        let written = self.engine.write(writes);
+        self.noting_failure(written)?;
+        self.counts = counts;
+        for (oldest, added) in self.oldest.iter_mut().zip(added) {
+            *oldest = added.map_or(*oldest, |added| added.min(*oldest));
+        }
+        Ok(())
+    }
+
+    fn load_queue(&self, party: Party, id: &EntityId) -> Result<Loaded, StoreError> {
+        let recipient_id = match party {
+            Party::Recipient => Some(Bytes::copy_from_slice(id)),
+            Party::Sender | Party::Notifier | Party::Link => {
+                self.engine.get(Table::Ids, &table::id(party, id))?
+            }
+        };
+        let Some(recipient_id) = recipient_id else {
+            return Ok(Loaded::Queue(None));
+        };
+        let Some(record) = read::<QueueRecord>(&self.engine, Table::Queues, &recipient_id)? else {
+            return match party {
+                Party::Recipient => Ok(Loaded::Queue(None)),
+                Party::Sender | Party::Notifier | Party::Link => Err(StoreError::record(
+                    Table::Queues,
+                    &recipient_id,
+                    Fault::Missing,
+                )),
+            };
+        };
+        let waiting = self.position(Waiting::Messages, &recipient_id)?;
+        let first = match waiting.is_empty() {
+            true => None,
+            false => Some(self.message(&recipient_id, waiting.position.head)?),
+        };
+        Ok(Loaded::Queue(Some(Box::new(LoadedQueue {
+            record,
+            position: waiting.position,
+            first,
+        }))))
+    }
+
+    pub(super) fn position(
+        &self,
+        waiting: Waiting,
+        id: &[u8],
+    ) -> Result<PositionRecord, StoreError> {
+        let found = read(&self.engine, Table::Positions, &waiting.position(id))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// A message that waits must be there.
+    pub(super) fn message(&self, queue: &[u8], sequence: u64) -> Result<MessageRecord, StoreError> {
+        let key = table::place(queue, sequence);
+        read(&self.engine, Table::Messages, &key)?
+            .ok_or_else(|| StoreError::record(Table::Messages, &key, Fault::Missing))
+    }
+
+    pub(super) fn notifications(
+        &self,
+        notifier: &[u8],
+        position: Position,
+    ) -> impl Iterator<Item = Result<(u64, NotificationRecord), StoreError>> {
+        let from = table::place(notifier, position.head);
+        let before = table::place(notifier, position.tail);
+        let entries = self.engine.scan(Table::Notifications, &from, &before);
+        entries.map(|entry| {
+            let (key, value) = entry?;
+            let invalid = || StoreError::record(Table::Notifications, &key, Fault::Invalid);
+            let (_, sequence) = table::parse_place(&key).ok_or_else(invalid)?;
+            Ok((sequence, restored(Table::Notifications, &key, &value)?))
+        })
+    }
+
+    fn load_messages(
+        &self,
+        queue: &EntityId,
+        from: u64,
+        before: u64,
+    ) -> Result<Loaded, StoreError> {
+        let position = self.position(Waiting::Messages, queue)?.position;
+        let mut messages = Vec::new();
+        let mut bytes = 0_usize;
+        for sequence in from.max(position.head)..before.min(position.tail) {
+            let key = table::place(queue, sequence);
+            let found = self.engine.get(Table::Messages, &key)?;
+            let stored =
+                found.ok_or_else(|| StoreError::record(Table::Messages, &key, Fault::Missing))?;
+            bytes = bytes.saturating_add(stored.len());
+            if bytes > MAX_LOADED && !messages.is_empty() {
+                break;
+            }
+            messages.push((sequence, restored(Table::Messages, &key, &stored)?));
+        }
+        Ok(Loaded::Messages(messages))
+    }
+
+    fn load_notifications(&self, notifier: &EntityId) -> Result<Loaded, StoreError> {
+        let position = self.position(Waiting::Notifications, notifier)?.position;
+        self.notifications(notifier, position)
+            .collect::<Result<_, _>>()
+            .map(Loaded::Notifications)
+    }
+
+    fn load_service(&self, fingerprint: &[u8; 32]) -> Result<Loaded, StoreError> {
+        let key = table::service_fingerprint(fingerprint);
+        let Some(id) = self.engine.get(Table::Services, &key)? else {
+            return Ok(Loaded::Service(None));
+        };
+        let invalid = |_| StoreError::record(Table::Services, &key, Fault::Invalid);
+        let id = EntityId::try_from(&*id).map_err(invalid)?;
+        let key = table::service(&id);
+        let record: ServiceRecord = read(&self.engine, Table::Services, &key)?
+            .ok_or_else(|| StoreError::record(Table::Services, &key, Fault::Missing))?;
+        let totals = read(&self.engine, Table::Services, &table::service_totals(&id))?;
+        let service = (record, totals.unwrap_or_default());
+        Ok(Loaded::Service(Some(Box::new(service))))
+    }
+
+    fn load_service_queues(
+        &self,
+        service: &EntityId,
+        role: ServiceRole,
+        after: &EntityId,
+        limit: usize,
+    ) -> Result<Loaded, StoreError> {
+        let prefix = table::service_queue(role, service, &[]);
+        let mut from = table::service_queue(role, service, after);
+        if !after.is_empty() {
+            from.push(0);
+        }
+        self.engine
+            .scan(Table::Index, &from, &table::after_prefix(&prefix))
+            .take(limit)
+            .map(|entry| {
+                let (key, _) = entry?;
+                let invalid = || StoreError::record(Table::Index, &key, Fault::Invalid);
+                let id = key.get(prefix.len()..).ok_or_else(invalid)?;
+                EntityId::try_from(id).map_err(|_| invalid())
+            })
+            .collect::<Result<_, _>>()
+            .map(Loaded::Ids)
+    }
+
+    fn load_totals(&self) -> Result<Loaded, StoreError> {
+        Ok(Loaded::Totals(Box::new(Totals {
+            queues: self.counts.queues,
+            messages: self.counts.messages,
+            notifiers: self.counts.notifiers,
+            notifications: self.counts.notifications,
+            messaging_services: self.counts.messaging_services,
+            notifier_services: self.counts.notifier_services,
+            statistics: self.engine.get(Table::State, STATISTICS)?,
+        })))
+    }
+}
+
+impl<E: Engine> Store for Records<E> {
+    fn apply(&mut self, commits: &[Vec<Change>]) -> Result<(), StoreError> {
+        self.recover()?;
+        self.write(|transaction| {
+            let mut changes = commits.iter().flatten();
+            changes.try_for_each(|change| transaction.change(change))
+        })
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        if self.state == State::Failed {
+            return Err(StoreError::Broken("a write has failed before".into()));
+        }
+        let synced = self.engine.sync(self.counts.groups);
+        self.noting_failure(synced)
+    }
+
+    fn load(&mut self, load: &Load) -> Result<Loaded, StoreError> {
+        self.recover()?;
+        match load {
+            Load::Queue(party, id) => self.load_queue(*party, id),
+            Load::Messages {
+                queue,
+                from,
+                before,
+            } => self.load_messages(queue, *from, *before),
+            Load::Notifications(notifier) => self.load_notifications(notifier),
+            Load::Service(fingerprint) => self.load_service(fingerprint),
+            Load::ServiceQueues {
+                service,
+                role,
+                after,
+                limit,
+            } => self.load_service_queues(service, *role, after, *limit),
+            Load::Expired { before, limit } => self
+                .expired(Waiting::Messages, *before, *limit)
+                .map(Loaded::Ids),
+            Load::ExpiredNotifications { before, limit } => self
+                .expired(Waiting::Notifications, *before, *limit)
+                .map(Loaded::Ids),
+            Load::Totals => self.load_totals(),
+        }
+    }
+
+    fn policy(&self) -> SyncPolicy {
+        self.engine.policy()
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), StoreError> {
+        if self.state == State::Open {
+            self.engine.sync(self.counts.groups)?;
+        }
+        self.engine.close()
+    }
+}
+
+impl Records<super::Memory> {
+    /// An empty store in memory.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self {
+            engine: super::Memory::default(),
+            counts: Counts::default(),
+            oldest: [i64::MIN; 2],
+            state: State::Open,
+        }
+    }
+}
