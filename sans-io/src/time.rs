@@ -132,6 +132,28 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// The latest time that a machine was given. An earlier one counts as it, so that nothing that has expired is pending again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Latest(Instant);
+
+impl Latest {
+    /// The time at which a machine is made.
+    #[must_use]
+    pub const fn new(now: Now) -> Self {
+        Self(now.instant)
+    }
+
+    /// The time of an input that is said to come at `now`. The calendar may be set back.
+    #[must_use]
+    pub fn at(&mut self, now: Now) -> Now {
+        self.0 = self.0.max(now.instant);
+        Now {
+            instant: self.0,
+            unix: now.unix,
+        }
+    }
+}
+
 /// The timers of a machine: one slot for each value of an enum `T`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timers<T, const N: usize> {
@@ -230,6 +252,18 @@ mod tests {
         let after = UnixTime::from(SystemTime::UNIX_EPOCH + second);
         let before = UnixTime::from(SystemTime::UNIX_EPOCH - second);
         assert_eq!((after.seconds(), before.seconds()), (1, -1));
+    }
+
+    #[test]
+    fn an_earlier_time_counts_as_the_last_one() {
+        let at = |micros, seconds| Now {
+            instant: Instant::from_micros(micros),
+            unix: UnixTime::from_seconds(seconds),
+        };
+        let mut latest = Latest::new(at(5, 0));
+        assert_eq!(latest.at(at(4, 1)), at(5, 1));
+        assert_eq!(latest.at(at(6, 0)), at(6, 0));
+        assert_eq!(latest.at(at(5, 0)), at(6, 0));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::machine::{CloseReason, Connection, Input, Machine, Outbox};
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Latest, Now};
 
 type Action = crate::machine::Action<FramesEvent>;
 
@@ -42,6 +42,7 @@ pub struct Frames {
     timers: BTreeMap<(Instant, u64), u32>,
     timers_set: u64,
     reading: Reading,
+    latest: Latest,
     outbox: Outbox<FramesEvent>,
 }
 
@@ -137,6 +138,7 @@ impl Frames {
             timers: BTreeMap::new(),
             timers_set: 0,
             reading: Reading::Welcome,
+            latest: Latest::default(),
             outbox: Outbox::default(),
         }
     }
@@ -240,6 +242,7 @@ impl Machine for Frames {
 
     fn handle(&mut self, now: Now, input: Input<'_, FramesCommand>) -> Result<(), FrameError> {
         self.outbox.begin();
+        let now = self.latest.at(now);
         match (self.state, input) {
             (State::Closed, Input::Command(FramesCommand::Send(frame))) => {
                 self.outbox.event(FramesEvent::Refused(frame));

@@ -80,7 +80,7 @@ use bytes::Bytes;
 
 use self::negotiation::{Negotiation, Step};
 use crate::machine::{Action, CloseReason, Connection, Input, Machine, Outbox};
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Latest, Now};
 
 pub use self::error::{Refusal, SocksError};
 pub use self::proxy::{Access, Authentication, Credentials, Proxy, ProxyParseError};
@@ -91,6 +91,7 @@ pub use self::target::{Route, Target};
 pub struct Socks<M: Connection> {
     state: State,
     inner: M,
+    latest: Latest,
     outbox: Outbox<M::Event>,
 }
 
@@ -139,6 +140,7 @@ impl<M: Connection> Socks<M> {
                 held: Vec::new(),
             },
             inner,
+            latest: Latest::new(now),
             outbox,
         }
     }
@@ -149,6 +151,7 @@ impl<M: Connection> Socks<M> {
         Self {
             state: State::Inner,
             inner,
+            latest: Latest::default(),
             outbox: Outbox::default(),
         }
     }
@@ -212,6 +215,7 @@ impl<M: Connection> Machine for Socks<M> {
 
     fn handle(&mut self, now: Now, input: Input<'_, M::Command>) -> Result<(), Self::Error> {
         self.outbox.begin();
+        let now = self.latest.at(now);
         match (&self.state, input) {
             (State::Inner, input) => self.give(now, input),
             (State::Negotiating { .. }, Input::Bytes(bytes)) => self.negotiate(now, bytes),

@@ -9,11 +9,12 @@ use super::session::{Inbound, Session};
 use crate::machine::{Action, CloseReason, Connection, Input, Machine, Outbox};
 use crate::rng::Rng;
 use crate::session::SessionFacts;
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Latest, Now};
 
 /// TLS around the machine `M`. See the [module](super) for its states.
 pub struct Tls<M: Connection> {
     state: State<M>,
+    latest: Latest,
     outbox: Outbox<M::Event>,
 }
 
@@ -65,7 +66,7 @@ impl<M: Connection> Tls<M> {
         let mut session = Session::client(config, now.unix, rng)?;
         let hello = session.ciphertext();
         let deadline = now.instant + config.limits.handshake_time;
-        let mut tls = Self::new(session, deadline, Box::new(upper));
+        let mut tls = Self::new(session, now, deadline, Box::new(upper));
         tls.outbox.transmit(hello);
         Ok(tls)
     }
@@ -81,10 +82,10 @@ impl<M: Connection> Tls<M> {
     ) -> Self {
         let session = Session::server(config, rng);
         let deadline = now.instant + config.limits.handshake_time;
-        Self::new(session, deadline, Box::new(upper))
+        Self::new(session, now, deadline, Box::new(upper))
     }
 
-    fn new(session: Session, deadline: Instant, upper: Upper<M>) -> Self {
+    fn new(session: Session, now: Now, deadline: Instant, upper: Upper<M>) -> Self {
         Self {
             state: State::Handshake(Box::new(Handshake {
                 session,
@@ -92,6 +93,7 @@ impl<M: Connection> Tls<M> {
                 upper,
                 early: Vec::new(),
             })),
+            latest: Latest::new(now),
             outbox: Outbox::default(),
         }
     }
@@ -268,6 +270,10 @@ impl<M: Connection> Secured<M> {
         command: M::Command,
         outbox: &mut Outbox<M::Event>,
     ) -> Result<(), Error<M::Error>> {
+        // A machine that has closed is given nothing more.
+        if self.closing.is_some() {
+            return Ok(());
+        }
         let result = self.upper.handle(now, Input::Command(command));
         self.say(result, outbox)
     }
@@ -318,6 +324,7 @@ impl<M: Connection> Machine for Tls<M> {
 
     fn handle(&mut self, now: Now, input: Input<'_, M::Command>) -> Result<(), Error<M::Error>> {
         self.outbox.begin();
+        let now = self.latest.at(now);
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Handshake(handshake) => self.handshake(handshake, now, input),
             State::Secured(mut secured) => {

@@ -1,17 +1,44 @@
-//! The bodies of fuzz targets: arbitrary bytes are parsed, and what parses obeys the laws of its encoding.
+//! What fuzzers run: parsers of any bytes, and machines under every order of events that bytes can describe.
 //!
-//! A target of three lines calls one of these functions. The first byte of the input chooses what the bytes cannot say: mostly the
-//! version.
+//! A [`Target`] turns any bytes into a run and panics when something is not as it must be. The same targets are driven by libFuzzer, by
+//! property tests and by the replay of what was found before; two runs of the same bytes leave the same [`Trace`](super::Trace).
+//!
+//! * Of a parser, the first byte chooses what the bytes cannot say: mostly the version. What parses obeys the laws of its encoding.
+//! * Of machines, the bytes are a sequence of operations, one byte for the kind and its small parameter, then what else the kind needs.
+//!   Kinds are only ever added: a corpus keeps its meaning.
+//!
+//! ```
+//! use simplex_sans_io::sim::fuzz;
+//!
+//! for target in fuzz::TARGETS {
+//!     target.run(b"any bytes");
+//!     assert_eq!(target.trace(b"any bytes"), target.trace(b"any bytes"));
+//! }
+//! ```
 
+mod blocks;
+mod choices;
+mod client;
+mod clockwork;
+mod commands;
 mod handshake;
 mod keys;
 mod link;
+mod network;
+mod pool;
+mod server;
+mod session;
+mod socks;
+mod target;
 mod text;
+#[cfg(feature = "tls")]
+mod tls;
 mod wire;
 
 pub use self::handshake::smp_handshake;
 pub use self::keys::keys_and_certificates;
 pub use self::link::link_data;
+pub use self::target::*;
 pub use self::text::text;
 pub use self::wire::{smp_command, smp_message, smp_transmission_block};
 

@@ -80,13 +80,13 @@ use super::{Command, HandshakeError};
 use crate::machine::{Action, CloseReason, Connection, Input, Machine, Outbox};
 use crate::rng::Rng;
 use crate::session::{SessionFacts, Shown};
-use crate::time::{Instant, Now, Timer, Timers};
+use crate::time::{Instant, Latest, Now, Timer, Timers};
 use crate::wire::{self, CorrId, EntityId, KeyHash, Version, Wire};
 
 pub use super::handshake::client::Established;
 
 /// How a client speaks with a router.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// What it wants of the handshake.
     pub handshake: handshake::Config,
@@ -168,16 +168,17 @@ pub enum ClientError {
 }
 
 /// A client's session with a router. See the [module](self) for its states.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     config: Config,
     state: State,
     blocks: Blocks,
     rng: Rng,
+    latest: Latest,
     outbox: Outbox<Event>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Hello {
         transport: Box<Transport>,
@@ -191,7 +192,7 @@ enum State {
     Closed,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Ready {
     established: Established,
     pending: Pending,
@@ -208,7 +209,7 @@ enum Subscribed {
     Yes,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wake {
     /// The silence is to be broken.
     Ping,
@@ -235,6 +236,7 @@ impl Client {
             },
             blocks: Blocks::new(),
             rng,
+            latest: Latest::new(now),
             outbox: Outbox::default(),
         }
     }
@@ -351,7 +353,8 @@ impl Client {
                         .collect::<Vec<_>>();
                     self.transmit(&transmissions);
                 }
-                State::Hello { .. } | State::Service { .. } | State::Closed => {
+                State::Closed => {}
+                State::Hello { .. } | State::Service { .. } => {
                     for request in requests {
                         self.outbox.event(Event::Response {
                             request: request.id,
@@ -638,6 +641,7 @@ impl Machine for Client {
 
     fn handle(&mut self, now: Now, input: Input<'_, Call>) -> Result<(), ClientError> {
         self.outbox.begin();
+        let now = self.latest.at(now);
         match input {
             Input::Bytes(bytes) => self.receive(now, bytes)?,
             Input::Eof => self.eof(),

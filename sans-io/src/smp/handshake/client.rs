@@ -20,11 +20,11 @@ use crate::smp::version::{
 };
 use crate::wire::{KeyHash, Large, Version, VersionRange};
 
-/// The highest version that a proxy speaks with a relay to which it cannot say that it is one.
+/// The highest version that a proxy speaks with a relay to which it cannot say that it is one: the relay would encrypt blocks after it.
 const PROXY_WITHOUT_HANDSHAKE: Version = Version(10);
 
 /// What a client wants of its sessions.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The versions that it speaks.
     pub versions: VersionRange,
@@ -49,7 +49,7 @@ pub enum Secrecy {
 }
 
 /// The certificates of a service, with the key that TLS uses too.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceCredentials {
     /// What the service does.
     pub role: ServiceRole,
@@ -73,8 +73,9 @@ impl Config {
     }
 
     fn versions_with(&self, router: VersionRange) -> VersionRange {
+        let highest = router.max().min(self.versions.max());
         match self.peer {
-            Peer::Proxy if router.max() < PROXY_SERVER_HANDSHAKE => {
+            Peer::Proxy if highest < PROXY_SERVER_HANDSHAKE => {
                 capped(self.versions, PROXY_WITHOUT_HANDSHAKE)
             }
             Peer::Proxy | Peer::Client => self.versions,

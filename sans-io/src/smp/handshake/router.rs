@@ -17,7 +17,7 @@ use crate::smp::version::{AUTH_COMMANDS, SUPPORTED, WITHOUT_ALPN};
 use crate::wire::{Large, VersionRange};
 
 /// Who a router is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Its certificates, as TLS shows them.
     pub chain: Arc<Chain>,

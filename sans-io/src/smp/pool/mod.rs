@@ -13,7 +13,8 @@
 //!                                           └─────────┘
 //! ```
 //! There is one session for each [`SessionKey`]. It is connected when something needs it, and again after it was lost as long as it has
-//! subscriptions: the service first, then the queues in chunks, the next when the router has answered. Requests wait for the connection
+//! subscriptions: the service first, then the queues in chunks, the next when the router has answered. What has failed for now is asked
+//! for again after a pause. Requests wait for the connection
 //! and fail with it; they are never repeated, because what was executed is not known. Commands for relays are forwarded through a
 //! session that a proxy has with them; one that the proxy has lost is made anew once.
 //!
@@ -67,7 +68,7 @@ use super::error::{BrokerError, TransportError};
 use super::{BrokerMessage, ServiceQueues};
 use crate::crypto::certificate::Chain;
 use crate::machine::{Actions, Machine};
-use crate::time::{Instant, Now, UnixTime};
+use crate::time::{Instant, Latest, Now, UnixTime};
 use crate::wire::{BasicAuth, EntityId, ServerAddress, SmpScheme};
 
 /// How a pool keeps its sessions.
@@ -99,6 +100,27 @@ impl Default for Config {
         }
     }
 }
+
+/// Functions cannot be compared: they are taken for the same.
+impl PartialEq for Config {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            connect_timeout,
+            retry,
+            persist_error,
+            max_waiting,
+            max_sessions,
+            verify_chain: _,
+        } = self;
+        *connect_timeout == other.connect_timeout
+            && *retry == other.retry
+            && *persist_error == other.persist_error
+            && *max_waiting == other.max_waiting
+            && *max_sessions == other.max_sessions
+    }
+}
+
+impl Eq for Config {}
 
 /// For whom a session is held: sessions of different users are never shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -328,7 +350,7 @@ impl From<RequestError> for SubscriptionError {
 }
 
 /// Sessions with many routers. See the [module](self) for their states.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
     config: Config,
     sessions: BTreeMap<SessionKey, Session>,
@@ -336,6 +358,7 @@ pub struct Pool {
     next_connection: u64,
     next_request: u64,
     deadlines: BTreeSet<(Instant, SessionKey)>,
+    latest: Latest,
     actions: Actions<Action>,
 }
 
@@ -350,6 +373,7 @@ impl Pool {
             next_connection: 0,
             next_request: 0,
             deadlines: BTreeSet::new(),
+            latest: Latest::default(),
             actions: Actions::default(),
         }
     }
@@ -487,6 +511,7 @@ impl Machine for Pool {
 
     fn handle(&mut self, now: Now, input: Input) -> Result<(), Self::Error> {
         self.actions.begin();
+        let now = self.latest.at(now);
         match input {
             Input::Command(call) => self.call(now, call),
             Input::Conn(connection, event) => {

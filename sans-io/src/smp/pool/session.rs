@@ -56,7 +56,7 @@ impl Out<'_> {
 }
 
 /// One session of a pool.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Session {
     key: SessionKey,
     link: Link,
@@ -65,6 +65,8 @@ pub(super) struct Session {
     subscriptions: Subscriptions,
     relays: Relays,
     backoff: Backoff,
+    /// Until when no subscriptions are asked for, because one has failed and is to be tried again.
+    pause: Option<Instant>,
     failed: Option<(Instant, BrokerError)>,
     /// The id of the service, as the router knows it.
     service_id: EntityId,
@@ -84,7 +86,7 @@ enum Link {
 }
 
 /// What waits for the connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Waiting {
     Request(Request),
     Forward(Forward),
@@ -100,7 +102,7 @@ impl Waiting {
 }
 
 /// What a request to the router is for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Asked {
     /// The owner.
     Owner(RequestId),
@@ -124,6 +126,7 @@ impl Session {
             subscriptions: Subscriptions::default(),
             relays: Relays::default(),
             backoff: Backoff::default(),
+            pause: None,
             failed: None,
             service_id: EntityId::EMPTY,
             timed_out: VecDeque::new(),
@@ -138,7 +141,7 @@ impl Session {
         match self.link {
             Link::Connecting(_, deadline) | Link::Backoff(deadline) => Some(deadline),
             Link::Idle => self.failed.as_ref().map(|(until, _)| *until),
-            Link::Connected(_) => None,
+            Link::Connected(_) => self.pause,
         }
     }
 
@@ -266,7 +269,9 @@ impl Session {
             Link::Connecting(..) | Link::Backoff(_) => {}
             Link::Idle if self.subscriptions.any_pending() => self.connect(now, out),
             Link::Idle => {}
+            Link::Connected(_) if self.pause.is_some_and(|until| until > now.instant) => {}
             Link::Connected(connection) => {
+                self.pause = None;
                 let mut requests = Vec::new();
                 if let Some((role, queues)) = self.subscriptions.ask_service() {
                     let service = self.service_id.clone();
@@ -341,8 +346,10 @@ impl Session {
     pub(super) fn network_changed(&mut self, now: Now, out: &mut Out<'_>) {
         self.backoff.reset();
         self.failed = None;
-        if matches!(self.link, Link::Backoff(_)) {
-            self.connect(now, out);
+        self.pause = None;
+        match self.link {
+            Link::Backoff(_) => self.connect(now, out),
+            Link::Idle | Link::Connecting(..) | Link::Connected(_) => self.resubscribe(now, out),
         }
     }
 
@@ -357,7 +364,8 @@ impl Session {
                 self.link = Link::Idle;
                 self.resubscribe(now, out);
             }
-            Link::Idle | Link::Connecting(..) | Link::Connected(_) | Link::Backoff(_) => {}
+            Link::Connected(_) => self.resubscribe(now, out),
+            Link::Idle | Link::Connecting(..) | Link::Backoff(_) => {}
         }
     }
 
@@ -389,6 +397,7 @@ impl Session {
             }
             Link::Idle | Link::Connecting(..) | Link::Connected(_) | Link::Backoff(_) => return,
         }
+        self.pause = None;
         self.link = match self.subscriptions.any_pending() {
             true => Link::Backoff(self.backoff.next(now.instant, &out.config.retry)),
             false => Link::Idle,
@@ -473,22 +482,21 @@ impl Session {
         result: Result<Response, RequestError>,
         out: &mut Out<'_>,
     ) {
+        let refused = matches!(result, Err(RequestError::NotAccepted));
         match asked {
             Asked::Owner(request) => {
                 out.respond(request, result.map_err(PoolError::Request));
             }
-            Asked::Queue(queue) => {
-                self.queue_answered(queue, result, out);
-                self.resubscribe(now, out);
-            }
-            Asked::Service => {
-                self.service_answered(result, out);
-                self.resubscribe(now, out);
-            }
+            Asked::Queue(queue) => self.queue_answered(now, queue, result, out),
+            Asked::Service => self.service_answered(now, result, out),
             Asked::Relay(relay) => self.relay_answered(now, &relay, result, out),
             Asked::Forward(session, forward) => {
                 self.forward_answered(now, &session, *forward, result, out);
             }
+        }
+        // A client that takes nothing now is asked again when it has answered something.
+        if !refused {
+            self.resubscribe(now, out);
         }
     }
 
@@ -513,8 +521,16 @@ impl Session {
         }
     }
 
+    /// What has failed for now is not tried again at once.
+    fn pause(&mut self, now: Now, out: &Out<'_>) {
+        if self.pause.is_none() {
+            self.pause = Some(self.backoff.next(now.instant, &out.config.retry));
+        }
+    }
+
     fn queue_answered(
         &mut self,
+        now: Now,
         queue: EntityId,
         result: Result<Response, RequestError>,
         out: &mut Out<'_>,
@@ -524,7 +540,13 @@ impl Session {
             Ok(_) => (Err(RequestError::Unexpected("SOK").into()), None),
             Err(error) => (Err(SubscriptionError::from(error)), None),
         };
-        match (self.subscriptions.answered(&queue, &result), result) {
+        let answered = self.subscriptions.answered(&queue, &result);
+        match answered {
+            Answered::Active => self.backoff.reset(),
+            Answered::Retry => self.pause(now, out),
+            Answered::Failed | Answered::Nobody => {}
+        }
+        match (answered, result) {
             (Answered::Active, _) => out.event(Event::Subscribed {
                 session: self.key.clone(),
                 queue,
@@ -539,7 +561,12 @@ impl Session {
         }
     }
 
-    fn service_answered(&mut self, result: Result<Response, RequestError>, out: &mut Out<'_>) {
+    fn service_answered(
+        &mut self,
+        now: Now,
+        result: Result<Response, RequestError>,
+        out: &mut Out<'_>,
+    ) {
         let session = self.key.clone();
         let error = match result {
             Ok(Response::ServiceSubscribed(actual)) => {
@@ -556,7 +583,10 @@ impl Session {
             Err(error) => SubscriptionError::from(error),
         };
         match error {
-            SubscriptionError::Temporary(_) => self.subscriptions.service_failed(),
+            SubscriptionError::Temporary(_) => {
+                self.subscriptions.service_failed();
+                self.pause(now, out);
+            }
             SubscriptionError::Permanent(_) => self.subscriptions.remove_service(),
         }
         out.event(Event::ServiceNotSubscribed { session, error });

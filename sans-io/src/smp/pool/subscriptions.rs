@@ -131,9 +131,13 @@ impl Subscriptions {
     }
 
     pub(super) fn service_active(&mut self) -> Option<ServiceQueues> {
-        let (_, queues, stage) = self.service.as_mut()?;
-        *stage = Stage::Active;
-        Some(queues.clone())
+        match &mut self.service {
+            Some((_, queues, stage @ Stage::Asked)) => {
+                *stage = Stage::Active;
+                Some(queues.clone())
+            }
+            Some((_, _, Stage::Pending | Stage::Active)) | None => None,
+        }
     }
 
     /// The service's subscription is to be tried again.

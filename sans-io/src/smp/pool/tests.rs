@@ -365,6 +365,8 @@ fn a_subscription_that_fails_for_good_is_forgotten_and_one_that_timed_out_is_tri
             },
         ]
     );
+    assert_eq!(script.requests(), [], "not at once");
+    assert_eq!(script.wake(), Duration::from_secs(1));
     let again = script.requests();
     assert_eq!(again.len(), 1);
     assert_eq!(again[0].1.entity_id, subscription(0).queue);

@@ -87,11 +87,11 @@ use crate::crypto::certificate::Chain;
 use crate::machine::{Action, CloseReason, Connection, Input, Machine, Outbox};
 use crate::rng::Rng;
 use crate::session::SessionFacts;
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Latest, Now};
 use crate::wire::{self, CorrId, EntityId, Version, Wire};
 
 /// How a router speaks with its clients.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Who it is.
     pub identity: router::Identity,
@@ -205,15 +205,16 @@ pub enum ServerError {
 }
 
 /// A router's session with a client. See the [module](self) for its states.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     state: State,
     blocks: Blocks,
     max_blocks: usize,
+    latest: Latest,
     outbox: Outbox<Event>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Hello {
         awaits: Box<router::AwaitsClient>,
@@ -227,7 +228,7 @@ enum State {
     Closed,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Ready {
     established: router::Established,
     next_block: u64,
@@ -250,6 +251,7 @@ impl Server {
             },
             blocks: Blocks::new(),
             max_blocks: config.max_blocks.max(1),
+            latest: Latest::new(now),
             outbox: Outbox::default(),
         };
         server.transmit_handshake(&hello);
@@ -512,6 +514,7 @@ impl Machine for Server {
 
     fn handle(&mut self, now: Now, input: Input<'_, Call>) -> Result<(), ServerError> {
         self.outbox.begin();
+        let now = self.latest.at(now);
         match input {
             Input::Bytes(bytes) => self.receive(now, bytes)?,
             Input::Eof => {

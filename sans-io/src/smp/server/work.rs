@@ -18,7 +18,7 @@ use crate::smp::{BrokerMessage, Command, CommandError, ErrorType};
 use crate::wire::{CorrId, EntityId};
 
 /// A block that is being worked on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Block {
     pub(super) id: BlockId,
     items: Vec<Item>,
@@ -37,7 +37,7 @@ pub(super) enum Stage {
 }
 
 /// One transmission of a block.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Item {
     corr_id: CorrId,
     entity_id: EntityId,
@@ -46,7 +46,7 @@ struct Item {
     state: ItemState,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum ItemState {
     /// It needs no more work.
     Answered(Box<Answer>),
@@ -58,7 +58,7 @@ enum ItemState {
     Executing,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Claimed {
     request: Request,
     authorization: Option<Authorization>,
@@ -67,7 +67,7 @@ struct Claimed {
 }
 
 /// The layers around a forwarded transmission.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct ForwardedBy {
     rfwd: CorrId,
     secret: SharedSecret,

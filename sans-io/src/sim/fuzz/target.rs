@@ -1,0 +1,133 @@
+//! Everything that can be run on a fuzzer's bytes.
+
+use super::choices::Choices;
+use crate::sim::Trace;
+
+/// Something to run on a fuzzer's bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// The name, which is also that of its corpus.
+    pub name: &'static str,
+    body: Body,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Body {
+    /// A parser.
+    Parser(fn(&[u8])),
+    /// Machines, whose inputs and actions leave a trace.
+    Machines(fn(&mut Choices<'_>, &mut Trace)),
+}
+
+impl Target {
+    const fn parser(name: &'static str, body: fn(&[u8])) -> Self {
+        let body = Body::Parser(body);
+        Self { name, body }
+    }
+
+    const fn machines(name: &'static str, body: fn(&mut Choices<'_>, &mut Trace)) -> Self {
+        let body = Body::Machines(body);
+        Self { name, body }
+    }
+
+    /// Runs it.
+    ///
+    /// # Panics
+    ///
+    /// If a rule is broken: that is a finding.
+    pub fn run(&self, data: &[u8]) {
+        self.record(data, &mut Trace::nothing());
+    }
+
+    /// Runs it, and says what happened.
+    ///
+    /// # Panics
+    ///
+    /// If a rule is broken.
+    #[must_use]
+    pub fn trace(&self, data: &[u8]) -> Trace {
+        let mut trace = Trace::text();
+        self.record(data, &mut trace);
+        trace
+    }
+
+    /// Runs it, and leaves what happened up to where a rule is broken.
+    ///
+    /// # Panics
+    ///
+    /// If a rule is broken.
+    pub fn record(&self, data: &[u8], trace: &mut Trace) {
+        match self.body {
+            Body::Parser(body) => body(data),
+            Body::Machines(body) => body(&mut Choices::new(data), trace),
+        }
+    }
+}
+
+/// Everything that can be run.
+pub const TARGETS: &[Target] = &[
+    BLOCKS,
+    FRAMES_PAIR,
+    KEYS_AND_CERTIFICATES,
+    LINK_DATA,
+    SMP_CLIENT_OPS,
+    SMP_COMMAND,
+    SMP_HANDSHAKE,
+    SMP_MESSAGE,
+    SMP_PAIR,
+    SMP_POOL_OPS,
+    SMP_SERVER_OPS,
+    SMP_TRANSMISSION_BLOCK,
+    SOCKS,
+    TEXT,
+    #[cfg(feature = "tls")]
+    TLS_RECORDS,
+];
+
+/// Blocks that are cut, altered, dropped, doubled and swapped on their way.
+pub const BLOCKS: Target = Target::machines("blocks", super::blocks::run);
+
+/// Frames and their echoes over a network that delays, cuts and breaks.
+pub const FRAMES_PAIR: Target = Target::machines("frames_pair", super::network::frames);
+
+/// Keys and certificates in their DER and PEM.
+pub const KEYS_AND_CERTIFICATES: Target =
+    Target::parser("keys_and_certificates", super::keys_and_certificates);
+
+/// The data of a short link.
+pub const LINK_DATA: Target = Target::parser("link_data", super::link_data);
+
+/// A client's session with a router that says anything.
+pub const SMP_CLIENT_OPS: Target = Target::machines("smp_client_ops", super::client::run);
+
+/// A command in any version.
+pub const SMP_COMMAND: Target = Target::parser("smp_command", super::smp_command);
+
+/// The messages of the handshake.
+pub const SMP_HANDSHAKE: Target = Target::parser("smp_handshake", super::smp_handshake);
+
+/// A message in any version.
+pub const SMP_MESSAGE: Target = Target::parser("smp_message", super::smp_message);
+
+/// A client and a router over a network that delays, cuts and breaks, with somebody in the middle.
+pub const SMP_PAIR: Target = Target::machines("smp_pair", super::network::smp);
+
+/// A pool of sessions whose connections break and whose routers answer anything.
+pub const SMP_POOL_OPS: Target = Target::machines("smp_pool_ops", super::pool::run);
+
+/// A router's session with a client that sends anything.
+pub const SMP_SERVER_OPS: Target = Target::machines("smp_server_ops", super::server::run);
+
+/// The content of a block.
+pub const SMP_TRANSMISSION_BLOCK: Target =
+    Target::parser("smp_transmission_block", super::smp_transmission_block);
+
+/// A machine behind a proxy that says anything.
+pub const SOCKS: Target = Target::machines("socks", super::socks::run);
+
+/// Everything that is written as text: addresses, names, times and numbers.
+pub const TEXT: Target = Target::parser("text", super::text);
+
+/// TLS with somebody in the middle.
+#[cfg(feature = "tls")]
+pub const TLS_RECORDS: Target = Target::machines("tls_records", super::tls::run);
