@@ -1,3 +1,13 @@
 //! The SMP router.
 
+pub mod cli;
+mod control;
+mod core;
+pub mod doctor;
+pub mod identity;
+mod listener;
+mod relays;
+pub mod server;
+mod session;
+pub mod settings;
 pub mod store;

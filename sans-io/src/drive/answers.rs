@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::{Mailbox, Owner};
+
 /// Matches answers to the calls that wait for them, by numbers that it gives to the questions.
 pub(super) struct Answers<T>(Arc<Mutex<Calls<T>>>);
 
@@ -145,5 +147,74 @@ impl<T> Drop for Awaited<T> {
     fn drop(&mut self) {
         let forgotten = self.answers.lock().waiting.remove(&self.numbers.start);
         drop(forgotten);
+    }
+}
+
+/// Whom an event is for.
+pub(super) enum Addressed<E, T> {
+    /// The call with this question.
+    Caller(u64, T),
+    /// The owner.
+    Owner(E),
+}
+
+/// The connection's end of a [`mailbox`](super::mailbox()) in which some events are answers to calls that wait for them.
+pub struct AnsweringMailbox<C, E, T> {
+    // Dropped in this order: what is sent afterwards is refused, so that everything that waits then is told.
+    mailbox: Mailbox<C, E>,
+    answers: EndsWith<T>,
+    address: fn(E) -> Addressed<E, T>,
+}
+
+/// Tells those who wait when it is dropped.
+struct EndsWith<T>(Answers<T>);
+
+impl<C, E, T> AnsweringMailbox<C, E, T> {
+    pub(super) const fn new(
+        mailbox: Mailbox<C, E>,
+        answers: Answers<T>,
+        address: fn(E) -> Addressed<E, T>,
+    ) -> Self {
+        Self {
+            mailbox,
+            answers: EndsWith(answers),
+            address,
+        }
+    }
+}
+
+impl<C, E, T> Owner for AnsweringMailbox<C, E, T> {
+    type Command = C;
+    type Event = E;
+
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> Poll<Option<C>> {
+        self.mailbox.poll_command(cx)
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.mailbox.poll_gone(cx)
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.mailbox.poll_ready(cx)
+    }
+
+    fn tell(&mut self, event: E) {
+        match (self.address)(event) {
+            Addressed::Caller(number, answer) => self.answers.0.answer(number, answer),
+            Addressed::Owner(event) => self.mailbox.tell(event),
+        }
+    }
+}
+
+impl<C, E, T> fmt::Debug for AnsweringMailbox<C, E, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnsweringMailbox").finish_non_exhaustive()
+    }
+}
+
+impl<T> Drop for EndsWith<T> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }

@@ -86,15 +86,23 @@ mod policy;
 mod queue;
 #[cfg(feature = "tls")]
 mod smp;
+#[cfg(feature = "tls")]
+mod smp_commands;
+#[cfg(feature = "tls")]
+mod smp_pool;
 #[cfg(test)]
 mod tests;
 mod unsent;
+#[cfg(feature = "tls")]
+mod woken;
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
 use crate::time::{Instant, Now};
 
+#[cfg(feature = "tls")]
+pub use self::answers::AnsweringMailbox;
 pub use self::event_loop::{DriveError, drive};
 pub use self::listener::{Listen, Listener};
 pub use self::mailbox::{Capacity, Mailbox, Owner, mailbox};
@@ -103,6 +111,10 @@ pub use self::policy::{Policy, WhileBlocked};
 pub use self::queue::{Closed, Receiver, Sender, Sending, TrySendError, queue};
 #[cfg(feature = "tls")]
 pub use self::smp::{SmpClient, SmpConnectError, SmpEnd, SmpMailbox, SmpOptions};
+#[cfg(feature = "tls")]
+pub use self::smp_commands::{RelayError, SmpRelay};
+#[cfg(feature = "tls")]
+pub use self::smp_pool::{PoolEnded, SmpPool, SmpPoolMailbox, drive_pool};
 
 /// A byte stream that a runtime polls. What is pending has done nothing, and wakes the task when it is worth another try.
 pub trait Io {

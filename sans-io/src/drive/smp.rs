@@ -1,22 +1,25 @@
 //! A client's session with an SMP router, on any runtime.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::answers::Answers;
+use super::answers::{Addressed, AnsweringMailbox, Answers};
 use super::{
-    Capacity, ConnectError, DriveError, Mailbox, Network, Owner, Policy, Receiver, Sender, connect,
-    drive, mailbox,
+    Capacity, ConnectError, DriveError, Network, Owner, Policy, Receiver, Sender, connect, drive,
+    mailbox,
 };
+use crate::crypto::certificate::Fingerprint;
 use crate::machine::CloseReason;
 use crate::rng::Rng;
 use crate::smp::client::{
     Call, Client, ClientError, Config, Event, Request, RequestError, RequestId, Response,
 };
-use crate::socks::{self, Route, Socks};
-use crate::tls::{self, ClientConfig, Tls, TlsError};
+use crate::socks::{self, Route, Socks, Target};
+use crate::tls::{self, ClientConfig, ClientOptions, ConfigError, Tls, TlsError};
+use crate::wire::{Scheme as _, ServerAddress, SmpScheme};
+
+/// The protocol of TLS's application layer.
+const PROTOCOL: &str = "smp/1";
 
 /// A session with a router: asks it, and gets its answers.
 ///
@@ -40,10 +43,7 @@ impl SmpClient {
             calls,
             answers: answers.clone(),
         };
-        let mailbox = SmpMailbox {
-            answers: EndsWith(answers),
-            mailbox: mailbox.farewell(Call::Close),
-        };
+        let mailbox = AnsweringMailbox::new(mailbox.farewell(Call::Close), answers, address);
         (client, events, mailbox)
     }
 
@@ -95,26 +95,61 @@ impl SmpClient {
         mut rng: Rng,
     ) -> Result<(Self, Receiver<Event>, impl Future<Output = SmpEnd> + use<N>), SmpConnectError>
     {
-        let SmpOptions {
-            route,
-            within,
-            tls,
-            session,
-            capacity,
-            policy,
-        } = options;
-        let clock = network.clock();
-        let start = super::Clock::now(&clock);
-        let stream = connect(network, route.first(), within).await?;
-        let now = super::Clock::now(&clock);
-        let left = within.saturating_sub(now.instant - start.instant);
-        let tls = Tls::client(&tls, now, rng.fork(), move |facts, now| {
-            Client::secured(session, facts, rng, now)
-        })?;
-        let machine = Socks::on(route, tls, now, left);
-        let (client, events, mailbox) = Self::new(capacity);
-        let connection = drive(machine, stream, clock, mailbox, policy);
+        let (client, events, mailbox) = Self::new(options.capacity);
+        let connection = open(network, options, &mut rng).await?.run(mailbox);
         Ok((client, events, connection))
+    }
+}
+
+/// A session whose stream is open, and whose handshakes have yet to come.
+pub(super) struct Opened<N: Network> {
+    machine: Machine,
+    stream: N::Stream,
+    clock: N::Clock,
+    policy: Policy,
+}
+
+/// A session, with everything below it.
+type Machine = Socks<Tls<Client>>;
+
+/// Opens the stream of a session with a router.
+pub(super) async fn open<N: Network>(
+    network: &N,
+    options: SmpOptions,
+    rng: &mut Rng,
+) -> Result<Opened<N>, SmpConnectError> {
+    let SmpOptions {
+        route,
+        within,
+        tls,
+        session,
+        policy,
+        capacity: _,
+    } = options;
+    let clock = network.clock();
+    let start = super::Clock::now(&clock);
+    let stream = connect(network, route.first(), within).await?;
+    let now = super::Clock::now(&clock);
+    let left = within.saturating_sub(now.instant - start.instant);
+    let (of_tls, of_client) = (rng.fork(), rng.fork());
+    let tls = Tls::client(&tls, now, of_tls, move |facts, now| {
+        Client::secured(session, facts, of_client, now)
+    })?;
+    Ok(Opened {
+        machine: Socks::on(route, tls, now, left),
+        stream,
+        clock,
+        policy,
+    })
+}
+
+impl<N: Network> Opened<N> {
+    /// Runs the session for its owner.
+    pub(super) fn run<O>(self, owner: O) -> impl Future<Output = SmpEnd> + use<N, O>
+    where
+        O: Owner<Command = Call, Event = Event>,
+    {
+        drive(self.machine, self.stream, self.clock, owner, self.policy)
     }
 }
 
@@ -136,6 +171,28 @@ pub struct SmpOptions {
 }
 
 impl SmpOptions {
+    /// The usual session with a router, straight there: at the first of its hosts that needs no proxy.
+    pub fn to(address: &ServerAddress<SmpScheme>) -> Result<Self, SmpConnectError> {
+        let host = address.hosts().iter().find(|host| !host.is_onion());
+        let target = Target {
+            host: host.ok_or(SmpConnectError::NoHost)?.clone(),
+            port: address.port().unwrap_or(SmpScheme::PORT),
+        };
+        Self::with(Route::Direct(target), address)
+    }
+
+    /// The usual session with a router, this way.
+    pub fn with(route: Route, address: &ServerAddress<SmpScheme>) -> Result<Self, SmpConnectError> {
+        let identity =
+            Fingerprint::try_from(&**address.key_hash()).map_err(|_| SmpConnectError::Identity)?;
+        let tls = ClientConfig::new(ClientOptions {
+            protocols: vec![PROTOCOL],
+            ..ClientOptions::new(identity)
+        })?;
+        let session = Config::new(address.key_hash().clone());
+        Ok(Self::new(route, Arc::new(tls), session))
+    }
+
     /// The usual session.
     #[must_use]
     pub fn new(route: Route, tls: Arc<ClientConfig>, session: Config) -> Self {
@@ -159,56 +216,33 @@ pub enum SmpConnectError {
     /// TLS refuses to begin.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// TLS cannot be configured.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The router can be reached through a proxy only.
+    #[error("all hosts of the router are onion names")]
+    NoHost,
+    /// The identity in the address is none.
+    #[error("the identity in the router's address is no fingerprint")]
+    Identity,
 }
 
 /// Why a session has ended.
 pub type SmpEnd = Result<CloseReason, DriveError<socks::Error<tls::Error<ClientError>>>>;
 
 /// Ties a session to its [`SmpClient`]: responses go to those who wait for them, everything else goes to the owner.
-#[derive(Debug)]
-pub struct SmpMailbox {
-    // Dropped in this order: what is sent afterwards is refused, so that everything that waits then is told.
-    mailbox: Mailbox<Call, Event>,
-    answers: EndsWith,
-}
+pub type SmpMailbox = AnsweringMailbox<Call, Event, Result<Response, RequestError>>;
 
-/// Tells those who wait when it is dropped.
-#[derive(Debug)]
-struct EndsWith(Answers<Result<Response, RequestError>>);
-
-impl Drop for EndsWith {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
-impl Owner for SmpMailbox {
-    type Command = Call;
-    type Event = Event;
-
-    fn poll_command(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call>> {
-        self.mailbox.poll_command(cx)
-    }
-
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.mailbox.poll_gone(cx)
-    }
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.mailbox.poll_ready(cx)
-    }
-
-    fn tell(&mut self, event: Event) {
-        match event {
-            Event::Response {
-                request: RequestId(number),
-                result,
-            } => self.answers.0.answer(number, result),
-            event @ (Event::Established(_)
-            | Event::Late { .. }
-            | Event::Message { .. }
-            | Event::Unexpected(_)) => self.mailbox.tell(event),
-        }
+fn address(event: Event) -> Addressed<Event, Result<Response, RequestError>> {
+    match event {
+        Event::Response {
+            request: RequestId(number),
+            result,
+        } => Addressed::Caller(number, result),
+        event @ (Event::Established(_)
+        | Event::Late { .. }
+        | Event::Message { .. }
+        | Event::Unexpected(_)) => Addressed::Owner(event),
     }
 }
 
@@ -222,7 +256,7 @@ mod tests {
     use crate::smp::server::{self, Server};
     use crate::time::Now;
     use crate::wire::EntityId;
-    use std::task::Waker;
+    use std::task::{Context, Poll, Waker};
 
     fn ping() -> Request {
         Request::new(RequestId(0), EntityId::EMPTY, Command::Ping)

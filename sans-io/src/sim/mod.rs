@@ -29,6 +29,8 @@ pub mod world;
 #[cfg(feature = "drive")]
 mod duplex;
 #[cfg(feature = "drive")]
+mod router;
+#[cfg(feature = "drive")]
 mod tasks;
 
 pub use self::checked::{Checked, Twin};
@@ -40,6 +42,10 @@ pub use self::trace::{Direction, Trace};
 
 #[cfg(feature = "drive")]
 pub use self::duplex::{Duplex, duplex};
+#[cfg(all(feature = "drive", feature = "tls"))]
+pub use self::router::SmpProxy;
+#[cfg(feature = "drive")]
+pub use self::router::{Seat, SmpRouter};
 #[cfg(feature = "drive")]
 pub use self::tasks::{SimClock, Task, Tasks, abandon};
 

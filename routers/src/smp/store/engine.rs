@@ -64,7 +64,7 @@ pub enum Effect {
 }
 
 /// Entries in memory.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Memory(BTreeMap<Table, BTreeMap<Bytes, Bytes>>);
 
 impl Engine for Memory {

@@ -232,17 +232,24 @@ impl<'a, E: Engine> Transaction<'a, E> {
         for (party, id) in removed {
             self.remove_id(*party, id, recipient_id)?;
         }
-        for (party, id) in queue.ids() {
+        let before = before.as_ref();
+        let new_ids = queue.ids().filter(|id| {
+            let mut known = before.into_iter().flat_map(QueueRecord::ids);
+            !known.any(|known| known == *id)
+        });
+        for (party, id) in new_ids {
             let recipient_id = Bytes::copy_from_slice(recipient_id);
             self.put(Table::Ids, table::id(party, id), recipient_id);
         }
         self.count_notifier(queue, 1);
-        for (role, service) in before.iter().flat_map(services) {
-            let key = table::service_queue(role, service, recipient_id);
+        let before: Vec<_> = before.into_iter().flat_map(services).collect();
+        let after: Vec<_> = services(queue).collect();
+        for (role, service) in before.iter().filter(|service| !after.contains(service)) {
+            let key = table::service_queue(*role, service, recipient_id);
             self.remove(Table::Index, key);
         }
-        for (role, service) in services(queue) {
-            let key = table::service_queue(role, service, recipient_id);
+        for (role, service) in after.iter().filter(|service| !before.contains(service)) {
+            let key = table::service_queue(*role, service, recipient_id);
             self.put(Table::Index, key, Bytes::new());
         }
         self.put(Table::Queues, recipient_id.to_vec(), stored(queue));

@@ -130,6 +130,27 @@ pub enum Response {
     Name(Box<NameRecord>),
 }
 
+impl Response {
+    /// The word of the message that it was.
+    #[must_use]
+    pub const fn tag(&self) -> &'static str {
+        match self {
+            Self::Queue(_) => "IDS",
+            Self::Subscribed { .. } => "SOK",
+            Self::ServiceSubscribed(_) => "SOKS",
+            Self::Link { .. } => "LNK",
+            Self::Notifier { .. } => "NID",
+            Self::Message(Some(_)) => "MSG",
+            Self::Message(None) | Self::Done => "OK",
+            Self::Info(_) => "INFO",
+            Self::Pong => "PONG",
+            Self::Relay(_) => "PKEY",
+            Self::Forwarded(_) => "RRES",
+            Self::Name(_) => "RNAME",
+        }
+    }
+}
+
 /// A relay that a proxy has a session with. Only [`RelaySession::new`] makes it one that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relay {

@@ -482,22 +482,21 @@ impl Session {
         result: Result<Response, RequestError>,
         out: &mut Out<'_>,
     ) {
+        let refused = matches!(result, Err(RequestError::NotAccepted));
         match asked {
             Asked::Owner(request) => {
                 out.respond(request, result.map_err(PoolError::Request));
             }
-            Asked::Queue(queue) => {
-                self.queue_answered(now, queue, result, out);
-                self.resubscribe(now, out);
-            }
-            Asked::Service => {
-                self.service_answered(now, result, out);
-                self.resubscribe(now, out);
-            }
+            Asked::Queue(queue) => self.queue_answered(now, queue, result, out),
+            Asked::Service => self.service_answered(now, result, out),
             Asked::Relay(relay) => self.relay_answered(now, &relay, result, out),
             Asked::Forward(session, forward) => {
                 self.forward_answered(now, &session, *forward, result, out);
             }
+        }
+        // A client that takes nothing now is asked again when it has answered something.
+        if !refused {
+            self.resubscribe(now, out);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What every store must do. The same tests run on each.
 
 mod crash;
+mod faults;
 mod scenario;
 
 use std::path::Path;

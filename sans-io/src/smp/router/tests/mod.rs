@@ -1,225 +1,28 @@
 //! A router with clients, from command to response.
 
+mod model;
+mod script;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use self::script::{AUTH, Queue, Script, refused, send, text};
 use super::store::QueueStatus;
 use super::*;
 use crate::crypto::{Algorithm, AuthPrivateKey, derivation, x25519};
 use crate::rng::Rng;
 use crate::sim::identity::Credentials;
 use crate::sim::store::Contents;
-use crate::sim::world::{Sync, World};
-use crate::smp::body::{Delivered, NMsgMeta, SentMessage};
-use crate::smp::client::{Event, Request, RequestError, RequestId, Response};
+use crate::sim::world::Sync;
+use crate::smp::body::{Delivered, NMsgMeta};
+use crate::smp::client::{RequestError, Response};
 use crate::smp::handshake::ServiceRole;
 use crate::smp::{
     BlockingInfo, BlockingReason, ClientNotice, Command, CommandError, ContactLink, ErrorType,
-    LinkData, MsgFlags, MsgId, NewQueue, NotifierKeys, QueueIds, QueueLink, QueueMode,
-    QueueRequest, ServiceQueues, SubscriptionMode,
+    LinkData, MsgId, NewQueue, NotifierKeys, QueueLink, QueueMode, QueueRequest, ServiceQueues,
+    SubscriptionMode,
 };
-use crate::wire::{CorrId, Large, NonEmpty};
-
-/// A queue as its two sides know it.
-struct Queue {
-    ids: QueueIds,
-    key: Arc<AuthPrivateKey>,
-    secret: x25519::SharedSecret,
-    sender_key: Arc<AuthPrivateKey>,
-}
-
-struct Script {
-    world: World,
-    rng: Rng,
-    next: u64,
-}
-
-impl Script {
-    fn new() -> Self {
-        Self::with(Config::default())
-    }
-
-    fn with(config: Config) -> Self {
-        Self {
-            world: World::with(1, config, Contents::default()),
-            rng: Rng::from_seed([9; 32]),
-            next: 0,
-        }
-    }
-
-    fn key(&mut self) -> Arc<AuthPrivateKey> {
-        Arc::new(AuthPrivateKey::generate(Algorithm::X25519, &mut self.rng).unwrap())
-    }
-
-    fn request(
-        &mut self,
-        entity_id: &EntityId,
-        key: Option<&Arc<AuthPrivateKey>>,
-        command: Command,
-    ) -> Request {
-        self.next += 1;
-        let request = Request::new(RequestId(self.next), entity_id.clone(), command);
-        match key {
-            Some(key) => request.authorized_by(Arc::clone(key)),
-            None => request,
-        }
-    }
-
-    /// Executes a command; other events stay with the client.
-    fn execute(&mut self, client: ConnId, request: Request) -> Result<Response, RequestError> {
-        let id = request.id;
-        self.world.send(client, vec![request]);
-        self.response(client, id)
-            .expect("every request is answered")
-    }
-
-    fn response(
-        &mut self,
-        client: ConnId,
-        id: RequestId,
-    ) -> Option<Result<Response, RequestError>> {
-        let mut response = None;
-        let mut others = Vec::new();
-        for event in self.world.events(client) {
-            match event {
-                Event::Response { request, result } if request == id => response = Some(result),
-                other => others.push(other),
-            }
-        }
-        self.world.put_back(client, others);
-        response
-    }
-
-    fn command(
-        &mut self,
-        client: ConnId,
-        entity_id: &EntityId,
-        key: &Arc<AuthPrivateKey>,
-        command: Command,
-    ) -> Result<Response, RequestError> {
-        let request = self.request(entity_id, Some(key), command);
-        self.execute(client, request)
-    }
-
-    fn new_queue(&mut self, client: ConnId) -> Queue {
-        self.create(
-            client,
-            Some(QueueRequest::Messaging(None)),
-            SubscriptionMode::Subscribe,
-        )
-        .unwrap()
-    }
-
-    fn create(
-        &mut self,
-        client: ConnId,
-        request: Option<QueueRequest>,
-        subscription: SubscriptionMode,
-    ) -> Result<Queue, RequestError> {
-        let (key, sender_key) = (self.key(), self.key());
-        let dh = x25519::PrivateKey::generate(&mut self.rng);
-        let corr_id = CorrId::from([0x77; 24]);
-        let new = NewQueue {
-            auth_key: key.public_key(),
-            dh_key: dh.public_key(),
-            password: None,
-            subscription,
-            request,
-            notifier: None,
-        };
-        let request = Request {
-            corr_id: Some(corr_id),
-            ..self.request(&EntityId::EMPTY, Some(&key), Command::New(Box::new(new)))
-        };
-        match self.execute(client, request)? {
-            Response::Queue(ids) => Ok(Queue {
-                secret: dh.agree(&ids.dh_key),
-                ids: *ids,
-                key,
-                sender_key,
-            }),
-            other => panic!("not a queue: {other:?}"),
-        }
-    }
-
-    fn secure(&mut self, client: ConnId, queue: &Queue) {
-        let key = Command::SKey(queue.sender_key.public_key());
-        let sender_id = queue.ids.sender_id.clone();
-        let sender_key = Arc::clone(&queue.sender_key);
-        assert_eq!(
-            self.command(client, &sender_id, &sender_key, key),
-            Ok(Response::Done)
-        );
-    }
-
-    fn send(
-        &mut self,
-        client: ConnId,
-        queue: &Queue,
-        body: &'static [u8],
-    ) -> Result<Response, RequestError> {
-        let sender_id = queue.ids.sender_id.clone();
-        let request = self.request(&sender_id, None, send(body));
-        self.execute(client, request)
-    }
-
-    fn recipient(
-        &mut self,
-        client: ConnId,
-        queue: &Queue,
-        command: Command,
-    ) -> Result<Response, RequestError> {
-        let (id, key) = (queue.ids.recipient_id.clone(), Arc::clone(&queue.key));
-        self.command(client, &id, &key, command)
-    }
-
-    /// The messages of a queue that a client was told of, decrypted.
-    fn messages(&mut self, client: ConnId, queue: &Queue) -> Vec<(MsgId, Delivered)> {
-        let events = self.world.events(client);
-        let messages = events.into_iter().filter_map(|event| match event {
-            Event::Message {
-                entity_id,
-                message: BrokerMessage::Msg { id, body },
-            } if entity_id == queue.ids.recipient_id => {
-                let delivered = Delivered::decrypt(&queue.secret, &id, &body).unwrap();
-                Some((id, delivered))
-            }
-            _ => None,
-        });
-        messages.collect()
-    }
-
-    fn told(&mut self, client: ConnId) -> Vec<(EntityId, BrokerMessage)> {
-        let events = self.world.events(client);
-        let told = events.into_iter().filter_map(|event| match event {
-            Event::Message { entity_id, message } => Some((entity_id, message)),
-            _ => None,
-        });
-        told.collect()
-    }
-}
-
-fn send(body: &'static [u8]) -> Command {
-    Command::Send {
-        flags: MsgFlags { notification: true },
-        body: Bytes::from_static(body),
-    }
-}
-
-fn text(delivered: &Delivered) -> &[u8] {
-    match delivered {
-        Delivered::Message(SentMessage { body, .. }) => body,
-        Delivered::Quota(_) => b"QUOTA",
-    }
-}
-
-fn refused(error: ErrorType) -> Result<Response, RequestError> {
-    Err(RequestError::Protocol(error))
-}
-
-const AUTH: ErrorType = ErrorType::Auth;
+use crate::wire::{Large, NonEmpty};
 
 #[test]
 fn a_message_goes_from_sender_to_recipient_and_is_acknowledged() {

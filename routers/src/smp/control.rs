@@ -1,0 +1,398 @@
+//! The control port: lines of text on the loopback address, for the operator.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use simplex_sans_io::smp::router::store::{QueueStatus, day};
+use simplex_sans_io::smp::router::{Counters, Gauges, Operation, Outcome, QueueStatusInfo};
+use simplex_sans_io::smp::{BlockingInfo, BlockingReason, ClientNotice, QueueMode};
+use simplex_sans_io::time::UnixTime;
+use simplex_sans_io::wire::{self, BasicAuth, EntityId, Version};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::core::CoreHandle;
+use super::listener::Sockets;
+use super::settings::{BlockQuota, Control as Settings};
+
+/// The longest line.
+const LINE: u64 = 4096;
+
+/// How many operators at a time.
+const OPERATORS: usize = 16;
+
+const IDS: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What the control port shows and does.
+#[derive(Debug, Clone)]
+pub(crate) struct Control {
+    pub(crate) settings: Settings,
+    pub(crate) core: CoreHandle,
+    pub(crate) sockets: Vec<(u16, Arc<Sockets>)>,
+    pub(crate) blocked: Arc<Blocked>,
+}
+
+/// How many queues were blocked today.
+#[derive(Debug, Default)]
+pub(crate) struct Blocked(std::sync::Mutex<(i64, u32)>);
+
+impl Blocked {
+    /// Whether one more may be blocked today.
+    fn allows(&self, quota: u32) -> bool {
+        let mut blocked = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let today = day(UnixTime::from(SystemTime::now()));
+        if blocked.0 != today {
+            *blocked = (today, 0);
+        }
+        blocked.1 < quota
+    }
+
+    fn count(&self) {
+        let mut blocked = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        blocked.1 = blocked.1.saturating_add(1);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    None,
+    User,
+    Admin,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "CPRNone",
+            Self::User => "CPRUser",
+            Self::Admin => "CPRAdmin",
+        }
+    }
+}
+
+/// Serves operators until the future is dropped.
+pub(crate) async fn listen(listener: TcpListener, control: Control) {
+    let mut operators = tokio::task::JoinSet::new();
+    loop {
+        while operators.len() >= OPERATORS {
+            operators.join_next().await;
+        }
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                operators.spawn(serve(stream, control.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the control port cannot accept connections now");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+        while operators.try_join_next().is_some() {}
+    }
+}
+
+async fn serve(stream: TcpStream, control: Control) {
+    if let Err(error) = converse(stream, &control).await {
+        tracing::debug!(%error, "a session of the control port ended");
+    }
+}
+
+async fn converse(mut stream: TcpStream, control: &Control) -> io::Result<()> {
+    let (reader, mut writer) = stream.split();
+    let mut reader = BufReader::new(reader);
+    writer
+        .write_all(b"SMP server control port\n'help' for supported commands\n")
+        .await?;
+    let mut role = Role::None;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        (&mut reader)
+            .take(LINE)
+            .read_until(b'\n', &mut line)
+            .await?;
+        if line.last() != Some(&b'\n') {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim();
+        if text == "quit" {
+            return Ok(());
+        }
+        let answer = control.execute(&mut role, text).await;
+        writer.write_all(answer.as_bytes()).await?;
+    }
+}
+
+impl Control {
+    async fn execute(&self, role: &mut Role, line: &str) -> String {
+        const BAD: &str = "error: Failed reading: bad ControlProtocol command\n";
+        let (command, argument) = line.split_once(' ').unwrap_or((line, ""));
+        let user = *role != Role::None;
+        let admin = *role == Role::Admin;
+        match command {
+            "" => String::new(),
+            "help" => "commands: stats, stats-rts, clients, sockets, socket-threads, threads, server-info, delete, save, help, quit\n".to_owned(),
+            "auth" => self.authorize(role, argument),
+            "suspend" | "resume" if admin => format!("{command} not implemented\n"),
+            "stats" if user => self.numbers(|gauges, counters| stats(&gauges, &counters, admin)).await,
+            "server-info" if user => self.numbers(|gauges, _| server_info(&gauges)).await,
+            "sockets" if user => self.ports(),
+            "clients" if admin => self.numbers(|gauges, _| format!("Clients: {}\n", gauges.clients)).await,
+            "threads" | "socket-threads" if admin => {
+                let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+                format!("Threads: {tasks}\n")
+            }
+            "stats-rts" => {
+                let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+                format!("tasks: {tasks}\n")
+            }
+            "delete" if admin => self.on_queue(argument, Operation::Delete).await,
+            "status" if user => self.on_queue(argument, Operation::Status).await,
+            "unblock" if user => self.on_queue(argument, Operation::Unblock).await,
+            "block" if user => self.block(argument).await,
+            "save" if admin => match self.core.operate(Operation::Save).await {
+                Some(_) => "saving server state...\nserver state saved!\n".to_owned(),
+                None => "error: the router stops\n".to_owned(),
+            },
+            "suspend" | "resume" | "stats" | "server-info" | "sockets" | "clients" | "threads"
+            | "socket-threads" | "delete" | "status" | "unblock" | "block" | "save" => {
+                "AUTH\n".to_owned()
+            }
+            _ => BAD.to_owned(),
+        }
+    }
+
+    fn authorize(&self, role: &mut Role, password: &str) -> String {
+        if *role != Role::None {
+            return format!(
+                "Current role is {}, start new session to change.\n",
+                role.name()
+            );
+        }
+        let password = password.parse::<BasicAuth>().ok();
+        let is = |expected: &Option<BasicAuth>| expected.is_some() && *expected == password;
+        if is(&self.settings.admin_password) {
+            *role = Role::Admin;
+        } else if is(&self.settings.user_password) {
+            *role = Role::User;
+        }
+        format!("Current role is {}\n", role.name())
+    }
+
+    async fn numbers(&self, show: impl FnOnce(Gauges, Counters) -> String) -> String {
+        match self.core.read().await {
+            Some((gauges, counters)) => show(gauges, counters),
+            None => "error: the router stops\n".to_owned(),
+        }
+    }
+
+    fn ports(&self) -> String {
+        let mut text = String::new();
+        for (port, sockets) in &self.sockets {
+            let accepted = sockets.accepted.load(Ordering::Relaxed);
+            let closed = sockets.closed.load(Ordering::Relaxed);
+            let active = accepted.saturating_sub(closed);
+            text.push_str(&format!(
+                "Sockets for port {port}:\naccepted: {accepted}\nclosed: {closed}\nactive: {active}\nleaked: 0\n"
+            ));
+        }
+        text
+    }
+
+    async fn on_queue(&self, id: &str, operation: fn(EntityId) -> Operation) -> String {
+        match queue_id(id) {
+            Some(id) => self.operate(operation(id)).await,
+            None => "error: Failed reading: the id of a queue is expected\n".to_owned(),
+        }
+    }
+
+    async fn operate(&self, operation: Operation) -> String {
+        match self.core.operate(operation).await {
+            Some(outcome) => shown(&outcome),
+            None => "error: the router stops\n".to_owned(),
+        }
+    }
+
+    async fn block(&self, argument: &str) -> String {
+        let (id, reason) = argument.split_once(' ').unwrap_or((argument, ""));
+        let info = wire::decode::<BlockingInfo>(
+            Version::default(),
+            &bytes::Bytes::from(reason.trim().to_owned()),
+        );
+        let (Some(id), Ok(info)) = (queue_id(id), info) else {
+            return "error: Failed reading: expected `block <id> reason=spam|content[,notice={\"ttl\":seconds}]`\n".to_owned();
+        };
+        let quota = match self.settings.block_quota {
+            BlockQuota::Unlimited => u32::MAX,
+            BlockQuota::Daily(quota) => quota,
+            BlockQuota::Prohibited => 0,
+        };
+        if !self.blocked.allows(quota) {
+            return format!("error: reached limit of {quota} queues blocked daily\n");
+        }
+        match self.core.operate(Operation::Block(id, info)).await {
+            Some(outcome) => {
+                if matches!(outcome, Outcome::Blocked(_)) {
+                    self.blocked.count();
+                }
+                shown(&outcome)
+            }
+            None => "error: the router stops\n".to_owned(),
+        }
+    }
+}
+
+fn queue_id(text: &str) -> Option<EntityId> {
+    let bytes = IDS.decode(text.trim()).ok()?;
+    EntityId::try_from(bytes.as_slice())
+        .ok()
+        .filter(|id| !id.is_empty())
+}
+
+fn shown(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Deleted(messages) => format!("ok, {messages} messages deleted\n"),
+        Outcome::Status(info) => format!(
+            "status: {}, updatedAt: {}, queueMode: {}\n",
+            status(info),
+            info.updated_at.map_or_else(
+                || "Nothing".to_owned(),
+                |day| format!("Just (RoundedSystemTime {{roundedSeconds = {day}}})")
+            ),
+            match info.mode {
+                None => "Nothing",
+                Some(QueueMode::Messaging) => "Just QMMessaging",
+                Some(QueueMode::Contact) => "Just QMContact",
+            }
+        ),
+        Outcome::Blocked(info) => format!("ok, queue blocked: {}\n", status(info)),
+        Outcome::WasInactive(info) => format!("ok, already inactive: {}\n", status(info)),
+        Outcome::Unblocked(info) => {
+            format!(
+                "ok, queue unblocked, reason to block was: {}\n",
+                reason(info)
+            )
+        }
+        Outcome::WasActive => "ok, queue was active\n".to_owned(),
+        Outcome::Suspended => "error, queue is inactive\n".to_owned(),
+        Outcome::NotFound => "error: AUTH\n".to_owned(),
+        Outcome::Saved => "saving server state...\nserver state saved!\n".to_owned(),
+        Outcome::Failed => "error: STORE\n".to_owned(),
+    }
+}
+
+fn status(info: &QueueStatusInfo) -> String {
+    match &info.status {
+        QueueStatus::Active => "EntityActive".to_owned(),
+        QueueStatus::Off => "EntityOff".to_owned(),
+        QueueStatus::Blocked { info, .. } => format!("EntityBlocked ({})", reason(info)),
+    }
+}
+
+fn reason(info: &BlockingInfo) -> String {
+    let reason = match info.reason {
+        BlockingReason::Spam => "BRSpam",
+        BlockingReason::Content => "BRContent",
+    };
+    let notice = match info.notice {
+        None => "Nothing".to_owned(),
+        Some(ClientNotice { ttl: None }) => "Just (ClientNotice {ttl = Nothing})".to_owned(),
+        Some(ClientNotice { ttl: Some(ttl) }) => {
+            format!("Just (ClientNotice {{ttl = Just {ttl}}})")
+        }
+    };
+    format!("BlockingInfo {{reason = {reason}, notice = {notice}}}")
+}
+
+fn stats(gauges: &Gauges, counters: &Counters, admin: bool) -> String {
+    let c = counters;
+    let triple = |a: u64, b: u64, c: u64| format!("({a},{b},{c})");
+    let mut lines = vec![
+        ("qCreated", c.queues_created.to_string()),
+        ("qSecured", c.queues_secured.to_string()),
+        ("qDeletedAll", c.queues_deleted.to_string()),
+        ("qDeletedAllB", c.queues_deleted_blocks.to_string()),
+        ("qDeletedNew", c.queues_deleted_new.to_string()),
+        ("qDeletedSecured", c.queues_deleted_secured.to_string()),
+        ("qSub", c.subscriptions.to_string()),
+        ("qSubAllB", c.subscription_blocks.to_string()),
+        ("qSubEnd", c.subscriptions_ended.to_string()),
+        ("qSubEndB", c.subscription_end_blocks.to_string()),
+        (
+            "other SUB events (auth, duplicate, prohibited)",
+            triple(
+                c.subscriptions_auth,
+                c.subscriptions_duplicate,
+                c.subscriptions_prohibited,
+            ),
+        ),
+        ("msgSent", c.messages_sent.to_string()),
+        ("msgRecv", c.messages_received.to_string()),
+        ("msgRecvGet", c.messages_received_get.to_string()),
+        ("msgGet", c.messages_get.to_string()),
+        ("msgGetNoMsg", c.messages_get_none.to_string()),
+        (
+            "other GET events (auth, duplicate, prohibited)",
+            triple(
+                c.messages_get_auth,
+                c.messages_get_duplicate,
+                c.messages_get_prohibited,
+            ),
+        ),
+        ("msgSentNtf", c.messages_sent_notification.to_string()),
+        ("msgRecvNtf", c.messages_received_notification.to_string()),
+        ("msgNtfs", c.notifications.to_string()),
+        ("msgNtfsB", c.notification_blocks.to_string()),
+        ("msgNtfExpired", c.notifications_expired.to_string()),
+        ("qCount", gauges.queues.to_string()),
+        ("qCount 2", gauges.queues.to_string()),
+        ("notifiers", gauges.notifiers.to_string()),
+        ("msgCount", gauges.messages.to_string()),
+        ("ntfCount", gauges.notifications.to_string()),
+    ];
+    if admin {
+        lines.push(("ntfCount 2", gauges.notifications.to_string()));
+    }
+    lines.push(("pMsgFwdsRecv", c.forwarded_received.to_string()));
+    lines.push(("rcvServiceCount", gauges.messaging_services.to_string()));
+    lines.push(("ntfServiceCount", gauges.notifier_services.to_string()));
+    lines
+        .iter()
+        .map(|(label, value)| format!("{label}: {value}\n"))
+        .collect()
+}
+
+fn server_info(gauges: &Gauges) -> String {
+    let lines = [
+        ("Threads", number_of_tasks()),
+        ("Clients", gauges.clients),
+        ("SMP subscriptions", gauges.subscriptions),
+        ("Ntf subscriptions", gauges.notifier_subscriptions),
+        ("Queues in memory", gauges.cached),
+    ];
+    lines
+        .iter()
+        .map(|(label, value)| format!("{label}: {value}\n"))
+        .collect()
+}
+
+fn number_of_tasks() -> u64 {
+    let tasks = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
+    u64::try_from(tasks).unwrap_or(u64::MAX)
+}

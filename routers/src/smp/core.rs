@@ -1,0 +1,262 @@
+//! The task that owns the queues: it passes what arrives to the [`Router`] machine, and what the machine asks for to whom it concerns.
+//!
+//! ```text
+//!   connections ──events──▶ ┌──────┐ ──commits, loads──▶ the store's thread
+//!   operator ───questions─▶ │ core │ ──requests────────▶ proxy, resolver
+//!   the store ───results──▶ └──────┘ ──calls───────────▶ connections
+//! ```
+//! It waits for the store only, when that is behind: the store never waits for it. What it sends to connections is bounded by what they
+//! asked, and by what they say they have taken.
+
+use std::collections::BTreeMap;
+
+use simplex_sans_io::drive::Clock as _;
+use simplex_sans_io::machine::Machine;
+use simplex_sans_io::rng::Rng;
+use simplex_sans_io::smp::BrokerMessage;
+use simplex_sans_io::smp::SimplexDomain;
+use simplex_sans_io::smp::router::{
+    Action, Config, ConnId, Counters, Gauges, Input, Operation, Outcome, ProxyRequest, Router,
+    Ticket,
+};
+use simplex_sans_io::smp::server::{Call, Event};
+use simplex_sans_io::time::Instant;
+use std::future::poll_fn;
+use tokio::sync::{mpsc, oneshot};
+
+use super::store::{Command, StoreHandle};
+use simplex_runtime_tokio::{Clock, Tokio};
+
+/// How many messages the core takes before it looks at its timers again.
+const BATCH: usize = 256;
+
+/// What reaches the core.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A connection was accepted; this is how to speak to it.
+    Opened(ConnId, mpsc::UnboundedSender<Call>),
+    /// A connection tells or asks something.
+    Told(ConnId, Event),
+    /// A connection has taken announcements.
+    Taken(ConnId, usize),
+    /// A connection has ended.
+    Closed(ConnId),
+    /// The store, the proxy or the resolver answers.
+    Input(Input),
+    /// The operator wants something done.
+    Operate(Operation, oneshot::Sender<Outcome>),
+    /// Somebody wants to know how it goes.
+    Read(oneshot::Sender<(Gauges, Counters)>),
+    /// The router stops: every connection is closed, then everything is stored.
+    Stop,
+    /// The connections that are left are not waited for.
+    Abandon,
+}
+
+/// A way to the core. Clones lead to the same.
+#[derive(Debug, Clone)]
+pub(crate) struct CoreHandle(mpsc::UnboundedSender<Message>);
+
+/// The core's end of its [`CoreHandle`].
+#[derive(Debug)]
+pub(crate) struct Mailbox(mpsc::UnboundedReceiver<Message>);
+
+/// Who answers what the core does not know itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Others {
+    /// The proxy role.
+    pub(crate) proxy: mpsc::UnboundedSender<(Ticket, ProxyRequest)>,
+    /// The resolver of names, if there is one.
+    pub(crate) names: Option<mpsc::UnboundedSender<(Ticket, SimplexDomain)>>,
+}
+
+pub(crate) fn mailbox() -> (CoreHandle, Mailbox) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (CoreHandle(sender), Mailbox(receiver))
+}
+
+impl CoreHandle {
+    /// Tells the core. One that has ended does not want to know.
+    pub(crate) fn tell(&self, message: Message) {
+        self.0.send(message).ok();
+    }
+
+    /// Does something for the operator; nothing if the router stops.
+    pub(crate) async fn operate(&self, operation: Operation) -> Option<Outcome> {
+        let (sender, outcome) = oneshot::channel();
+        self.tell(Message::Operate(operation, sender));
+        outcome.await.ok()
+    }
+
+    /// How it goes; nothing if the router stops.
+    pub(crate) async fn read(&self) -> Option<(Gauges, Counters)> {
+        let (sender, numbers) = oneshot::channel();
+        self.tell(Message::Read(sender));
+        numbers.await.ok()
+    }
+}
+
+/// Runs until it is told to stop, all connections have gone, and all is stored.
+pub(crate) async fn run(
+    config: Config,
+    rng: Rng,
+    network: Tokio,
+    store: StoreHandle,
+    others: Others,
+    mailbox: Mailbox,
+) {
+    let clock = simplex_sans_io::drive::Network::clock(&network);
+    let mut core = Core {
+        router: Router::new(config, rng, clock.now()),
+        clock,
+        store,
+        others,
+        connections: BTreeMap::new(),
+        operations: BTreeMap::new(),
+        commands: Vec::new(),
+        next_ticket: 0,
+        stage: Stage::Running,
+    };
+    core.run(mailbox.0).await;
+}
+
+struct Core {
+    router: Router,
+    clock: Clock,
+    store: StoreHandle,
+    others: Others,
+    connections: BTreeMap<ConnId, mpsc::UnboundedSender<Call>>,
+    operations: BTreeMap<Ticket, oneshot::Sender<Outcome>>,
+    /// What the store is to be told.
+    commands: Vec<Command>,
+    next_ticket: u64,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Running,
+    /// Connections are asked to go.
+    Closing,
+    /// The last commit is on its way.
+    Storing,
+}
+
+impl Core {
+    async fn run(&mut self, mut mailbox: mpsc::UnboundedReceiver<Message>) {
+        let mut messages = Vec::with_capacity(BATCH);
+        self.act();
+        loop {
+            let until = self
+                .router
+                .deadline()
+                .unwrap_or(Instant::from_micros(u64::MAX));
+            let clock = &mut self.clock;
+            tokio::select! {
+                count = mailbox.recv_many(&mut messages, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                () = poll_fn(|cx| clock.poll_sleep(cx, until)) => self.give(Input::Timeout),
+            }
+            for message in messages.drain(..) {
+                self.take(message);
+            }
+            let ended = self.advance();
+            for command in self.commands.drain(..) {
+                if self.store.send(command).await.is_err() {
+                    tracing::error!("the store has ended: the router stops");
+                    return;
+                }
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Opened(id, connection) => {
+                if self.stage == Stage::Running {
+                    self.connections.insert(id, connection);
+                }
+            }
+            Message::Told(id, event) => self.give(Input::Conn(id, event)),
+            Message::Taken(id, count) => self.give(Input::Taken(id, count)),
+            Message::Closed(id) => {
+                self.connections.remove(&id);
+                self.give(Input::Closed(id));
+            }
+            Message::Input(input) => self.give(input),
+            Message::Operate(operation, sender) => {
+                self.next_ticket = self.next_ticket.wrapping_add(1);
+                let ticket = Ticket(self.next_ticket);
+                self.operations.insert(ticket, sender);
+                self.give(Input::Operator(ticket, operation));
+            }
+            Message::Read(sender) => {
+                let numbers = (self.router.gauges(), *self.router.counters());
+                sender.send(numbers).ok();
+            }
+            Message::Stop => {
+                if self.stage == Stage::Running {
+                    self.stage = Stage::Closing;
+                    for connection in self.connections.values() {
+                        connection.send(Call::Close).ok();
+                    }
+                }
+            }
+            Message::Abandon => self.connections.clear(),
+        }
+    }
+
+    /// Goes on with stopping; true at its end.
+    fn advance(&mut self) -> bool {
+        if self.stage == Stage::Closing && self.connections.is_empty() {
+            self.stage = Stage::Storing;
+            let ticket = Ticket(u64::MAX);
+            self.give(Input::Operator(ticket, Operation::Save));
+        }
+        self.stage == Stage::Storing && self.router.gauges().unstored == 0
+    }
+
+    fn give(&mut self, input: Input) {
+        let Ok(()) = self.router.handle(self.clock.now(), input);
+        self.act();
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.router.poll() {
+            match action {
+                Action::Conn(id, call) => {
+                    if let Some(connection) = self.connections.get(&id) {
+                        // One that has ended says so by itself.
+                        connection.send(call).ok();
+                    }
+                }
+                Action::Commit(op, changes) => self.commands.push(Command::Commit(op, changes)),
+                Action::Load(id, load) => self.commands.push(Command::Load(id, load)),
+                Action::Proxy(ticket, _, request) => {
+                    self.others.proxy.send((ticket, request)).ok();
+                }
+                Action::Resolve(ticket, domain) => {
+                    if let Some(names) = &self.others.names {
+                        names.send((ticket, domain)).ok();
+                    }
+                }
+                Action::Operated(ticket, outcome) => {
+                    if let Some(operator) = self.operations.remove(&ticket) {
+                        operator.send(outcome).ok();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An answer of the proxy or the resolver.
+pub(crate) fn answered(core: &CoreHandle, ticket: Ticket, message: BrokerMessage) {
+    core.tell(Message::Input(Input::Answered(ticket, message)));
+}

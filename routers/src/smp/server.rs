@@ -1,0 +1,258 @@
+//! A running SMP router.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use simplex_runtime_tokio::Tokio;
+use simplex_sans_io::crypto::certificate::Fingerprint;
+use simplex_sans_io::smp::handshake::router::Identity;
+use simplex_sans_io::smp::router::{Counters, Gauges, Input};
+use simplex_sans_io::smp::server;
+use simplex_sans_io::tls::{
+    ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions,
+};
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::control::{self, Control};
+use super::core::{self, CoreHandle, Message, Others};
+use super::listener::{Limits, Sockets, addresses, listen};
+use super::relays;
+use super::session::Terms;
+use super::settings::Settings;
+use super::store::{Answer, Store, StoreError, StoreThread};
+
+/// How many commands wait for the store.
+const STORE_MAILBOX: usize = 4096;
+
+/// How long clients are waited for when the router stops.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Why a router does not start, or did not stop well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A port cannot be used.
+    #[error("port {port} cannot be used: {error}")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// Why.
+        error: io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error("the certificates cannot be used: {0}")]
+    Tls(#[from] ConfigError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no randomness.
+    #[error("the operating system gives no random numbers: {0}")]
+    Random(String),
+}
+
+/// A running SMP router.
+#[derive(Debug)]
+pub struct Server {
+    control_address: Option<SocketAddr>,
+    core: CoreHandle,
+    core_task: JoinHandle<()>,
+    store: StoreThread,
+    listeners: JoinSet<()>,
+    relays: JoinHandle<()>,
+    limits: Limits,
+    ports: Vec<Port>,
+    fingerprint: Fingerprint,
+}
+
+#[derive(Debug)]
+struct Port {
+    address: SocketAddr,
+    sockets: Arc<Sockets>,
+}
+
+impl Server {
+    /// Starts a router on a store. `connections` is how many clients it takes at a time.
+    pub async fn start(
+        settings: &Settings,
+        credentials: Credentials,
+        store: Box<dyn Store>,
+        connections: usize,
+    ) -> Result<Self, ServerError> {
+        let network = Tokio::new();
+        let mut rng =
+            simplex_runtime_tokio::rng().map_err(|error| ServerError::Random(error.to_string()))?;
+        let identity = Identity::new(
+            Arc::clone(credentials.chain()),
+            Arc::clone(credentials.key()),
+        );
+        let fingerprint = credentials.chain().fingerprint();
+        let options = ServerOptions {
+            protocols: vec!["smp/1", "h2", "http/1.1"],
+            client_certificates: ClientCertificates::Asked,
+            ..ServerOptions::new(credentials)
+        };
+        let tls = Arc::new(ServerConfig::new(options)?);
+        let mut bound = Vec::new();
+        for port in &settings.transport.ports {
+            bound.push(bind(network, *port).await?);
+        }
+
+        let (core, mailbox) = core::mailbox();
+        let answers = core.clone();
+        let (store, handle) = StoreThread::start(store, STORE_MAILBOX, move |answer| {
+            answers.tell(Message::Input(stored(answer)));
+        })?;
+        let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
+        let relays = tokio::spawn(relays::run(
+            settings.proxy.clone(),
+            network,
+            rng.fork(),
+            core.clone(),
+            asked,
+        ));
+        let others = Others { proxy, names: None };
+        let router = settings.router.clone();
+        let running = core::run(router, rng.fork(), network, handle, others, mailbox);
+        let core_task = tokio::spawn(running);
+
+        let terms = Terms {
+            tls,
+            smp: server::Config::new(identity),
+            network,
+            core: core.clone(),
+        };
+        let limits = Limits::new(connections);
+        let mut listeners = JoinSet::new();
+        let mut ports = Vec::new();
+        for (listener, address) in bound {
+            let sockets = Arc::<Sockets>::default();
+            ports.push(Port {
+                address,
+                sockets: Arc::clone(&sockets),
+            });
+            listeners.spawn(listen(
+                listener,
+                terms.clone(),
+                limits.clone(),
+                sockets,
+                rng.fork(),
+            ));
+        }
+        let mut control_address = None;
+        if let Some(port) = settings.control.port {
+            let (listener, address) = bind_control(port).await?;
+            control_address = Some(address);
+            let numbers = |port: &Port| (port.address.port(), Arc::clone(&port.sockets));
+            let control = Control {
+                settings: settings.control.clone(),
+                core: core.clone(),
+                sockets: ports.iter().map(numbers).collect(),
+                blocked: Arc::default(),
+            };
+            listeners.spawn(control::listen(listener, control));
+        }
+        Ok(Self {
+            control_address,
+            core,
+            core_task,
+            store,
+            listeners,
+            relays,
+            limits,
+            ports,
+            fingerprint,
+        })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.ports.iter().map(|port| port.address)
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// How it goes.
+    pub async fn numbers(&self) -> Option<(Gauges, Counters)> {
+        self.core.read().await
+    }
+
+    /// Where the control port is, if there is one.
+    #[must_use]
+    pub const fn control_address(&self) -> Option<SocketAddr> {
+        self.control_address
+    }
+
+    /// Waits until the core has ended, which it only does by itself when the store is gone.
+    pub async fn failed(&mut self) {
+        (&mut self.core_task).await.ok();
+    }
+
+    /// Stops accepting, lets clients go, stores everything.
+    pub async fn stop(mut self) -> Result<(), ServerError> {
+        self.listeners.shutdown().await;
+        self.limits.sessions.close();
+        self.core.tell(Message::Stop);
+        if tokio::time::timeout(FAREWELL, self.limits.sessions.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some clients did not take their last bytes in time");
+        }
+        self.core.tell(Message::Abandon);
+        if !self.core_task.is_finished() {
+            (&mut self.core_task).await.ok();
+        }
+        self.relays.abort();
+        let joined = tokio::task::spawn_blocking(|| self.store.join()).await;
+        match joined {
+            Ok(closed) => Ok(closed?),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+async fn bind(
+    network: Tokio,
+    port: u16,
+) -> Result<(simplex_runtime_tokio::Listener, SocketAddr), ServerError> {
+    let [all, v4] = addresses(port);
+    let listener = match network.listen(all).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+        // A machine without IPv6.
+        Err(_) => network.listen(v4).await,
+    };
+    let bound = listener.and_then(|listener| {
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    });
+    bound.map_err(|error| ServerError::Listen { port, error })
+}
+
+async fn bind_control(port: u16) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let bound = async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound
+        .await
+        .map_err(|error| ServerError::Listen { port, error })
+}
+
+fn stored(answer: Answer) -> Input {
+    match answer {
+        Answer::Stored(op) => Input::Stored(op),
+        Answer::NotStored(first, last, error) => {
+            tracing::error!(%error, "what was to be stored is not");
+            Input::NotStored(first, last)
+        }
+        Answer::Loaded(load, loaded) => Input::Loaded(load, loaded),
+    }
+}

@@ -1,0 +1,106 @@
+//! A client's connection: the machine of its session, and the core on the other side.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use simplex_runtime_tokio::{Stream, Tokio};
+use simplex_sans_io::drive::{Clock, Network, Owner, Policy, drive};
+use simplex_sans_io::rng::Rng;
+use simplex_sans_io::smp::router::ConnId;
+use simplex_sans_io::smp::server::{Call, Config, Event, Server};
+use simplex_sans_io::tls::{ServerConfig, Tls};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::core::{CoreHandle, Message};
+
+/// What a session needs, the same for all.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) smp: Config,
+    pub(crate) network: Tokio,
+    pub(crate) core: CoreHandle,
+}
+
+/// What an accepted stream holds as long as it needs it.
+pub(crate) struct Places {
+    /// One of the connections.
+    pub(crate) connection: OwnedSemaphorePermit,
+    /// One of the TLS handshakes.
+    pub(crate) handshake: OwnedSemaphorePermit,
+}
+
+/// Runs a session to its end.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    id: ConnId,
+    terms: Terms,
+    mut rng: Rng,
+    places: Places,
+) {
+    let Places {
+        connection,
+        handshake,
+    } = places;
+    let Terms {
+        tls,
+        smp,
+        network,
+        core,
+    } = terms;
+    let clock = network.clock();
+    let upper_rng = rng.fork();
+    let machine = Tls::server(&tls, clock.now(), rng, move |facts, now| {
+        drop(handshake);
+        Server::secured(smp, facts, upper_rng, now)
+    });
+    let (sender, calls) = mpsc::unbounded_channel();
+    core.tell(Message::Opened(id, sender));
+    let session = Session { id, core, calls };
+    match drive(machine, Stream(stream), clock, session, Policy::ROUTER).await {
+        Ok(reason) => tracing::trace!(?reason, "session ended"),
+        Err(error) => tracing::debug!(%error, "session failed"),
+    }
+    drop(connection);
+}
+
+/// The core, as the owner of a session.
+struct Session {
+    id: ConnId,
+    core: CoreHandle,
+    calls: mpsc::UnboundedReceiver<Call>,
+}
+
+impl Owner for Session {
+    type Command = Call;
+    type Event = Event;
+
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call>> {
+        let call = std::task::ready!(self.calls.poll_recv(cx));
+        if let Some(Call::Announce(announced)) = &call {
+            self.core.tell(Message::Taken(self.id, announced.len()));
+        }
+        Poll::Ready(call)
+    }
+
+    /// The core never goes before its sessions.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    /// A session asks a bounded number of things before it waits for answers.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.core.tell(Message::Told(self.id, event));
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.core.tell(Message::Closed(self.id));
+    }
+}

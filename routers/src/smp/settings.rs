@@ -1,0 +1,536 @@
+//! What the configuration file of an SMP router means.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use simplex_sans_io::smp::router::{Config, Expiration, NewQueues};
+use simplex_sans_io::socks;
+use simplex_sans_io::wire::BasicAuth;
+
+use super::store::SyncPolicy;
+use crate::ini::{Ini, IniError, Switch};
+
+const DAY: u64 = 86_400;
+
+/// The settings of an SMP router.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where clients connect to.
+    pub transport: Transport,
+    /// Where queues are kept.
+    pub store: StoreKind,
+    /// What queues do.
+    pub router: Config,
+    /// Whether statistics are kept and written.
+    pub statistics: Switch,
+    /// How often the file of metrics is written.
+    pub prometheus_interval: Option<Duration>,
+    /// The control port.
+    pub control: Control,
+    /// How relays are reached.
+    pub proxy: Proxy,
+    /// Who resolves names.
+    pub names: Option<Names>,
+    /// What is to be said at start.
+    pub advice: Vec<String>,
+}
+
+/// Where clients connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transport {
+    /// The names of the router, for people.
+    pub hosts: Vec<String>,
+    /// The ports.
+    pub ports: Vec<u16>,
+    /// Whether failed handshakes are logged.
+    pub log_tls_errors: Switch,
+}
+
+/// Where queues are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In memory: they end with the process.
+    Memory,
+    /// In the embedded store.
+    Embedded {
+        /// How durable.
+        sync: SyncPolicy,
+        /// Whether messages outlive the process.
+        messages: Switch,
+    },
+}
+
+/// The control port.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Control {
+    /// The port, on the loopback address.
+    pub port: Option<u16>,
+    /// What makes an administrator.
+    pub admin_password: Option<BasicAuth>,
+    /// What makes a user.
+    pub user_password: Option<BasicAuth>,
+    /// How many queues users of the control port may block in a day.
+    pub block_quota: BlockQuota,
+}
+
+/// How many queues users of the control port may block in a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockQuota {
+    /// Any number.
+    Unlimited,
+    /// So many.
+    Daily(u32),
+    /// None.
+    Prohibited,
+}
+
+impl Default for BlockQuota {
+    fn default() -> Self {
+        Self::Daily(20)
+    }
+}
+
+/// How relays are reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Proxy {
+    /// The domains of the operator's other routers.
+    pub own_domains: Vec<String>,
+    /// The SOCKS proxy.
+    pub socks: Option<socks::Proxy>,
+    /// For which hosts it is used.
+    pub socks_mode: SocksMode,
+}
+
+/// For which hosts a SOCKS proxy is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SocksMode {
+    /// For onion hosts.
+    #[default]
+    Onion,
+    /// For all.
+    Always,
+}
+
+/// Who resolves names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Its address.
+    pub endpoint: String,
+    /// What it wants to see.
+    pub authorization: Option<String>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// How long its answers may be.
+    pub max_response: usize,
+}
+
+/// Why a router cannot run with a configuration file.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file is wrong.
+    #[error("{path}: {error}")]
+    Ini {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: IniError,
+    },
+    /// The file cannot be read.
+    #[error("{path} cannot be read: {error}; `smp-server init` makes one")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A store that this router does not have.
+    #[error(
+        "[STORE_LOG] asks for a database, which this router cannot use yet: export it to files with \
+         `smp-server database export` of the router that wrote it, set `store_queues` and `store_messages` to `memory`, and start again"
+    )]
+    Database,
+}
+
+const KNOWN: &[(&str, &[&str])] = &[
+    (
+        "INFORMATION",
+        &[
+            "source_code",
+            "usage_conditions",
+            "condition_amendments",
+            "server_country",
+            "operator",
+            "operator_country",
+            "website",
+            "admin_simplex",
+            "admin_email",
+            "admin_pgp",
+            "admin_pgp_fingerprint",
+            "complaints_simplex",
+            "complaints_email",
+            "complaints_pgp",
+            "complaints_pgp_fingerprint",
+            "hosting",
+            "hosting_country",
+            "hosting_type",
+        ],
+    ),
+    (
+        "STORE_LOG",
+        &[
+            "enable",
+            "store_queues",
+            "store_messages",
+            "restore_messages",
+            "expire_messages_days",
+            "expire_messages_on_start",
+            "expire_messages_on_send",
+            "expire_ntfs_hours",
+            "log_stats",
+            "prometheus_interval",
+            "db_connection",
+            "db_schema",
+            "db_pool_size",
+            "db_store_log",
+            "db_deleted_ttl",
+        ],
+    ),
+    ("STORE", &["sync"]),
+    (
+        "AUTH",
+        &[
+            "new_queues",
+            "create_password",
+            "control_port_admin_password",
+            "control_port_user_password",
+            "daily_block_queue_quota",
+        ],
+    ),
+    (
+        "TRANSPORT",
+        &[
+            "host",
+            "port",
+            "log_tls_errors",
+            "websockets",
+            "control_port",
+        ],
+    ),
+    (
+        "PROXY",
+        &[
+            "host_mode",
+            "required_host_mode",
+            "own_server_domains",
+            "socks_proxy",
+            "socks_mode",
+            "client_concurrency",
+        ],
+    ),
+    (
+        "NAMES",
+        &[
+            "enable",
+            "resolver_endpoint",
+            "resolver_auth",
+            "resolver_timeout_ms",
+            "resolver_max_response_bytes",
+            "resolver_concurrency",
+        ],
+    ),
+    ("INACTIVE_CLIENTS", &["disconnect", "ttl", "check_interval"]),
+    ("WEB", &["static_path", "http", "https", "cert", "key"]),
+];
+
+impl Settings {
+    /// Reads a configuration file.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let text = std::fs::read_to_string(path).map_err(|error| SettingsError::Read {
+            path: path.to_owned(),
+            error,
+        })?;
+        let in_file = |error| SettingsError::Ini {
+            path: path.to_owned(),
+            error,
+        };
+        let ini: Ini = text.parse().map_err(in_file)?;
+        if ini.get("STORE_LOG", "store_queues") == Some("database")
+            || ini.get("STORE_LOG", "store_messages") == Some("database")
+        {
+            return Err(SettingsError::Database);
+        }
+        Self::of(&ini).map_err(in_file)
+    }
+
+    fn of(ini: &Ini) -> Result<Self, IniError> {
+        let mut advice = Vec::new();
+        for key in ini.unknown(KNOWN) {
+            advice.push(format!("{key} is not known and has no effect"));
+        }
+        let store = store(ini, &mut advice)?;
+        let names = names(ini)?;
+        let mut router = router(ini)?;
+        router.resolves_names = names.is_some();
+        if ini
+            .get("TRANSPORT", "websockets")
+            .is_some_and(|value| value != "off")
+        {
+            advice.push(
+                "WebSockets are not supported: `websockets` in [TRANSPORT] has no effect"
+                    .to_owned(),
+            );
+        }
+        if ini.get("WEB", "http").is_some() || ini.get("WEB", "https").is_some() {
+            advice.push("the web page is not served yet: [WEB] has no effect".to_owned());
+        }
+        Ok(Self {
+            transport: transport(ini)?,
+            store,
+            router,
+            statistics: ini.switch("STORE_LOG", "log_stats", Switch::Off)?,
+            prometheus_interval: ini
+                .parse("STORE_LOG", "prometheus_interval", "a number of seconds")?
+                .map(Duration::from_secs),
+            control: control(ini)?,
+            proxy: proxy(ini)?,
+            names,
+            advice,
+        })
+    }
+}
+
+fn transport(ini: &Ini) -> Result<Transport, IniError> {
+    ini.required("TRANSPORT", "port")?;
+    let ports = |value: &str| -> Option<Vec<u16>> {
+        value
+            .split(',')
+            .map(|port| port.trim().parse().ok())
+            .collect()
+    };
+    let expected = "ports, separated by commas, such as `5223,443`";
+    let hosts = ini.get("TRANSPORT", "host").unwrap_or_default();
+    Ok(Transport {
+        hosts: hosts
+            .split(',')
+            .map(|host| host.trim().to_owned())
+            .filter(|host| !host.is_empty())
+            .collect(),
+        ports: ini
+            .read("TRANSPORT", "port", expected, ports)?
+            .unwrap_or_default(),
+        log_tls_errors: ini.switch("TRANSPORT", "log_tls_errors", Switch::Off)?,
+    })
+}
+
+fn store(ini: &Ini, advice: &mut Vec<String>) -> Result<StoreKind, IniError> {
+    let enabled = ini.switch("STORE_LOG", "enable", Switch::Off)?;
+    let kind = |value: &str| matches!(value, "memory" | "journal").then_some(());
+    ini.read("STORE_LOG", "store_queues", "`memory`", kind)?;
+    ini.read("STORE_LOG", "store_messages", "`memory` or `journal`", kind)?;
+    let messages = ini.switch("STORE_LOG", "restore_messages", enabled)?;
+    let policy = |value: &str| match value {
+        "always" => Some(SyncPolicy::Always),
+        "batch" => Some(SyncPolicy::Batch),
+        "os" => Some(SyncPolicy::Os),
+        _ => None,
+    };
+    let sync = ini.read("STORE", "sync", "`always`, `batch` or `os`", policy)?;
+    Ok(match enabled {
+        Switch::Off => StoreKind::Memory,
+        Switch::On => {
+            advice.push(
+                "queues and messages are kept in the embedded store: what is acknowledged survives a crash".to_owned(),
+            );
+            StoreKind::Embedded {
+                sync: sync.unwrap_or_default(),
+                messages,
+            }
+        }
+    })
+}
+
+fn router(ini: &Ini) -> Result<Config, IniError> {
+    let config = Config::default();
+    let days = ini.parse("STORE_LOG", "expire_messages_days", "a number of days")?;
+    let hours = ini.parse("STORE_LOG", "expire_ntfs_hours", "a number of hours")?;
+    let seconds = |value: Option<u64>| value.map(Duration::from_secs);
+    let disconnect = ini.switch("INACTIVE_CLIENTS", "disconnect", Switch::Off)?;
+    let inactive_clients = match disconnect {
+        Switch::Off => None,
+        Switch::On => {
+            ini.required("INACTIVE_CLIENTS", "ttl")?;
+            ini.required("INACTIVE_CLIENTS", "check_interval")?;
+            let expected = "a number of seconds";
+            let ttl = seconds(ini.parse("INACTIVE_CLIENTS", "ttl", expected)?);
+            let check = seconds(ini.parse("INACTIVE_CLIENTS", "check_interval", expected)?);
+            ttl.zip(check).map(|(ttl, check)| Expiration { ttl, check })
+        }
+    };
+    let password = password(ini, "create_password")?;
+    let new_queues = match (ini.switch("AUTH", "new_queues", Switch::On)?, password) {
+        (Switch::On, None) => NewQueues::Allowed,
+        (Switch::On, Some(password)) => NewQueues::WithPassword(password),
+        (Switch::Off, password) => NewQueues::Refused(password),
+    };
+    let on_send = ini.switch("STORE_LOG", "expire_messages_on_send", Switch::On)?;
+    let concurrency = ini.parse("PROXY", "client_concurrency", "a number")?;
+    let names = ini.parse("NAMES", "resolver_concurrency", "a number")?;
+    Ok(Config {
+        new_queues,
+        message_expiration: Some(Expiration {
+            ttl: Duration::from_secs(days.unwrap_or(21_u64).saturating_mul(DAY)),
+            check: Duration::from_secs(7200),
+        }),
+        expire_on_send: on_send.is_on(),
+        notification_expiration: Some(Expiration {
+            ttl: Duration::from_secs(hours.unwrap_or(24_u64).saturating_mul(3600)),
+            check: Duration::from_secs(3600),
+        }),
+        inactive_clients,
+        max_forwarded: concurrency.unwrap_or(config.max_forwarded),
+        max_names: names.unwrap_or(config.max_names),
+        ..config
+    })
+}
+
+fn password(ini: &Ini, key: &'static str) -> Result<Option<BasicAuth>, IniError> {
+    ini.parse(
+        "AUTH",
+        key,
+        "printable characters without spaces, `@`, `:` and `/`",
+    )
+}
+
+fn control(ini: &Ini) -> Result<Control, IniError> {
+    let quota = |value: &str| match value.parse::<i64>().ok()? {
+        0 => Some(BlockQuota::Unlimited),
+        -1 => Some(BlockQuota::Prohibited),
+        quota => u32::try_from(quota).ok().map(BlockQuota::Daily),
+    };
+    let expected = "a number, 0 for no limit, or -1 for none";
+    Ok(Control {
+        port: ini.parse("TRANSPORT", "control_port", "a port")?,
+        admin_password: password(ini, "control_port_admin_password")?,
+        user_password: password(ini, "control_port_user_password")?,
+        block_quota: ini
+            .read("AUTH", "daily_block_queue_quota", expected, quota)?
+            .unwrap_or_default(),
+    })
+}
+
+fn proxy(ini: &Ini) -> Result<Proxy, IniError> {
+    let domains = ini.get("PROXY", "own_server_domains").unwrap_or_default();
+    let mode = |value: &str| match value {
+        "onion" => Some(SocksMode::Onion),
+        "always" => Some(SocksMode::Always),
+        _ => None,
+    };
+    Ok(Proxy {
+        own_domains: domains
+            .split([' ', ','])
+            .filter(|domain| !domain.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        socks: ini.parse(
+            "PROXY",
+            "socks_proxy",
+            "`host:port` or `user:password@host:port`",
+        )?,
+        socks_mode: ini
+            .read("PROXY", "socks_mode", "`onion` or `always`", mode)?
+            .unwrap_or_default(),
+    })
+}
+
+fn names(ini: &Ini) -> Result<Option<Names>, IniError> {
+    if !ini.switch("NAMES", "enable", Switch::Off)?.is_on() {
+        return Ok(None);
+    }
+    let timeout = |value: &str| {
+        value
+            .parse()
+            .ok()
+            .filter(|timeout| (100..=60_000).contains(timeout))
+    };
+    let size = |value: &str| {
+        value
+            .parse()
+            .ok()
+            .filter(|size| (1024..=16_000).contains(size))
+    };
+    let milliseconds = ini.read("NAMES", "resolver_timeout_ms", "100 to 60000", timeout)?;
+    let max_response = ini.read(
+        "NAMES",
+        "resolver_max_response_bytes",
+        "1024 to 16000",
+        size,
+    )?;
+    Ok(Some(Names {
+        endpoint: ini.required("NAMES", "resolver_endpoint")?.to_owned(),
+        authorization: ini.get("NAMES", "resolver_auth").map(str::to_owned),
+        timeout: Duration::from_millis(milliseconds.unwrap_or(3000)),
+        max_response: max_response.unwrap_or(16_000),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Result<Settings, IniError> {
+        Settings::of(&text.parse()?)
+    }
+
+    #[test]
+    fn an_ini_of_the_reference_means_what_it_meant() {
+        let settings = settings(
+            "[STORE_LOG]\nenable: on\nstore_queues: memory\nstore_messages: memory\nrestore_messages: on\n\
+             expire_messages_days: 21\nexpire_messages_on_start: on\nexpire_messages_on_send: off\nexpire_ntfs_hours: 24\nlog_stats: off\n\
+             [AUTH]\nnew_queues: on\ncreate_password: secret\n\
+             [TRANSPORT]\nhost: smp.example.com\nport: 5223,443\nlog_tls_errors: off\nwebsockets: off\ncontrol_port: 5224\n\
+             [PROXY]\nown_server_domains: example.com example.org\n\
+             [INACTIVE_CLIENTS]\ndisconnect: on\nttl: 21600\ncheck_interval: 3600\n\
+             [WEB]\nstatic_path: /var/opt/simplex/www\n",
+        )
+        .unwrap();
+        assert_eq!(settings.transport.ports, [5223, 443]);
+        assert_eq!(settings.transport.hosts, ["smp.example.com"]);
+        assert_eq!(
+            settings.store,
+            StoreKind::Embedded {
+                sync: SyncPolicy::Batch,
+                messages: Switch::On
+            }
+        );
+        assert!(!settings.router.expire_on_send);
+        assert!(matches!(
+            settings.router.new_queues,
+            NewQueues::WithPassword(_)
+        ));
+        let inactive = settings.router.inactive_clients.unwrap();
+        assert_eq!(inactive.ttl, Duration::from_secs(21_600));
+        assert_eq!(settings.control.port, Some(5224));
+        assert_eq!(settings.control.block_quota, BlockQuota::Daily(20));
+        assert_eq!(settings.proxy.own_domains, ["example.com", "example.org"]);
+        assert_eq!(settings.advice.len(), 1);
+    }
+
+    #[test]
+    fn without_a_store_log_nothing_outlives_the_process() {
+        let settings = settings("[TRANSPORT]\nport = 5223\n").unwrap();
+        assert_eq!(settings.store, StoreKind::Memory);
+        assert!(settings.router.expire_on_send);
+        assert!(settings.advice.is_empty());
+    }
+
+    #[test]
+    fn what_has_no_effect_is_said() {
+        let settings =
+            settings("[TRANSPORT]\nport = 5223\nwebsockets = 80\nprot = 1\n[WEB]\nhttps = 443\n")
+                .unwrap();
+        let advice = settings.advice.join("\n");
+        assert!(advice.contains("`prot` in [TRANSPORT] (line 4)"));
+        assert!(advice.contains("WebSockets"));
+        assert!(advice.contains("[WEB]"));
+    }
+}
