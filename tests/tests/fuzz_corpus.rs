@@ -1,5 +1,11 @@
 //! What fuzzers have found is replayed, without a fuzzer: every input of every corpus, and inputs that are like them.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a result that is missing fails the test"
+)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
