@@ -1,4 +1,10 @@
 //! The program, as operators start it and clients see it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -104,12 +110,12 @@ impl Client {
 
     async fn message(&mut self) -> (EntityId, MsgId, Bytes) {
         loop {
-            match self.events.next().await.expect("a message") {
-                Event::Message {
-                    entity_id,
-                    message: BrokerMessage::Msg { id, body },
-                } => return (entity_id, id, body),
-                _ => {}
+            if let Event::Message {
+                entity_id,
+                message: BrokerMessage::Msg { id, body },
+            } = self.events.next().await.expect("a message")
+            {
+                return (entity_id, id, body);
             }
         }
     }

@@ -56,13 +56,13 @@ pub struct SmpPool {
     answers: Answers<Result<Response, PoolError>>,
 }
 
-/// The end of a pool for [`drive_pool`](crate::drive::drive_pool): responses go to those who wait for them, everything else to the owner.
+/// The end of a pool for [`drive_pool`]: responses go to those who wait for them, everything else to the owner.
 pub type SmpPoolMailbox = AnsweringMailbox<Call, Event, Result<Response, PoolError>>;
 
 const DISCONNECTED: PoolError = PoolError::Request(RequestError::Disconnected);
 
 impl SmpPool {
-    /// A pool that [`drive_pool`](crate::drive::drive_pool) is to run, with the events of its owner, and with what ties it to them.
+    /// A pool that [`drive_pool`] is to run, with the events of its owner, and with what ties it to them.
     #[must_use]
     pub fn new(capacity: Capacity) -> (Self, Receiver<Event>, SmpPoolMailbox) {
         let (calls, events, mailbox) = mailbox(capacity);
