@@ -7,6 +7,7 @@
 )]
 
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ struct Process {
     child: Child,
     address: Address,
     control: Option<u16>,
+    metrics: Option<SocketAddr>,
 }
 
 impl Process {
@@ -67,8 +69,13 @@ impl Process {
             let port = line_with("Control port: ");
             port.parse().unwrap()
         });
+        let metrics = ini.contains("[METRICS]\nport").then(|| {
+            let url = line_with("Metrics: http://");
+            url.strip_suffix("/metrics").unwrap().parse().unwrap()
+        });
         line_with("creating new queues");
         Self {
+            metrics,
             child,
             address: address.parse().unwrap(),
             control,
@@ -360,4 +367,39 @@ async fn nothing_that_is_no_client_disturbs_the_others() {
     }
     let client = Client::connect(&router.address).await;
     client.smp.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn metrics_and_health_are_read_over_http() {
+    use tokio::io::AsyncReadExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    drop(Process::start(directory.path()));
+    let text = std::fs::read_to_string(ini(directory.path())).unwrap();
+    let text = text.replace("[METRICS]\n", "[METRICS]\nport = 0\n");
+    std::fs::write(ini(directory.path()), text).unwrap();
+    let router = Process::start(directory.path());
+    let client = Client::connect(&router.address).await;
+    Queue::create(&client, &mut rng().unwrap()).await;
+    let get = async |path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(router.metrics.unwrap())
+            .await
+            .unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
+    };
+    assert!(
+        get("/health/ready")
+            .await
+            .starts_with("HTTP/1.1 200 OK\r\n")
+    );
+    let metrics = get("/metrics").await;
+    assert!(
+        metrics.contains("\nsimplex_smp_queues_created 1 "),
+        "{metrics}"
+    );
+    assert!(metrics.contains("\nsimplex_smp_clients_total 1 "));
+    assert!(get("/").await.starts_with("HTTP/1.1 404 "));
 }

@@ -470,7 +470,6 @@ fn configuration(
          expire_messages_on_send = off\n\
          expire_ntfs_hours = 24\n\
          \n\
-         # Statistics, in smp-server-stats.daily.log.\n\
          log_stats = {log_stats}\n\
          # Metrics, in smp-server-metrics.txt, every so many seconds.\n\
          # prometheus_interval = 60\n\
@@ -479,6 +478,10 @@ fn configuration(
          # When a message is on disk before it is acknowledged: `always` one by one, `batch` many together,\n\
          # `os` when the operating system likes (a loss of power may undo the last seconds).\n\
          sync = batch\n\
+         \n\
+         [METRICS]\n\
+         # /metrics, /health/live and /health/ready, for this machine only.\n\
+         # port = 9464\n\
          \n\
          [AUTH]\n\
          # Whether queues can be created, and the password that is needed for it.\n\
@@ -590,18 +593,19 @@ fn run(directories: &Directories, maintenance: bool) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(&settings, credentials, store))
+    runtime.block_on(serve(&settings, credentials, store, &directories.data))
 }
 
 async fn serve(
     settings: &Settings,
     credentials: simplex_sans_io::tls::Credentials,
     store: Box<dyn Store>,
+    data: &Path,
 ) -> Result<(), CliError> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut server = Server::start(settings, credentials, store, connections()).await?;
+    let mut server = Server::start(settings, credentials, store, data, connections()).await?;
     say(&banner(settings, &server))?;
     tokio::select! {
         _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
@@ -650,6 +654,9 @@ fn banner(settings: &Settings, server: &Server) -> String {
     }
     if let Some(address) = server.control_address() {
         lines.push(format!("Control port: {}", address.port()));
+    }
+    if let Some(address) = server.metrics_address() {
+        lines.push(format!("Metrics: http://{address}/metrics"));
     }
     if let Some(expiration) = settings.router.message_expiration {
         let days = expiration.ttl.as_secs() / 86_400;

@@ -6,6 +6,7 @@ mod core;
 pub mod doctor;
 pub mod identity;
 mod listener;
+mod metrics;
 mod relays;
 pub mod server;
 mod session;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::control::{self, Control};
 use super::core::{self, CoreHandle, Message, Others};
 use super::listener::{Limits, Sockets, addresses, listen};
+use super::metrics::Metrics;
 use super::relays;
 use super::session::Terms;
 use super::settings::Settings;
@@ -56,6 +58,7 @@ pub enum ServerError {
 #[derive(Debug)]
 pub struct Server {
     control_address: Option<SocketAddr>,
+    metrics_address: Option<SocketAddr>,
     core: CoreHandle,
     core_task: JoinHandle<()>,
     store: StoreThread,
@@ -73,11 +76,12 @@ struct Port {
 }
 
 impl Server {
-    /// Starts a router on a store. `connections` is how many clients it takes at a time.
+    /// Starts a router on a store, whose other files are in the directory `data`. `connections` is how many clients it takes at a time.
     pub async fn start(
         settings: &Settings,
         credentials: Credentials,
         store: Box<dyn Store>,
+        data: &Path,
         connections: usize,
     ) -> Result<Self, ServerError> {
         let network = Tokio::new();
@@ -140,11 +144,25 @@ impl Server {
                 rng.fork(),
             ));
         }
+        let numbers = |port: &Port| (port.address.port(), Arc::clone(&port.sockets));
+        let metrics = Metrics {
+            core: core.clone(),
+            sockets: ports.iter().map(numbers).collect(),
+        };
+        if let Some(interval) = settings.prometheus_interval {
+            let path = data.join("smp-server-metrics.txt");
+            listeners.spawn(metrics.clone().write(path, interval));
+        }
+        let mut metrics_address = None;
+        if let Some(port) = settings.metrics_port {
+            let (listener, address) = bind_loopback(port).await?;
+            metrics_address = Some(address);
+            listeners.spawn(metrics.listen(listener));
+        }
         let mut control_address = None;
         if let Some(port) = settings.control.port {
-            let (listener, address) = bind_control(port).await?;
+            let (listener, address) = bind_loopback(port).await?;
             control_address = Some(address);
-            let numbers = |port: &Port| (port.address.port(), Arc::clone(&port.sockets));
             let control = Control {
                 settings: settings.control.clone(),
                 core: core.clone(),
@@ -155,6 +173,7 @@ impl Server {
         }
         Ok(Self {
             control_address,
+            metrics_address,
             core,
             core_task,
             store,
@@ -186,6 +205,12 @@ impl Server {
     #[must_use]
     pub const fn control_address(&self) -> Option<SocketAddr> {
         self.control_address
+    }
+
+    /// Where metrics can be read, if they can.
+    #[must_use]
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// Waits until the core has ended, which it only does by itself when the store is gone.
@@ -235,7 +260,7 @@ async fn bind(
     bound.map_err(|error| ServerError::Listen { port, error })
 }
 
-async fn bind_control(port: u16) -> Result<(TcpListener, SocketAddr), ServerError> {
+async fn bind_loopback(port: u16) -> Result<(TcpListener, SocketAddr), ServerError> {
     let bound = async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;

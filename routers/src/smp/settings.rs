@@ -21,10 +21,10 @@ pub struct Settings {
     pub store: StoreKind,
     /// What queues do.
     pub router: Config,
-    /// Whether statistics are kept and written.
-    pub statistics: Switch,
     /// How often the file of metrics is written.
     pub prometheus_interval: Option<Duration>,
+    /// The port on the loopback address where metrics can be read.
+    pub metrics_port: Option<u16>,
     /// The control port.
     pub control: Control,
     /// How relays are reached.
@@ -196,6 +196,7 @@ const KNOWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("STORE", &["sync"]),
+    ("METRICS", &["port"]),
     (
         "AUTH",
         &[
@@ -269,8 +270,7 @@ impl Settings {
         }
         let store = store(ini, &mut advice)?;
         let names = names(ini)?;
-        let mut router = router(ini)?;
-        router.resolves_names = names.is_some();
+        let router = router(ini)?;
         if ini
             .get("TRANSPORT", "websockets")
             .is_some_and(|value| value != "off")
@@ -283,14 +283,20 @@ impl Settings {
         if ini.get("WEB", "http").is_some() || ini.get("WEB", "https").is_some() {
             advice.push("the web page is not served yet: [WEB] has no effect".to_owned());
         }
+        if ini.switch("STORE_LOG", "log_stats", Switch::Off)?.is_on() {
+            advice.push("the daily statistics file is not written yet: `log_stats` in [STORE_LOG] has no effect".to_owned());
+        }
+        if names.is_some() {
+            advice.push("names are not resolved yet: [NAMES] has no effect".to_owned());
+        }
         Ok(Self {
             transport: transport(ini)?,
             store,
             router,
-            statistics: ini.switch("STORE_LOG", "log_stats", Switch::Off)?,
             prometheus_interval: ini
                 .parse("STORE_LOG", "prometheus_interval", "a number of seconds")?
                 .map(Duration::from_secs),
+            metrics_port: ini.parse("METRICS", "port", "a port")?,
             control: control(ini)?,
             proxy: proxy(ini)?,
             names,
