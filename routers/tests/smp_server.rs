@@ -403,3 +403,30 @@ async fn metrics_and_health_are_read_over_http() {
     assert!(metrics.contains("\nsimplex_smp_clients_total 1 "));
     assert!(get("/").await.starts_with("HTTP/1.1 404 "));
 }
+
+#[tokio::test]
+async fn a_new_certificate_is_used_after_a_hangup_and_sessions_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let router = Process::start(directory.path());
+    let leaf = async || {
+        let mut client = Client::connect(&router.address).await;
+        match client.events.next().await {
+            Some(Event::Established(session)) => {
+                let leaf = session.router.unwrap().chain.leaf().clone();
+                (client, leaf)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let (old, first) = leaf().await;
+    let renewed = Command::new(env!("CARGO_BIN_EXE_smp-server"))
+        .arg("cert")
+        .env("SMP_SERVER_CFG_PATH", directory.path().join("config"))
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(renewed.success());
+    router.signal(rustix::process::Signal::HUP);
+    while leaf().await.1 == first {}
+    old.smp.ping().await.unwrap();
+}

@@ -22,6 +22,7 @@ use super::identity::{IdentityError, IdentityFiles, Privacy, write_file};
 use super::server::{Server, ServerError};
 use super::settings::{Settings, SettingsError, StoreKind};
 use super::store::{EmbeddedStore, MemoryStore, Options, Store, StoreError};
+use super::systemd;
 
 const INI: &str = "smp-server.ini";
 
@@ -45,7 +46,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make the certificates and the configuration file of a new router.
-    Init(Init),
+    Init(Box<Init>),
     /// Make a new TLS certificate; the identity, and so the address, stays. Needs ca.key.
     Cert(Cert),
     /// Run the router.
@@ -99,6 +100,30 @@ struct Init {
     /// The domains of your other routers, separated by commas.
     #[arg(long)]
     own_domains: Option<String>,
+    /// Where the source code of the router is; all that follows needs it.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = env!("CARGO_PKG_REPOSITORY"))]
+    source_code: Option<String>,
+    /// The name of the operator.
+    #[arg(long, requires = "source_code")]
+    operator: Option<String>,
+    /// The country of the operator, two letters.
+    #[arg(long, requires = "source_code")]
+    operator_country: Option<String>,
+    /// The page of the operator.
+    #[arg(long, requires = "source_code")]
+    operator_website: Option<String>,
+    /// Who hosts the router.
+    #[arg(long, requires = "source_code")]
+    hosting: Option<String>,
+    /// The country of the one who hosts the router, two letters.
+    #[arg(long, requires = "source_code")]
+    hosting_country: Option<String>,
+    /// How the router is hosted.
+    #[arg(long, requires = "source_code", value_parser = ["virtual", "dedicated", "colocation", "owned"])]
+    hosting_type: Option<String>,
+    /// The country of the router, two letters.
+    #[arg(long, requires = "source_code")]
+    server_country: Option<String>,
     /// Ask nothing. Nothing is ever asked by this command.
     #[arg(short = 'y', long)]
     yes: bool,
@@ -345,6 +370,14 @@ impl Init {
             control_port: None,
             socks_proxy: None,
             own_domains: None,
+            source_code: None,
+            operator: None,
+            operator_country: None,
+            operator_website: None,
+            hosting: None,
+            hosting_country: None,
+            hosting_type: None,
+            server_country: None,
             yes: true,
         }
     }
@@ -455,8 +488,23 @@ fn configuration(
         "example.com example.org",
     );
     let log_stats = on(init.daily_stats);
+    let information: String = [
+        ("source_code", &init.source_code),
+        ("operator", &init.operator),
+        ("operator_country", &init.operator_country),
+        ("website", &init.operator_website),
+        ("hosting", &init.hosting),
+        ("hosting_country", &init.hosting_country),
+        ("hosting_type", &init.hosting_type),
+        ("server_country", &init.server_country),
+    ]
+    .into_iter()
+    .map(|(key, value)| commented(key, value.as_deref(), "") + "\n")
+    .collect();
     format!(
-        "[STORE_LOG]\n\
+        "[INFORMATION]\n\
+         {information}\n\
+         [STORE_LOG]\n\
          # `on` keeps queues and messages on disk: what is acknowledged survives a crash.\n\
          # `off` keeps everything in memory: it ends with the process.\n\
          enable = {store}\n\
@@ -593,28 +641,56 @@ fn run(directories: &Directories, maintenance: bool) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(&settings, credentials, store, &directories.data))
+    runtime.block_on(serve(&settings, credentials, store, directories))
 }
 
 async fn serve(
     settings: &Settings,
     credentials: simplex_sans_io::tls::Credentials,
     store: Box<dyn Store>,
-    data: &Path,
+    directories: &Directories,
 ) -> Result<(), CliError> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let data = &directories.data;
     let mut server = Server::start(settings, credentials, store, data, connections()).await?;
     say(&banner(settings, &server))?;
-    tokio::select! {
-        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
-        _ = terminate.recv() => tracing::info!("terminated: stopping"),
-        () = server.failed() => tracing::error!("the router cannot go on: stopping"),
+    systemd::notify("READY=1");
+    let mut watchdog = systemd::watchdog();
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+            _ = terminate.recv() => tracing::info!("terminated: stopping"),
+            () = server.failed() => tracing::error!("the router cannot go on: stopping"),
+            _ = hangup.recv() => {
+                match reload(directories, &mut server) {
+                    Ok(()) => tracing::info!("certificates and settings of queues are read again"),
+                    Err(error) => tracing::error!(%error, "nothing is changed"),
+                }
+                continue;
+            }
+            _ = watchdog.tick() => {
+                // A core that does not answer is not alive.
+                if server.numbers().await.is_some() {
+                    systemd::notify("WATCHDOG=1");
+                }
+                continue;
+            }
+        }
+        break;
     }
+    systemd::notify("STOPPING=1");
     server.stop().await?;
     tracing::info!("stopped: everything is stored");
     Ok(())
+}
+
+fn reload(directories: &Directories, server: &mut Server) -> Result<(), CliError> {
+    let settings = Settings::read(&directories.ini())?;
+    let credentials = IdentityFiles(&directories.configuration).load(now())?;
+    Ok(server.reload(&settings, credentials)?)
 }
 
 /// The same words as the reference implementation, which operators and their scripts know; without the password, as it may end in a log.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use simplex_runtime_tokio::Listener;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::router::ConnId;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use super::session::{Places, Terms, serve};
@@ -47,7 +47,7 @@ pub(crate) struct Sockets {
 /// Accepts until the future is dropped.
 pub(crate) async fn listen(
     mut listener: Listener,
-    terms: Terms,
+    terms: watch::Receiver<Terms>,
     limits: Limits,
     sockets: Arc<Sockets>,
     mut rng: Rng,
@@ -72,7 +72,8 @@ pub(crate) async fn listen(
             connection,
             handshake,
         };
-        let session = serve(stream, id, terms.clone(), rng.fork(), places);
+        let now = terms.borrow().clone();
+        let session = serve(stream, id, now, rng.fork(), places);
         let closed = Arc::clone(&sockets.closed);
         limits.sessions.spawn(async move {
             session.await;

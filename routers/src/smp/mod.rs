@@ -12,3 +12,4 @@ pub mod server;
 mod session;
 pub mod settings;
 pub mod store;
+mod systemd;

@@ -15,6 +15,7 @@ use simplex_sans_io::tls::{
     ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions,
 };
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::control::{self, Control};
@@ -46,6 +47,9 @@ pub enum ServerError {
     /// The certificates cannot be used.
     #[error("the certificates cannot be used: {0}")]
     Tls(#[from] ConfigError),
+    /// The certificates are those of another router.
+    #[error("the certificates are those of another router: restart to become it")]
+    Identity,
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -67,6 +71,7 @@ pub struct Server {
     limits: Limits,
     ports: Vec<Port>,
     fingerprint: Fingerprint,
+    terms: watch::Sender<Terms>,
 }
 
 #[derive(Debug)]
@@ -87,17 +92,8 @@ impl Server {
         let network = Tokio::new();
         let mut rng =
             simplex_runtime_tokio::rng().map_err(|error| ServerError::Random(error.to_string()))?;
-        let identity = Identity::new(
-            Arc::clone(credentials.chain()),
-            Arc::clone(credentials.key()),
-        );
         let fingerprint = credentials.chain().fingerprint();
-        let options = ServerOptions {
-            protocols: vec!["smp/1", "h2", "http/1.1"],
-            client_certificates: ClientCertificates::Asked,
-            ..ServerOptions::new(credentials)
-        };
-        let tls = Arc::new(ServerConfig::new(options)?);
+        let (tls, smp) = identity(credentials)?;
         let mut bound = Vec::new();
         for port in &settings.transport.ports {
             bound.push(bind(network, *port).await?);
@@ -121,12 +117,12 @@ impl Server {
         let running = core::run(router, rng.fork(), network, handle, others, mailbox);
         let core_task = tokio::spawn(running);
 
-        let terms = Terms {
+        let (terms, current) = watch::channel(Terms {
             tls,
-            smp: server::Config::new(identity),
+            smp,
             network,
             core: core.clone(),
-        };
+        });
         let limits = Limits::new(connections);
         let mut listeners = JoinSet::new();
         let mut ports = Vec::new();
@@ -138,7 +134,7 @@ impl Server {
             });
             listeners.spawn(listen(
                 listener,
-                terms.clone(),
+                current.clone(),
                 limits.clone(),
                 sockets,
                 rng.fork(),
@@ -182,7 +178,27 @@ impl Server {
             limits,
             ports,
             fingerprint,
+            terms,
         })
+    }
+
+    /// Uses other certificates of the same identity, and other settings of queues, from now on. Sessions that are there go on.
+    pub fn reload(
+        &mut self,
+        settings: &Settings,
+        credentials: Credentials,
+    ) -> Result<(), ServerError> {
+        if credentials.chain().fingerprint() != self.fingerprint {
+            return Err(ServerError::Identity);
+        }
+        let (tls, smp) = identity(credentials)?;
+        self.terms.send_modify(|terms| {
+            terms.tls = tls;
+            terms.smp = smp;
+        });
+        let config = Input::Configure(Box::new(settings.router.clone()));
+        self.core.tell(Message::Input(config));
+        Ok(())
     }
 
     /// Where it listens.
@@ -240,6 +256,18 @@ impl Server {
             Err(_) => Ok(()),
         }
     }
+}
+
+fn identity(credentials: Credentials) -> Result<(Arc<ServerConfig>, server::Config), ServerError> {
+    let (chain, key) = (credentials.chain(), credentials.key());
+    let identity = Identity::new(Arc::clone(chain), Arc::clone(key));
+    let options = ServerOptions {
+        protocols: vec!["smp/1", "h2", "http/1.1"],
+        client_certificates: ClientCertificates::Asked,
+        ..ServerOptions::new(credentials)
+    };
+    let tls = Arc::new(ServerConfig::new(options)?);
+    Ok((tls, server::Config::new(identity)))
 }
 
 async fn bind(
