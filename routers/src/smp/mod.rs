@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod identity;
 mod listener;
 mod metrics;
+pub mod names;
 mod relays;
 pub mod server;
 mod session;

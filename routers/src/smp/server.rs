@@ -67,7 +67,7 @@ pub struct Server {
     core_task: JoinHandle<()>,
     store: StoreThread,
     listeners: JoinSet<()>,
-    relays: JoinHandle<()>,
+    background: JoinSet<()>,
     limits: Limits,
     ports: Vec<Port>,
     fingerprint: Fingerprint,
@@ -105,14 +105,20 @@ impl Server {
             answers.tell(Message::Input(stored(answer)));
         })?;
         let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
-        let relays = tokio::spawn(relays::run(
+        let mut background = JoinSet::new();
+        background.spawn(relays::run(
             settings.proxy.clone(),
             network,
             rng.fork(),
             core.clone(),
             asked,
         ));
-        let others = Others { proxy, names: None };
+        let names = settings.names.clone().map(|resolver| {
+            let (names, asked) = tokio::sync::mpsc::unbounded_channel();
+            background.spawn(resolver.run(core.clone(), asked));
+            names
+        });
+        let others = Others { proxy, names };
         let router = settings.router.clone();
         let running = core::run(router, rng.fork(), network, handle, others, mailbox);
         let core_task = tokio::spawn(running);
@@ -174,7 +180,7 @@ impl Server {
             core_task,
             store,
             listeners,
-            relays,
+            background,
             limits,
             ports,
             fingerprint,
@@ -249,7 +255,7 @@ impl Server {
         if !self.core_task.is_finished() {
             (&mut self.core_task).await.ok();
         }
-        self.relays.abort();
+        self.background.shutdown().await;
         let joined = tokio::task::spawn_blocking(|| self.store.join()).await;
         match joined {
             Ok(closed) => Ok(closed?),

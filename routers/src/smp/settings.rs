@@ -7,6 +7,7 @@ use simplex_sans_io::smp::router::{Config, Expiration, NewQueues};
 use simplex_sans_io::socks;
 use simplex_sans_io::wire::BasicAuth;
 
+use super::names::{Resolver, ResolverError};
 use super::store::SyncPolicy;
 use crate::ini::{Ini, IniError, Switch};
 
@@ -30,7 +31,7 @@ pub struct Settings {
     /// How relays are reached.
     pub proxy: Proxy,
     /// Who resolves names.
-    pub names: Option<Names>,
+    pub names: Option<Resolver>,
     /// What is to be said at start.
     pub advice: Vec<String>,
 }
@@ -111,30 +112,15 @@ pub enum SocksMode {
     Always,
 }
 
-/// Who resolves names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
-    /// Its address.
-    pub endpoint: String,
-    /// What it wants to see.
-    pub authorization: Option<String>,
-    /// How long it may take.
-    pub timeout: Duration,
-    /// How long its answers may be.
-    pub max_response: usize,
-}
-
 /// Why a router cannot run with a configuration file.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The file is wrong.
-    #[error("{path}: {error}")]
-    Ini {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        error: IniError,
-    },
+    #[error("the configuration file is wrong: {0}")]
+    Ini(#[from] IniError),
+    /// Names cannot be resolved.
+    #[error("[NAMES] in the configuration file is wrong: {0}")]
+    Names(#[from] ResolverError),
     /// The file cannot be read.
     #[error("{path} cannot be read: {error}; `smp-server init` makes one")]
     Read {
@@ -250,27 +236,26 @@ impl Settings {
             path: path.to_owned(),
             error,
         })?;
-        let in_file = |error| SettingsError::Ini {
-            path: path.to_owned(),
-            error,
-        };
-        let ini: Ini = text.parse().map_err(in_file)?;
+        let ini: Ini = text.parse().map_err(SettingsError::Ini)?;
         if ini.get("STORE_LOG", "store_queues") == Some("database")
             || ini.get("STORE_LOG", "store_messages") == Some("database")
         {
             return Err(SettingsError::Database);
         }
-        Self::of(&ini).map_err(in_file)
+        Self::of(&ini)
     }
 
-    fn of(ini: &Ini) -> Result<Self, IniError> {
+    fn of(ini: &Ini) -> Result<Self, SettingsError> {
         let mut advice = Vec::new();
         for key in ini.unknown(KNOWN) {
             advice.push(format!("{key} is not known and has no effect"));
         }
         let store = store(ini, &mut advice)?;
         let names = names(ini)?;
-        let router = router(ini)?;
+        let router = Config {
+            resolves_names: names.is_some(),
+            ..router(ini)?
+        };
         if ini
             .get("TRANSPORT", "websockets")
             .is_some_and(|value| value != "off")
@@ -285,9 +270,6 @@ impl Settings {
         }
         if ini.switch("STORE_LOG", "log_stats", Switch::Off)?.is_on() {
             advice.push("the daily statistics file is not written yet: `log_stats` in [STORE_LOG] has no effect".to_owned());
-        }
-        if names.is_some() {
-            advice.push("names are not resolved yet: [NAMES] has no effect".to_owned());
         }
         Ok(Self {
             transport: transport(ini)?,
@@ -448,7 +430,7 @@ fn proxy(ini: &Ini) -> Result<Proxy, IniError> {
     })
 }
 
-fn names(ini: &Ini) -> Result<Option<Names>, IniError> {
+fn names(ini: &Ini) -> Result<Option<Resolver>, SettingsError> {
     if !ini.switch("NAMES", "enable", Switch::Off)?.is_on() {
         return Ok(None);
     }
@@ -471,19 +453,23 @@ fn names(ini: &Ini) -> Result<Option<Names>, IniError> {
         "1024 to 16000",
         size,
     )?;
-    Ok(Some(Names {
-        endpoint: ini.required("NAMES", "resolver_endpoint")?.to_owned(),
-        authorization: ini.get("NAMES", "resolver_auth").map(str::to_owned),
-        timeout: Duration::from_millis(milliseconds.unwrap_or(3000)),
-        max_response: max_response.unwrap_or(16_000),
-    }))
+    let endpoint = ini.required("NAMES", "resolver_endpoint")?;
+    let authorization = ini.get("NAMES", "resolver_auth");
+    let timeout = Duration::from_millis(milliseconds.unwrap_or(3000));
+    let resolver = Resolver::new(
+        endpoint,
+        authorization,
+        timeout,
+        max_response.unwrap_or(16_000),
+    );
+    Ok(Some(resolver?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settings(text: &str) -> Result<Settings, IniError> {
+    fn settings(text: &str) -> Result<Settings, SettingsError> {
         Settings::of(&text.parse()?)
     }
 
