@@ -430,3 +430,83 @@ async fn a_new_certificate_is_used_after_a_hangup_and_sessions_go_on() {
     while leaf().await.1 == first {}
     old.smp.ping().await.unwrap();
 }
+
+#[tokio::test]
+async fn browsers_and_clients_share_a_port() {
+    let openssl = |arguments: &[&str], directory: &Path| {
+        let made = Command::new("openssl")
+            .args(arguments)
+            .current_dir(directory)
+            .stderr(Stdio::null())
+            .status();
+        assert!(
+            made.is_ok_and(|status| status.success()),
+            "openssl is needed"
+        );
+    };
+    let directory = tempfile::tempdir().unwrap();
+    drop(Process::start(directory.path()));
+    openssl(
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            "web.key",
+            "-out",
+            "web.crt",
+        ],
+        directory.path(),
+    );
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let text = std::fs::read_to_string(ini(directory.path())).unwrap();
+    let text = text
+        .replace("# https = 443", "https = 0")
+        .replace(
+            "# cert = /etc/opt/simplex/web.crt",
+            &format!("cert = {}", file("web.crt")),
+        )
+        .replace(
+            "# key = /etc/opt/simplex/web.key",
+            &format!("key = {}", file("web.key")),
+        );
+    std::fs::write(ini(directory.path()), &text).unwrap();
+    let router = Process::start(directory.path());
+    Client::connect(&router.address)
+        .await
+        .smp
+        .ping()
+        .await
+        .unwrap();
+    let port = router.address.port().unwrap();
+    let script = format!(
+        "import ssl,urllib.request\nc=ssl.create_default_context(cafile='{}')\n\
+         print(urllib.request.urlopen('https://localhost:{port}/', context=c).read().decode())",
+        file("web.crt")
+    );
+    let page = tokio::task::spawn_blocking(move || {
+        Command::new("python3")
+            .args(["-c", &script])
+            .output()
+            .unwrap()
+    });
+    let page = String::from_utf8(page.await.unwrap().stdout).unwrap();
+    assert!(page.contains("<title>SMP router</title>"), "{page}");
+
+    // Without the certificate the router goes on for its clients.
+    drop(router);
+    std::fs::remove_file(file("web.crt")).unwrap();
+    let router = Process::start(directory.path());
+    Client::connect(&router.address)
+        .await
+        .smp
+        .ping()
+        .await
+        .unwrap();
+}

@@ -562,6 +562,12 @@ fn configuration(
          # resolver_endpoint = http://127.0.0.1:8000\n\
          # resolver_auth = bearer token\n\
          \n\
+         [WEB]\n\
+         # The page for browsers, on one of the ports above, with a certificate that they trust.\n\
+         # https = 443\n\
+         # cert = /etc/opt/simplex/web.crt\n\
+         # key = /etc/opt/simplex/web.key\n\
+         \n\
          [INACTIVE_CLIENTS]\n\
          # Clients without subscriptions are disconnected when they are silent for `ttl` seconds.\n\
          disconnect = on\n\

@@ -10,7 +10,7 @@ use simplex_sans_io::smp::router::ConnId;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
-use super::session::{Places, Terms, serve};
+use super::session::{Door, Places, Terms, serve};
 
 /// How many TLS handshakes are in progress; further ones wait.
 const HANDSHAKES: usize = 256;
@@ -47,6 +47,7 @@ pub(crate) struct Sockets {
 /// Accepts until the future is dropped.
 pub(crate) async fn listen(
     mut listener: Listener,
+    door: Door,
     terms: watch::Receiver<Terms>,
     limits: Limits,
     sockets: Arc<Sockets>,
@@ -73,7 +74,7 @@ pub(crate) async fn listen(
             handshake,
         };
         let now = terms.borrow().clone();
-        let session = serve(stream, id, now, rng.fork(), places);
+        let session = serve(stream, door, id, now, rng.fork(), places);
         let closed = Arc::clone(&sockets.closed);
         limits.sessions.spawn(async move {
             session.await;

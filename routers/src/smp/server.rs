@@ -12,7 +12,7 @@ use simplex_sans_io::smp::handshake::router::Identity;
 use simplex_sans_io::smp::router::{Counters, Gauges, Input};
 use simplex_sans_io::smp::server;
 use simplex_sans_io::tls::{
-    ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions,
+    self, ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions, WebCredentials,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,9 +22,10 @@ use super::control::{self, Control};
 use super::core::{self, CoreHandle, Message, Others};
 use super::listener::{Limits, Sockets, addresses, listen};
 use super::metrics::Metrics;
+use super::page;
 use super::relays;
-use super::session::Terms;
-use super::settings::Settings;
+use super::session::{Door, Doors, Terms};
+use super::settings::{self, Settings};
 use super::store::{Answer, Store, StoreError, StoreThread};
 
 /// How many commands wait for the store.
@@ -93,10 +94,16 @@ impl Server {
         let mut rng =
             simplex_runtime_tokio::rng().map_err(|error| ServerError::Random(error.to_string()))?;
         let fingerprint = credentials.chain().fingerprint();
-        let (tls, smp) = identity(credentials)?;
+        let (doors, smp) = identity(settings, credentials)?;
+        let site = Arc::new(page::site(settings, fingerprint));
         let mut bound = Vec::new();
         for port in &settings.transport.ports {
-            bound.push(bind(network, *port).await?);
+            let door = match &settings.web {
+                Some(web) if web.port == *port => Door::Shared,
+                Some(_) | None => Door::Clients,
+            };
+            let (listener, address) = bind(network, *port).await?;
+            bound.push((listener, address, door));
         }
 
         let (core, mailbox) = core::mailbox();
@@ -124,15 +131,16 @@ impl Server {
         let core_task = tokio::spawn(running);
 
         let (terms, current) = watch::channel(Terms {
-            tls,
+            doors,
             smp,
+            site,
             network,
             core: core.clone(),
         });
         let limits = Limits::new(connections);
         let mut listeners = JoinSet::new();
         let mut ports = Vec::new();
-        for (listener, address) in bound {
+        for (listener, address, door) in bound {
             let sockets = Arc::<Sockets>::default();
             ports.push(Port {
                 address,
@@ -140,6 +148,7 @@ impl Server {
             });
             listeners.spawn(listen(
                 listener,
+                door,
                 current.clone(),
                 limits.clone(),
                 sockets,
@@ -197,10 +206,12 @@ impl Server {
         if credentials.chain().fingerprint() != self.fingerprint {
             return Err(ServerError::Identity);
         }
-        let (tls, smp) = identity(credentials)?;
+        let (doors, smp) = identity(settings, credentials)?;
+        let site = Arc::new(page::site(settings, self.fingerprint));
         self.terms.send_modify(|terms| {
-            terms.tls = tls;
+            terms.doors = doors;
             terms.smp = smp;
+            terms.site = site;
         });
         let config = Input::Configure(Box::new(settings.router.clone()));
         self.core.tell(Message::Input(config));
@@ -264,16 +275,47 @@ impl Server {
     }
 }
 
-fn identity(credentials: Credentials) -> Result<(Arc<ServerConfig>, server::Config), ServerError> {
+fn identity(
+    settings: &Settings,
+    credentials: Credentials,
+) -> Result<(Doors, server::Config), ServerError> {
     let (chain, key) = (credentials.chain(), credentials.key());
     let identity = Identity::new(Arc::clone(chain), Arc::clone(key));
-    let options = ServerOptions {
-        protocols: vec!["smp/1", "h2", "http/1.1"],
-        client_certificates: ClientCertificates::Asked,
-        ..ServerOptions::new(credentials)
+    let config = |web| {
+        ServerConfig::new(ServerOptions {
+            protocols: vec!["smp/1", "h2", "http/1.1"],
+            client_certificates: ClientCertificates::Asked,
+            web,
+            ..ServerOptions::new(credentials.clone())
+        })
     };
-    let tls = Arc::new(ServerConfig::new(options)?);
-    Ok((tls, server::Config::new(identity)))
+    let shared = match settings.web.as_ref().and_then(browsers) {
+        Some(web) => Some(Arc::new(config(Some(web))?)),
+        None => None,
+    };
+    let clients = Arc::new(config(None)?);
+    Ok((Doors { clients, shared }, server::Config::new(identity)))
+}
+
+/// What browsers are shown. A router without it serves its clients all the same.
+fn browsers(web: &settings::Web) -> Option<tls::Web> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let credentials = read(&web.certificate).and_then(|chain| {
+        let key = read(&web.key)?;
+        WebCredentials::from_pem(&chain, &key).map_err(|error| error.to_string())
+    });
+    match credentials {
+        Ok(credentials) => Some(tls::Web {
+            credentials,
+            protocols: vec!["http/1.1"],
+        }),
+        Err(error) => {
+            tracing::warn!(%error, "the page for browsers is not served, as its certificate cannot be used");
+            None
+        }
+    }
 }
 
 async fn bind(

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use simplex_runtime_tokio::{Stream, Tokio};
 use simplex_sans_io::drive::{Clock, Network, Owner, Policy, drive};
 use simplex_sans_io::rng::Rng;
+use simplex_sans_io::session::Shown;
 use simplex_sans_io::smp::router::ConnId;
 use simplex_sans_io::smp::server::{Call, Config, Event, Server};
 use simplex_sans_io::tls::{ServerConfig, Tls};
@@ -13,14 +14,44 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::core::{CoreHandle, Message};
+use super::upper::Upper;
+use crate::web::{Site, Web};
 
 /// What a session needs, the same for all.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
-    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) doors: Doors,
     pub(crate) smp: Config,
+    pub(crate) site: Arc<Site>,
     pub(crate) network: Tokio,
     pub(crate) core: CoreHandle,
+}
+
+/// How TLS receives clients.
+#[derive(Debug, Clone)]
+pub(crate) struct Doors {
+    /// On ports of their own.
+    pub(crate) clients: Arc<ServerConfig>,
+    /// On the port that they share with browsers, if browsers can be served.
+    pub(crate) shared: Option<Arc<ServerConfig>>,
+}
+
+/// What a port is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Clients only.
+    Clients,
+    /// Clients and browsers.
+    Shared,
+}
+
+impl Doors {
+    fn config(&self, door: Door) -> &Arc<ServerConfig> {
+        match (door, &self.shared) {
+            (Door::Shared, Some(shared)) => shared,
+            (Door::Shared, None) | (Door::Clients, _) => &self.clients,
+        }
+    }
 }
 
 /// What an accepted stream holds as long as it needs it.
@@ -34,6 +65,7 @@ pub(crate) struct Places {
 /// Runs a session to its end.
 pub(crate) async fn serve(
     stream: TcpStream,
+    door: Door,
     id: ConnId,
     terms: Terms,
     mut rng: Rng,
@@ -44,16 +76,22 @@ pub(crate) async fn serve(
         handshake,
     } = places;
     let Terms {
-        tls,
+        doors,
         smp,
+        site,
         network,
         core,
     } = terms;
     let clock = network.clock();
     let upper_rng = rng.fork();
-    let machine = Tls::server(&tls, clock.now(), rng, move |facts, now| {
+    let machine = Tls::server(doors.config(door), clock.now(), rng, move |facts, now| {
         drop(handshake);
-        Server::secured(smp, facts, upper_rng, now)
+        match facts.shown {
+            Shown::Web => Upper::Web(Box::new(Web::new(site, now))),
+            Shown::Identity(_) | Shown::Nothing => {
+                Upper::Smp(Box::new(Server::secured(smp, facts, upper_rng, now)))
+            }
+        }
     });
     let (sender, calls) = mpsc::unbounded_channel();
     core.tell(Message::Opened(id, sender));

@@ -30,6 +30,10 @@ pub struct Settings {
     pub control: Control,
     /// How relays are reached.
     pub proxy: Proxy,
+    /// The page for browsers.
+    pub web: Option<Web>,
+    /// What the operator says of the router, by its name on the page.
+    pub information: Vec<(&'static str, String)>,
     /// Who resolves names.
     pub names: Option<Resolver>,
     /// What is to be said at start.
@@ -110,6 +114,17 @@ pub enum SocksMode {
     Onion,
     /// For all.
     Always,
+}
+
+/// The page for browsers, on a port that they share with clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// The port.
+    pub port: u16,
+    /// The certificates that browsers trust.
+    pub certificate: PathBuf,
+    /// Their key.
+    pub key: PathBuf,
 }
 
 /// Why a router cannot run with a configuration file.
@@ -265,14 +280,28 @@ impl Settings {
                     .to_owned(),
             );
         }
-        if ini.get("WEB", "http").is_some() || ini.get("WEB", "https").is_some() {
-            advice.push("the web page is not served yet: [WEB] has no effect".to_owned());
+        if ini.get("WEB", "http").is_some() {
+            advice
+                .push("the page is served over TLS only: `http` in [WEB] has no effect".to_owned());
         }
+        let transport = transport(ini)?;
+        let web = web(ini)?.filter(|web| {
+            let shared = transport.ports.contains(&web.port);
+            if !shared {
+                advice.push(format!(
+                    "port {} of [WEB] is not among those of [TRANSPORT]: the page is not served",
+                    web.port
+                ));
+            }
+            shared
+        });
         if ini.switch("STORE_LOG", "log_stats", Switch::Off)?.is_on() {
             advice.push("the daily statistics file is not written yet: `log_stats` in [STORE_LOG] has no effect".to_owned());
         }
         Ok(Self {
-            transport: transport(ini)?,
+            transport,
+            web,
+            information: information(ini),
             store,
             router,
             prometheus_interval: ini
@@ -430,6 +459,45 @@ fn proxy(ini: &Ini) -> Result<Proxy, IniError> {
     })
 }
 
+fn web(ini: &Ini) -> Result<Option<Web>, IniError> {
+    let port = ini.parse("WEB", "https", "a port")?;
+    let file = |key| ini.get("WEB", key).map(PathBuf::from);
+    Ok(match (port, file("cert"), file("key")) {
+        (Some(port), Some(certificate), Some(key)) => Some(Web {
+            port,
+            certificate,
+            key,
+        }),
+        (Some(_) | None, _, _) => None,
+    })
+}
+
+/// Nothing is said of a router whose source code is not named.
+fn information(ini: &Ini) -> Vec<(&'static str, String)> {
+    const SHOWN: [(&str, &str); 12] = [
+        ("Source code", "source_code"),
+        ("Usage conditions", "usage_conditions"),
+        ("Amendments", "condition_amendments"),
+        ("Country", "server_country"),
+        ("Operator", "operator"),
+        ("Operator's country", "operator_country"),
+        ("Website", "website"),
+        ("Administrator", "admin_email"),
+        ("Complaints", "complaints_email"),
+        ("Hosting", "hosting"),
+        ("Hosting country", "hosting_country"),
+        ("Hosting type", "hosting_type"),
+    ];
+    if ini.get("INFORMATION", "source_code").is_none() {
+        return Vec::new();
+    }
+    let said = SHOWN.iter().filter_map(|(name, key)| {
+        let value = ini.get("INFORMATION", key)?;
+        Some((*name, value.to_owned()))
+    });
+    said.collect()
+}
+
 fn names(ini: &Ini) -> Result<Option<Resolver>, SettingsError> {
     if !ini.switch("NAMES", "enable", Switch::Off)?.is_on() {
         return Ok(None);
@@ -518,7 +586,7 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_said() {
         let settings =
-            settings("[TRANSPORT]\nport = 5223\nwebsockets = 80\nprot = 1\n[WEB]\nhttps = 443\n")
+            settings("[TRANSPORT]\nport = 5223\nwebsockets = 80\nprot = 1\n[WEB]\nhttps = 443\ncert = a\nkey = b\n")
                 .unwrap();
         let advice = settings.advice.join("\n");
         assert!(advice.contains("`prot` in [TRANSPORT] (line 4)"));
