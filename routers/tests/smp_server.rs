@@ -510,3 +510,24 @@ async fn browsers_and_clients_share_a_port() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn messages_that_are_not_to_be_restored_end_with_the_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let router = Process::start(directory.path());
+    let client = Client::connect(&router.address).await;
+    let queue = Queue::create(&client, &mut rng().unwrap()).await;
+    for number in 0..5_u8 {
+        queue.send(&client, &[number]).await.unwrap();
+    }
+    drop(router);
+    let text = std::fs::read_to_string(ini(directory.path())).unwrap();
+    let text = text.replace("restore_messages = on", "restore_messages = off");
+    std::fs::write(ini(directory.path()), text).unwrap();
+    let router = Process::start(directory.path());
+    let mut client = Client::connect(&router.address).await;
+    assert_eq!(queue.receive_all(&mut client).await, Vec::<Bytes>::new());
+    queue.send(&client, b"new").await.unwrap();
+    let (_, message, body) = client.message().await;
+    assert_eq!(queue.open(&message, &body), b"new".as_slice());
+}

@@ -18,6 +18,7 @@ use simplex_sans_io::time::UnixTime;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::doctor;
+use super::forget::forget_messages;
 use super::identity::{IdentityError, IdentityFiles, Privacy, write_file};
 use super::server::{Server, ServerError};
 use super::settings::{Settings, SettingsError, StoreKind};
@@ -759,7 +760,7 @@ fn banner(settings: &Settings, server: &Server) -> String {
 fn open_store(settings: &Settings, directories: &Directories) -> Result<Box<dyn Store>, CliError> {
     match settings.store {
         StoreKind::Memory => Ok(Box::new(MemoryStore::in_memory())),
-        StoreKind::Embedded { sync, .. } => {
+        StoreKind::Embedded { sync, messages } => {
             let path = directories.store();
             fs::create_dir_all(&path).map_err(|error| CliError::File {
                 path: path.clone(),
@@ -770,7 +771,14 @@ fn open_store(settings: &Settings, directories: &Directories) -> Result<Box<dyn 
                 policy: sync,
                 ..Options::default()
             };
-            Ok(Box::new(EmbeddedStore::open(&path, options)?))
+            let mut store = EmbeddedStore::open(&path, options)?;
+            if !messages.is_on() {
+                let count = forget_messages(&mut store)?;
+                tracing::info!(
+                    "`restore_messages` is off: {count} messages of the last run are removed"
+                );
+            }
+            Ok(Box::new(store))
         }
     }
 }

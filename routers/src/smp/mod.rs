@@ -4,6 +4,7 @@ pub mod cli;
 mod control;
 mod core;
 pub mod doctor;
+mod forget;
 pub mod identity;
 mod listener;
 mod metrics;
