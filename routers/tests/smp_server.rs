@@ -267,6 +267,8 @@ async fn a_router_that_is_terminated_says_farewell_and_loses_nothing() {
     for number in 0..10_u8 {
         queue.send(&client, &[number]).await.unwrap();
     }
+    let port = router.address.port().unwrap();
+    let _silent = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
     router.signal(rustix::process::Signal::TERM);
     let ended = tokio::task::spawn_blocking(move || router.child.wait());
     let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
@@ -352,8 +354,12 @@ async fn nothing_that_is_no_client_disturbs_the_others() {
     let port = router.address.port().unwrap();
     let connect = || tokio::net::TcpStream::connect(("127.0.0.1", port));
     let mut silent = Vec::new();
-    for _ in 0..50 {
-        silent.push(connect().await.unwrap());
+    for number in 0..600 {
+        let mut stream = connect().await.unwrap();
+        if number % 2 == 0 {
+            stream.write_all(&[22, 3, 1]).await.unwrap();
+        }
+        silent.push(stream);
     }
     let mut garbage = connect().await.unwrap();
     garbage.write_all(&[0x55; 5000]).await.unwrap();

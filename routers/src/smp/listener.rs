@@ -8,9 +8,10 @@ use simplex_runtime_tokio::Listener;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::router::ConnId;
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::session::{Door, Places, Terms, serve};
+use super::session::{Door, Terms, serve};
 
 /// How many TLS handshakes are in progress; further ones wait.
 const HANDSHAKES: usize = 256;
@@ -22,6 +23,8 @@ pub(crate) struct Limits {
     handshakes: Arc<Semaphore>,
     next: Arc<AtomicU64>,
     pub(crate) sessions: TaskTracker,
+    /// Cancelled when the router stops.
+    pub(crate) stopping: CancellationToken,
 }
 
 impl Limits {
@@ -31,6 +34,7 @@ impl Limits {
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             next: Arc::default(),
             sessions: TaskTracker::new(),
+            stopping: CancellationToken::new(),
         }
     }
 }
@@ -57,9 +61,6 @@ pub(crate) async fn listen(
         let Ok(connection) = Arc::clone(&limits.connections).acquire_owned().await else {
             return;
         };
-        let Ok(handshake) = Arc::clone(&limits.handshakes).acquire_owned().await else {
-            return;
-        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream.0,
             Err(error) => {
@@ -69,15 +70,21 @@ pub(crate) async fn listen(
         };
         let id = ConnId(limits.next.fetch_add(1, Ordering::Relaxed));
         sockets.accepted.fetch_add(1, Ordering::Relaxed);
-        let places = Places {
-            connection,
-            handshake,
-        };
         let now = terms.borrow().clone();
-        let session = serve(stream, door, id, now, rng.fork(), places);
+        let handshakes = Arc::clone(&limits.handshakes);
+        let session = serve(
+            stream,
+            door,
+            id,
+            now,
+            handshakes,
+            limits.stopping.clone(),
+            rng.fork(),
+        );
         let closed = Arc::clone(&sockets.closed);
         limits.sessions.spawn(async move {
             session.await;
+            drop(connection);
             closed.fetch_add(1, Ordering::Relaxed);
         });
     }

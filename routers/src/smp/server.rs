@@ -255,6 +255,7 @@ impl Server {
     pub async fn stop(mut self) -> Result<(), ServerError> {
         self.listeners.shutdown().await;
         self.limits.sessions.close();
+        self.limits.stopping.cancel();
         self.core.tell(Message::Stop);
         if tokio::time::timeout(FAREWELL, self.limits.sessions.wait())
             .await

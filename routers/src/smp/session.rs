@@ -1,7 +1,9 @@
 //! A client's connection: the machine of its session, and the core on the other side.
 
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use simplex_runtime_tokio::{Stream, Tokio};
 use simplex_sans_io::drive::{Clock, Network, Owner, Policy, drive};
@@ -11,7 +13,9 @@ use simplex_sans_io::smp::router::ConnId;
 use simplex_sans_io::smp::server::{Call, Config, Event, Server};
 use simplex_sans_io::tls::{ServerConfig, Tls};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::core::{CoreHandle, Message};
 use super::upper::Upper;
@@ -54,27 +58,49 @@ impl Doors {
     }
 }
 
-/// What an accepted stream holds as long as it needs it.
-pub(crate) struct Places {
-    /// One of the connections.
-    pub(crate) connection: OwnedSemaphorePermit,
-    /// One of the TLS handshakes.
-    pub(crate) handshake: OwnedSemaphorePermit,
+/// How long a handshake keeps its place from others: one that is slower goes on without.
+const PLACE: Duration = Duration::from_secs(1);
+
+/// How long a client may take for its last bytes when the router stops.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long a client may be silent before its first byte.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A place among the handshakes that are in progress, given back by whoever comes first.
+#[derive(Debug, Clone)]
+struct Place(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Place {
+    fn give_back(&self) {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(place.take());
+    }
 }
 
 /// Runs a session to its end.
+///
+/// A client that says nothing takes no place from others, and one that says little takes it for a moment only.
 pub(crate) async fn serve(
     stream: TcpStream,
     door: Door,
     id: ConnId,
     terms: Terms,
+    handshakes: Arc<Semaphore>,
+    stopping: CancellationToken,
     mut rng: Rng,
-    places: Places,
 ) {
-    let Places {
-        connection,
-        handshake,
-    } = places;
+    tokio::select! {
+        spoken = timeout(SILENCE, stream.readable()) => match spoken {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
+        },
+        () = stopping.cancelled() => return,
+    }
+    let Ok(permit) = handshakes.acquire_owned().await else {
+        return;
+    };
+    let place = Place(Arc::new(Mutex::new(Some(permit))));
     let Terms {
         doors,
         smp,
@@ -84,8 +110,9 @@ pub(crate) async fn serve(
     } = terms;
     let clock = network.clock();
     let upper_rng = rng.fork();
+    let secured = place.clone();
     let machine = Tls::server(doors.config(door), clock.now(), rng, move |facts, now| {
-        drop(handshake);
+        secured.give_back();
         match facts.shown {
             Shown::Web => Upper::Web(Box::new(Web::new(site, now))),
             Shown::Identity(_) | Shown::Nothing => {
@@ -95,12 +122,25 @@ pub(crate) async fn serve(
     });
     let (sender, calls) = mpsc::unbounded_channel();
     core.tell(Message::Opened(id, sender));
-    let session = Session { id, core, calls };
-    match drive(machine, Stream(stream), clock, session, Policy::ROUTER).await {
+    let owner = Session { id, core, calls };
+    let mut session = pin!(drive(machine, Stream(stream), clock, owner, Policy::ROUTER));
+    let ended = match timeout(PLACE, &mut session).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            place.give_back();
+            tokio::select! {
+                ended = session => ended,
+                () = async {
+                    stopping.cancelled().await;
+                    sleep(FAREWELL).await;
+                } => return,
+            }
+        }
+    };
+    match ended {
         Ok(reason) => tracing::trace!(?reason, "session ended"),
         Err(error) => tracing::debug!(%error, "session failed"),
     }
-    drop(connection);
 }
 
 /// The core, as the owner of a session.
