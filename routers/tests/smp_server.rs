@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use simplex_runtime_tokio::{Tokio, rng};
 use simplex_sans_io::crypto::{Algorithm, AuthPrivateKey, x25519};
-use simplex_sans_io::drive::{Receiver, SmpClient, SmpOptions};
+use simplex_sans_io::drive::{Receiver, SmpClient, SmpOptions, SmpRelay};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::body::Delivered;
 use simplex_sans_io::smp::client::{Event, RequestError};
@@ -536,4 +536,42 @@ async fn messages_that_are_not_to_be_restored_end_with_the_process() {
     queue.send(&client, b"new").await.unwrap();
     let (_, message, body) = client.message().await;
     assert_eq!(queue.open(&message, &body), b"new".as_slice());
+}
+
+#[tokio::test]
+async fn many_messages_pass_a_proxy_and_a_relay_that_comes_back_is_used_again() {
+    let (at_proxy, at_relay) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (proxy, relay) = (
+        Process::start(at_proxy.path()),
+        Process::start(at_relay.path()),
+    );
+    let now = UnixTime::from(SystemTime::now());
+    let mut rng = rng().unwrap();
+    let mut recipient = Client::connect(&relay.address).await;
+    let sender = Client::connect(&proxy.address).await;
+    let queue = Queue::create(&recipient, &mut rng).await;
+    let through = sender.smp.relay(&relay.address, None, now).await.unwrap();
+    let send = async |through: &SmpRelay, number: u8| {
+        let key = Some(&queue.sender_key);
+        let body = Bytes::from(vec![number]);
+        through.send(&queue.ids.sender_id, key, FLAGS, body).await
+    };
+    for number in 0..100 {
+        send(&through, number).await.unwrap();
+    }
+    let received = queue.receive_all(&mut recipient).await;
+    assert_eq!(received.len(), 100);
+
+    drop(relay);
+    assert!(send(&through, 0).await.is_err());
+    // The address of the relay has its port: it is the same identity at another one.
+    let relay = Process::start(at_relay.path());
+    let through = sender.smp.relay(&relay.address, None, now).await.unwrap();
+    send(&through, 1).await.unwrap();
+    let stranger = Address::new(
+        relay.address.hosts().to_vec().try_into().unwrap(),
+        relay.address.port(),
+        simplex_sans_io::wire::KeyHash::from([7; 32]),
+    );
+    assert!(sender.smp.relay(&stranger, None, now).await.is_err());
 }
