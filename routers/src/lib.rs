@@ -2,3 +2,4 @@
 
 pub mod ini;
 pub mod smp;
+pub mod web;

@@ -11,6 +11,9 @@ use simplex_runtime_smol::keep_alive;
 use simplex_sans_io::drive::{self, Io, Listen, Network};
 use socket2::SockRef;
 
+#[doc(no_inline)]
+pub use simplex_sans_io::drive::{SmpClient, SmpOptions, SmpPool, SmpRelay, drive_pool};
+
 /// async-std runs on the reactor of smol, whose time it shares.
 pub use simplex_runtime_smol::{Clock, rng};
 

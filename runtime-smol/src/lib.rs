@@ -14,6 +14,9 @@ use smol::io::{AsyncRead, AsyncWrite};
 use smol::net::{TcpListener, TcpStream, resolve};
 use socket2::{SockRef, TcpKeepalive};
 
+#[doc(no_inline)]
+pub use simplex_sans_io::drive::{SmpClient, SmpOptions, SmpPool, SmpRelay, drive_pool};
+
 /// The network and the time of smol.
 #[derive(Debug, Clone, Default)]
 pub struct Smol {

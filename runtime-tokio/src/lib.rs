@@ -14,6 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+#[doc(no_inline)]
+pub use simplex_sans_io::drive::{SmpClient, SmpOptions, SmpPool, SmpRelay, drive_pool};
+
 /// The network and the time of tokio.
 #[derive(Debug, Clone, Copy)]
 pub struct Tokio {

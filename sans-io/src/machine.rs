@@ -99,7 +99,7 @@ pub trait Connection:
     /// Whether a command is welcome now.
     ///
     /// A driver holds commands back while this is false, so that what is not yet sent stays bounded. A command that is given
-    /// nevertheless is refused with an event, never lost in silence. Only a machine that has closed the stream says nothing any more.
+    /// nevertheless is refused with an event, never lost in silence.
     #[must_use]
     fn accepts_commands(&self) -> bool;
 

@@ -2,3 +2,7 @@
 
 pub mod conformance;
 pub mod vectors;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -230,7 +230,7 @@ mod tests {
     use crate::smp::{BrokerMessage, ErrorType, QueueRequest, SubscriptionMode};
     use crate::time::Now;
     use crate::wire::KeyHash;
-    use std::pin::{Pin, pin};
+    use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
     const FLAGS: MsgFlags = MsgFlags { notification: true };
@@ -304,57 +304,60 @@ mod tests {
         assert_eq!(lived.take(), Some(Ok(())));
     }
 
-    type Attempt = for<'a> fn(
-        &'a SmpClient,
-        &'a EntityId,
-        &'a Key,
-        Rng,
-    ) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
-
-    /// The commands, each for a queue that may not exist.
-    const ATTEMPTS: &[Attempt] = &[
-        |client, _, key, mut rng| {
-            Box::pin(async move {
-                let queue = new_queue(key, SubscriptionMode::Subscribe, &mut rng);
-                client.create_queue(queue, key).await.unwrap();
-            })
-        },
-        |client, queue, key, _| Box::pin(async { drop(client.subscribe(queue, key).await) }),
-        |client, queue, key, _| {
-            Box::pin(async { drop(client.set_sender_key(queue, key, key.public_key()).await) })
-        },
-        |client, queue, key, _| {
-            Box::pin(async { drop(client.ack(queue, key, EntityId::from([1; 24])).await) })
-        },
-        |client, queue, key, _| Box::pin(async { drop(client.get(queue, key).await) }),
-        |client, queue, key, _| Box::pin(async { drop(client.delete_link(queue, key).await) }),
-        |client, queue, key, _| Box::pin(async { drop(client.delete_notifier(queue, key).await) }),
-        |client, queue, key, _| Box::pin(async { drop(client.queue_info(queue, key).await) }),
-        |client, queue, key, _| Box::pin(async { drop(client.suspend(queue, key).await) }),
-        |client, queue, key, _| Box::pin(async { drop(client.delete(queue, key).await) }),
-        |client, queue, key, _| Box::pin(async { drop(client.secure(queue, key).await) }),
-        |client, queue, key, _| {
-            Box::pin(async { drop(client.send(queue, Some(key), FLAGS, "?".into()).await) })
-        },
-        |client, queue, key, _| Box::pin(async { drop(client.secure_link(queue, key).await) }),
-        |client, queue, _, _| Box::pin(async { drop(client.get_link(queue).await) }),
-        |client, _, _, _| Box::pin(async { client.ping().await.unwrap() }),
-    ];
+    /// Abandons a command after some polls, for a queue that does not exist.
+    macro_rules! abandoned {
+        ($polls:expr, $client:ident: $($name:ident($($argument:expr),*)),+ $(,)?) => {
+            $(
+                drop(abandon($polls, $client.$name($($argument),*)).await);
+                assert_eq!($client.ping().await, Ok(()), stringify!($name));
+            )+
+        };
+    }
 
     #[test]
     fn a_command_that_is_abandoned_anywhere_leaves_the_session_as_it_is() {
-        for attempt in ATTEMPTS {
-            for polls in 0..4 {
-                let mut net = Net::new(2);
-                let (client, mut rng) = (net.client.clone(), net.tasks.rng());
-                let next = net.tasks.spawn(async move {
-                    let (key, queue) = (key(&mut rng), EntityId::from([1; 24]));
-                    abandon(polls, attempt(&client, &queue, &key, rng)).await;
-                    client.ping().await
-                });
-                assert_eq!(net.tasks.run(100_000), Settled::Idle);
-                assert_eq!(next.take(), Some(Ok(())));
-            }
+        for polls in 0..4 {
+            let mut net = Net::new(2);
+            let (client, mut rng) = (net.client.clone(), net.tasks.rng());
+            let next = net.tasks.spawn(async move {
+                let (key, id) = (&key(&mut rng), &EntityId::from([1; 24]));
+                let mut queue = || new_queue(key, SubscriptionMode::OnlyCreate, &mut rng);
+                let data = LinkData {
+                    fixed: Bytes::from("fixed").try_into().unwrap(),
+                    user: Bytes::from("user").try_into().unwrap(),
+                };
+                let keys = NotifierKeys {
+                    auth_key: key.public_key(),
+                    dh_key: queue().dh_key,
+                };
+                abandoned! { polls, client:
+                    create_queue(queue(), key),
+                    create_queue_as(CorrId::from([1; 24]), queue(), key),
+                    subscribe(id, key),
+                    subscribe_service(id, ServiceQueues::default()),
+                    set_sender_key(id, key, key.public_key()),
+                    set_recipient_keys(id, key, vec![key.public_key()].try_into().unwrap()),
+                    set_link(id, key, id.clone(), data),
+                    delete_link(id, key),
+                    create_notifier(id, key, keys),
+                    delete_notifier(id, key),
+                    subscribe_notifier(id, key),
+                    subscribe_notifier_service(id, ServiceQueues::default()),
+                    get(id, key),
+                    ack(id, key, id.clone()),
+                    suspend(id, key),
+                    delete(id, key),
+                    queue_info(id, key),
+                    ping(),
+                    secure(id, key),
+                    send(id, Some(key), FLAGS, "?".into()),
+                    secure_link(id, key),
+                    get_link(id),
+                    resolve_name("name.simplex".parse().unwrap()),
+                }
+            });
+            assert_eq!(net.tasks.run(100_000), Settled::Idle);
+            assert_eq!(next.take(), Some(()));
         }
     }
 

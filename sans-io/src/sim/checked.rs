@@ -9,6 +9,7 @@ use crate::time::{Instant, Now};
 ///
 /// * It is drained before the next input, and gets none after an error.
 /// * After a timeout its deadline is later than the timeout.
+/// * A timeout that it did not want, or that comes too early, makes it say nothing: nothing has waited for one.
 /// * After it has closed it transmits nothing and wants no timeout; all that it may still do is tell that it refuses a command.
 /// * It transmits no empty buffers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,7 @@ pub struct Checked<M> {
     state: State,
     /// When it was last given a timeout, until the deadline that follows was looked at.
     timeout: Option<Instant>,
+    words: Words,
     latest: Instant,
 }
 
@@ -25,6 +27,13 @@ pub struct Checked<M> {
 enum Drained {
     Yes,
     No,
+}
+
+/// What it may say after this input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Words {
+    Any,
+    None,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +54,7 @@ impl<M: Connection> Checked<M> {
             drained: Drained::No,
             state: State::Open,
             timeout: None,
+            words: Words::Any,
             latest: Instant::START,
         }
     }
@@ -88,8 +98,13 @@ impl<M: Connection> Machine for Checked<M> {
         );
         assert_ne!(self.state, State::Dead, "input after an error");
         self.latest = self.latest.max(now.instant);
+        self.words = Words::Any;
         if matches!(input, Input::Timeout) {
             self.timeout = Some(self.latest);
+            let wanted = self.machine.deadline();
+            if wanted.is_none_or(|deadline| deadline > self.latest) {
+                self.words = Words::None;
+            }
         }
         self.drained = Drained::No;
         self.state = match (self.state, &input) {
@@ -108,6 +123,9 @@ impl<M: Connection> Machine for Checked<M> {
         let action = self.machine.poll();
         match &action {
             None => self.check_drained(),
+            Some(_) if self.words == Words::None => {
+                assert!(action.is_none(), "it has waited for a timeout");
+            }
             Some(Action::Event(_)) if self.state == State::Refusing => {}
             Some(_) if matches!(self.state, State::Closed | State::Refusing) => {
                 assert!(action.is_none(), "a closed machine says nothing");
@@ -213,12 +231,14 @@ mod tests {
     #[derive(Debug, Clone, PartialEq)]
     struct Rogue {
         outbox: Outbox<u32>,
+        later: Option<u32>,
         deadline: Option<Instant>,
     }
 
     #[derive(Debug, Clone)]
     enum Wish {
         Say(Action<u32>),
+        SayLater(u32),
         Want(Option<Instant>),
     }
 
@@ -226,6 +246,7 @@ mod tests {
         fn new() -> Checked<Self> {
             let mut rogue = Checked::new(Self {
                 outbox: Outbox::default(),
+                later: None,
                 deadline: None,
             });
             assert_eq!(rogue.poll(), None);
@@ -239,6 +260,9 @@ mod tests {
         type Error = Infallible;
 
         fn handle(&mut self, _: Now, input: Input<'_, Vec<Wish>>) -> Result<(), Infallible> {
+            if let Some(event) = self.later.take() {
+                self.outbox.event(event);
+            }
             let Input::Command(wishes) = input else {
                 return Ok(());
             };
@@ -247,6 +271,7 @@ mod tests {
                     Wish::Say(Action::Transmit(_)) => {}
                     Wish::Say(Action::Event(event)) => self.outbox.event(event),
                     Wish::Say(Action::Close(reason)) => self.outbox.close(reason),
+                    Wish::SayLater(event) => self.later = Some(event),
                     Wish::Want(deadline) => self.deadline = deadline,
                 }
             }
@@ -301,6 +326,15 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "it has waited for a timeout")]
+    fn words_that_have_waited_for_a_timeout_are_found() {
+        let mut rogue = Rogue::new();
+        give(&mut rogue, &[Wish::SayLater(7)]);
+        rogue.handle(Now::START, Input::Timeout).unwrap();
+        while rogue.poll().is_some() {}
+    }
+
+    #[test]
     #[should_panic(expected = "a closed machine says nothing")]
     fn words_after_the_end_are_found() {
         let close = Wish::Say(Action::Close(CloseReason::Finished));
@@ -335,6 +369,7 @@ mod tests {
             made.set(made.get() + 1);
             Rogue {
                 outbox: Outbox::default(),
+                later: None,
                 deadline: Some(Instant::from_micros(made.get())),
             }
         });

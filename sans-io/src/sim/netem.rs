@@ -1,4 +1,35 @@
 //! One direction of a TCP connection, emulated.
+//!
+//! ```text
+//!        Bytes: cut into pieces, each with its time of arrival
+//!           ┌──────┐
+//!           ▼      │
+//!        ┌────────────┐  Eof, Reset, the link is cut   ┌───────┐
+//!        │    Open    │───────────────────────────────▶│ Ended │
+//!        └────────────┘                                └───────┘
+//!   pieces arrive in both, until the last has; a reset loses those that travel
+//! ```
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use simplex_sans_io::machine::{Input, Machine};
+//! use simplex_sans_io::rng::Rng;
+//! use simplex_sans_io::sim::{Delivery, Link, Netem};
+//! use simplex_sans_io::time::Now;
+//!
+//! let second = Duration::from_secs(1);
+//! let link = Link { latency: second..=second, ..Link::IDEAL };
+//! let mut netem = Netem::new(link, Rng::from_seed([7; 32]));
+//! netem.handle(Now::START, Input::Bytes(b"hello"))?;
+//! assert_eq!(netem.poll(), None);
+//!
+//! let later = Now::START + second;
+//! assert_eq!(netem.deadline(), Some(later.instant));
+//! netem.handle(later, Input::Timeout)?;
+//! assert_eq!(netem.poll(), Some(Delivery::Bytes("hello".into())));
+//! # Ok::<(), std::convert::Infallible>(())
+//! ```
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

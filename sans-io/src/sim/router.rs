@@ -177,6 +177,8 @@ pub struct SmpProxy {
 #[cfg(feature = "tls")]
 impl SmpProxy {
     /// Answers for as long as anybody may ask.
+    ///
+    /// Cancel safety: what was asked when the future is dropped is not answered.
     pub async fn run(mut self) {
         while let Some((ticket, request)) = self.asked.next().await {
             let answer = match request {

@@ -1,6 +1,6 @@
 //! A router with its store and clients, in one thread and in virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::identity::{Credentials, transports};
@@ -11,7 +11,8 @@ use crate::rng::Rng;
 use crate::smp::BrokerMessage;
 use crate::smp::client::{self, Client, Event, Request};
 use crate::smp::handshake::client::ServiceCredentials;
-use crate::smp::router::{self, Action, ConnId, Input, Outcome, Router, Ticket};
+use crate::smp::router::store::Load;
+use crate::smp::router::{self, Action, ConnId, Input, LoadId, OpId, Outcome, Router, Ticket};
 use crate::smp::server::{self, Server};
 use crate::time::Now;
 
@@ -37,6 +38,10 @@ pub struct World {
     pub sync: Sync,
     /// Whether connections take what is announced at once.
     pub takes: bool,
+    /// Loads whose answers follow the commits before them.
+    loading: VecDeque<(Option<OpId>, LoadId, Load)>,
+    committed: Option<OpId>,
+    stored: Option<OpId>,
     /// What the operator was told.
     pub outcomes: Vec<(Ticket, Outcome)>,
     /// What the proxy and the resolver were asked.
@@ -82,6 +87,9 @@ impl World {
             store: FakeStore::new(contents),
             sync: Sync::AtOnce,
             takes: true,
+            loading: VecDeque::new(),
+            committed: None,
+            stored: None,
             outcomes: Vec::new(),
             asked: Vec::new(),
             config,
@@ -208,17 +216,32 @@ impl World {
     /// Makes the first so many commits durable, and does all that follows.
     pub fn sync(&mut self, count: usize) {
         if let Some(op) = self.store.sync(count) {
+            self.stored = Some(op);
             self.give(Input::Stored(op));
         }
+        self.answer_loads();
         self.run();
     }
 
     /// The disk refuses all commits that are not durable.
     pub fn fail(&mut self) {
         if let Some((first, last)) = self.store.fail() {
+            self.stored = Some(last);
             self.give(Input::NotStored(first, last));
         }
+        self.answer_loads();
         self.run();
+    }
+
+    /// Answers the loads before which everything is stored.
+    fn answer_loads(&mut self) {
+        while let Some((_, id, load)) = self
+            .loading
+            .pop_front_if(|(after, ..)| *after <= self.stored)
+        {
+            let loaded = self.store.load(&load);
+            self.give(Input::Loaded(id, loaded));
+        }
     }
 
     /// The power is cut and comes back: all clients are gone, and what was not durable.
@@ -267,11 +290,16 @@ impl World {
             }
             Action::Commit(op, changes) => {
                 self.store.commit(op, changes);
+                self.committed = Some(op);
                 if self.sync == Sync::AtOnce
                     && let Some(op) = self.store.sync(usize::MAX)
                 {
+                    self.stored = Some(op);
                     follow.push(Input::Stored(op));
                 }
+            }
+            Action::Load(id, load) if self.sync == Sync::WhenTold => {
+                self.loading.push_back((self.committed, id, load));
             }
             Action::Load(id, load) => follow.push(Input::Loaded(id, self.store.load(&load))),
             Action::Operated(ticket, outcome) => self.outcomes.push((ticket, outcome)),

@@ -270,10 +270,6 @@ impl<M: Connection> Secured<M> {
         command: M::Command,
         outbox: &mut Outbox<M::Event>,
     ) -> Result<(), Error<M::Error>> {
-        // A machine that has closed is given nothing more.
-        if self.closing.is_some() {
-            return Ok(());
-        }
         let result = self.upper.handle(now, Input::Command(command));
         self.say(result, outbox)
     }

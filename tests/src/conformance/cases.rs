@@ -24,6 +24,8 @@ use simplex_sans_io::tls::{
 };
 use simplex_sans_io::wire::EntityId;
 
+pub use super::smp::*;
+
 use super::Runtime;
 use super::peers::{
     End, PATIENCE, close, frame, pair, pause, read, read_to_end, start, start_with, streams, write,

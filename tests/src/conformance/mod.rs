@@ -13,7 +13,9 @@ pub mod cases;
 pub mod in_memory;
 mod peers;
 mod proxy;
+mod routers;
 mod runtimes;
+pub mod smp;
 
 use std::io;
 
@@ -51,9 +53,12 @@ macro_rules! conformance {
             a_peer_that_reads_nothing_is_cut_off,
             a_proxy_connects_to_addresses_and_names,
             a_proxy_that_refuses_says_why,
-            a_session_with_an_smp_router,
+            a_relay_gets_what_a_proxy_forwards,
+            a_router_and_its_client_flood_each_other,
             a_session_that_is_to_be_isolated_is_isolated,
+            a_session_with_an_smp_router,
             a_stream_that_ends_inside_a_frame_is_truncated,
+            a_thousand_commands_in_flight,
             a_timer_can_be_reset,
             a_timer_expires_while_a_write_is_blocked,
             accepting_can_be_abandoned_anywhere,
@@ -64,6 +69,8 @@ macro_rules! conformance {
             half_a_stream_still_carries_the_answer,
             names_are_resolved_and_all_addresses_tried,
             onion_names_need_a_proxy,
+            subscriptions_outlive_a_restart_of_the_router,
+            the_life_of_a_queue,
             timers_expire_in_order,
             two_floods_pass_each_other,
         }

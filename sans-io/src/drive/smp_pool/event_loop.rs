@@ -35,7 +35,9 @@ const TOLD: usize = 256;
 
 /// Runs the sessions of a pool until its owner has gone.
 ///
-/// `options` says how to connect for a session; [`SmpOptions::to`] its router is the usual way. Everything runs in this future: a
+/// The owner is a [mailbox](super::SmpPool::new) whose other end is an [`SmpPool`](super::SmpPool), or any other
+/// [mailbox](crate::drive::mailbox()) of calls and events. `options` says how to connect for a session; [`SmpOptions::to`] its router is
+/// the usual way. Everything runs in this future: a
 /// connection is polled when it is woken, and none can keep the others from their turns.
 ///
 /// A connection whose router takes nothing holds as many calls as it may have requests in flight; more requests get

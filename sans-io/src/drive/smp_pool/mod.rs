@@ -56,13 +56,13 @@ pub struct SmpPool {
     answers: Answers<Result<Response, PoolError>>,
 }
 
-/// The end of a pool for [`drive_pool`](crate::drive::drive_pool): responses go to those who wait for them, everything else to the owner.
+/// The end of a pool for [`drive_pool`]: responses go to those who wait for them, everything else to the owner.
 pub type SmpPoolMailbox = AnsweringMailbox<Call, Event, Result<Response, PoolError>>;
 
 const DISCONNECTED: PoolError = PoolError::Request(RequestError::Disconnected);
 
 impl SmpPool {
-    /// A pool that [`drive_pool`](crate::drive::drive_pool) is to run, with the events of its owner, and with what ties it to them.
+    /// A pool that [`drive_pool`] is to run, with the events of its owner, and with what ties it to them.
     #[must_use]
     pub fn new(capacity: Capacity) -> (Self, Receiver<Event>, SmpPoolMailbox) {
         let (calls, events, mailbox) = mailbox(capacity);
@@ -134,7 +134,7 @@ impl SmpPool {
 
     /// Keeps these subscriptions, also when the session is lost.
     ///
-    /// Cancel safety: a future that is dropped before it is done has done nothing. So it is with all of the following.
+    /// Cancel safety: a future that is dropped before it is done has done nothing.
     pub async fn subscribe(
         &self,
         session: &SessionKey,
@@ -149,6 +149,8 @@ impl SmpPool {
     }
 
     /// Keeps these subscriptions no longer. The router is not told.
+    ///
+    /// Cancel safety: as for [`subscribe`](Self::subscribe).
     pub async fn unsubscribe(
         &self,
         session: &SessionKey,
@@ -159,6 +161,8 @@ impl SmpPool {
     }
 
     /// Keeps the subscription of the session's service to all its queues.
+    ///
+    /// Cancel safety: as for [`subscribe`](Self::subscribe).
     pub async fn subscribe_service(
         &self,
         session: &SessionKey,
@@ -175,18 +179,24 @@ impl SmpPool {
     }
 
     /// Keeps the service's subscription no longer.
+    ///
+    /// Cancel safety: as for [`subscribe`](Self::subscribe).
     pub async fn unsubscribe_service(&self, session: &SessionKey) -> Result<(), PoolEnded> {
         let session = session.clone();
         self.call(Call::UnsubscribeService { session }).await
     }
 
     /// Ends a session and forgets its subscriptions.
+    ///
+    /// Cancel safety: as for [`subscribe`](Self::subscribe).
     pub async fn disconnect(&self, session: &SessionKey) -> Result<(), PoolEnded> {
         let session = session.clone();
         self.call(Call::Disconnect { session }).await
     }
 
     /// Says that the network has changed: what waits to be tried again is tried now.
+    ///
+    /// Cancel safety: as for [`subscribe`](Self::subscribe).
     pub async fn network_changed(&self) -> Result<(), PoolEnded> {
         self.call(Call::NetworkChanged).await
     }

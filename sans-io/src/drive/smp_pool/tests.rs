@@ -175,6 +175,56 @@ fn a_request_that_is_abandoned_anywhere_leaves_the_pool_as_it_is() {
 }
 
 #[test]
+fn a_pool_that_is_abandoned_anywhere_leaves_nobody_waiting() {
+    for polls in 0..16 {
+        let mut net = Net::new(9, 1);
+        let (pool, _events, mailbox) = SmpPool::new(Capacity::default());
+        let options = |session: &SessionKey| SmpOptions::to(&session.router);
+        let (machine, rng) = (Pool::new(Config::default()), net.tasks.rng());
+        let driven = drive_pool(machine, net.network.clone(), options, mailbox, rng);
+        net.tasks.spawn(abandon(polls, driven));
+        let session = net.session(0);
+        let answered = net.tasks.spawn(async move {
+            for _ in 0..10 {
+                pool.request(&session, ping()).await.ok();
+            }
+        });
+        net.settle();
+        assert_eq!(answered.take(), Some(()));
+    }
+}
+
+#[test]
+fn events_wait_for_an_owner_that_does_not_read() {
+    const QUEUES: u16 = 2000;
+    let mut net = Net::new(10, 1);
+    let (pool, session) = (net.pool.clone(), net.session(0));
+    let mut rng = net.tasks.rng();
+    let subscribed = net.tasks.spawn(async move {
+        let key = Arc::new(AuthPrivateKey::generate(Algorithm::Ed25519, &mut rng).unwrap());
+        let unknown = (0..QUEUES).map(|_| Subscription {
+            queue: EntityId::from(rng.bytes::<24>()),
+            role: SubscriberRole::Recipient,
+            key: Arc::clone(&key),
+        });
+        pool.subscribe(&session, unknown.collect()).await
+    });
+    net.settle();
+    assert_eq!(subscribed.take(), Some(Ok(())));
+    let mut events = net.events.take().unwrap();
+    let told = net.tasks.spawn(async move {
+        let mut refused = 0;
+        while refused < QUEUES {
+            if let Some(Event::NotSubscribed { .. }) = events.next().await {
+                refused += 1;
+            }
+        }
+    });
+    net.settle();
+    assert_eq!(told.take(), Some(()));
+}
+
+#[test]
 fn more_than_a_connection_takes_is_refused() {
     let mut net = Net::new(7, 1);
     let session = net.session(0);

@@ -319,8 +319,10 @@ impl<'t> Run<'t> {
         }
         let now = self.clock.now();
         self.trace.input(now.instant, "client", &input);
+        let in_session = self.router.is_some();
         let result = self.client.handle(now, input);
         self.drain();
+        assert!(result.is_ok() || !in_session, "killed by its router");
         if result.is_err() {
             self.state = State::Dead;
         }
@@ -410,8 +412,8 @@ impl<'t> Run<'t> {
         }
         assert_eq!(self.waiting(), 0, "requests without response");
         if self.state == State::Closed {
-            let request = self.request(choices);
-            self.give(Input::Command(Call::Send(vec![request])));
+            self.send(0, choices);
+            assert_eq!(self.waiting(), 0, "requests without response");
             self.give(Input::Bytes(b"more"));
             self.give(Input::Eof);
             self.give(Input::Timeout);

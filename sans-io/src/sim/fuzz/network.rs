@@ -191,7 +191,7 @@ impl Run {
             Request::new(id, entity(choices), command)
         });
         let requests: Vec<_> = requests.collect();
-        // A closed client says nothing any more.
+        // The driver of a stream that has ended gives it no more requests.
         match self.pair.left().ended() {
             None => self.pair.command_left(Call::Send(requests)),
             Some(_) => {

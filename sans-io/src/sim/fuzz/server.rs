@@ -335,8 +335,10 @@ impl<'t> Run<'t> {
         if let Input::Command(Call::Keys { queues, .. }) = &mut without_queues {
             queues.fill(None);
         }
+        let in_session = self.hearing == Hearing::Responses;
         let result = self.server.handle(now, input);
         let said = self.drain();
+        assert!(result.is_ok() || !in_session, "killed by its client");
         if let Some(empty) = &mut self.empty {
             let same = empty.handle(now, without_queues);
             assert_eq!(same, result, "the same fate");

@@ -353,8 +353,7 @@ impl Client {
                         .collect::<Vec<_>>();
                     self.transmit(&transmissions);
                 }
-                State::Closed => {}
-                State::Hello { .. } | State::Service { .. } => {
+                State::Hello { .. } | State::Service { .. } | State::Closed => {
                     for request in requests {
                         self.outbox.event(Event::Response {
                             request: request.id,
@@ -380,10 +379,11 @@ impl Client {
                 }
             }
             State::Ready(ready) => {
-                ready.expire(now, &mut self.outbox);
-                if ready.is_lost(now, &self.config) {
+                let missed = ready.expire(now, &mut self.outbox);
+                let silent = ready.timers.expired(Wake::Ping, now.instant);
+                if (missed || silent) && ready.is_lost(now, &self.config) {
                     self.close(CloseReason::TimedOut);
-                } else if ready.timers.expired(Wake::Ping, now.instant) {
+                } else if silent {
                     let ping = ready.ping(now, &mut self.rng, &self.config);
                     self.transmit(&[ping]);
                 }
@@ -615,8 +615,11 @@ impl Ready {
         }
     }
 
-    fn expire(&mut self, now: Now, outbox: &mut Outbox<Event>) {
+    /// Gives up requests that have waited long enough; says whether there were any.
+    fn expire(&mut self, now: Now, outbox: &mut Outbox<Event>) -> bool {
+        let mut missed = false;
         while let Some(request) = self.pending.expire(now.instant) {
+            missed = true;
             self.missing = self.missing.saturating_add(1);
             if let Some(request) = request {
                 outbox.event(Event::Response {
@@ -625,6 +628,7 @@ impl Ready {
                 });
             }
         }
+        missed
     }
 
     /// Responses are missing, and nothing else came either.

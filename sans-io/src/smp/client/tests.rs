@@ -152,7 +152,7 @@ fn what_waits_when_the_session_ends_is_disconnected() {
         assert_eq!(sides.client.closed, Some(reason));
         let call = Input::Command(Call::Send(vec![lget(3)]));
         sides.client.give(sides.now, call).unwrap();
-        assert_eq!(responses(&mut sides), [], "a closed machine says nothing");
+        assert_eq!(responses(&mut sides), [(3, Err(RequestError::NotAccepted))]);
     }
 }
 

@@ -55,9 +55,16 @@ pub(super) struct Relays(BTreeMap<ServerAddress<SmpScheme>, Relay>);
 
 /// How many commands may wait for one relay.
 const MAX_WAITING: usize = 1024;
+/// How many relays a proxy may have sessions with for us, those that it could not reach lately included.
+const MAX_RELAYS: usize = 1024;
 
 impl Relays {
     pub(super) fn forward(&mut self, now: Instant, forward: Forward) -> Next {
+        if self.0.len() >= MAX_RELAYS {
+            self.0
+                .retain(|_, relay| !matches!(relay, Relay::Failed(until, _) if *until <= now));
+        }
+        let full = self.0.len() >= MAX_RELAYS;
         match self.0.get_mut(&forward.relay) {
             Some(Relay::Ready(session)) => Next::Send(Arc::clone(session), Box::new(forward)),
             Some(Relay::Failed(until, error)) if *until > now => {
@@ -68,6 +75,7 @@ impl Relays {
                 Next::Wait
             }
             Some(Relay::Asked(_)) => Next::Fail(PoolError::Busy, Box::new(forward)),
+            None if full => Next::Fail(PoolError::Busy, Box::new(forward)),
             Some(Relay::Failed(..)) | None => {
                 let relay = forward.relay.clone();
                 self.0

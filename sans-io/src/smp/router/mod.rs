@@ -17,7 +17,7 @@
 //! What a response promises is durable before the response leaves: it waits for the commit that it depends on. Delivery and
 //! acknowledgement do not wait: a crash may deliver a message again, never lose it.
 //!
-//! Queues are loaded on demand and kept in a bounded [cache]; subscriptions are not part of it, so that a queue that is subscribed to
+//! Queues are loaded on demand and kept in a bounded cache; subscriptions are not part of it, so that a queue that is subscribed to
 //! and at rest costs a few words.
 //!
 //! ```
