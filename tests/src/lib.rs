@@ -1,5 +1,6 @@
 //! Runtime conformance, golden vectors, simulations and end-to-end tests of the SimpleX stack.
 
+pub mod bench;
 pub mod conformance;
 pub mod vectors;
 
