@@ -1,4 +1,5 @@
 //! SimpleX routers.
 
+pub mod bench;
 pub mod ini;
 pub mod smp;
