@@ -157,7 +157,8 @@ impl Report {
         };
         let of_first = outcomes
             .first()
-            .and_then(|(_, outcome)| main(outcome.as_ref().ok()?));
+            .and_then(|(_, outcome)| main(outcome.as_ref().ok()?))
+            .filter(|first| *first > 0.0);
         for (router, outcome) in outcomes {
             let outcome = match outcome {
                 Ok(figures) => Outcome::Measured {

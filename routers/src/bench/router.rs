@@ -153,6 +153,15 @@ impl Router {
         }
     }
 
+    /// Makes it forget what it did before, if the bench has started it: then its memory is that of a young process.
+    pub(crate) async fn refresh(&mut self) -> Result<(), BenchError> {
+        if !self.is_ours() {
+            return Ok(());
+        }
+        self.stop().await?;
+        self.start_again().await
+    }
+
     /// Starts it once more, perhaps on another port.
     pub(crate) async fn start_again(&mut self) -> Result<(), BenchError> {
         let Home::Here { command, started } = &mut self.home else {

@@ -117,7 +117,8 @@ impl Budget {
     }
 }
 
-async fn queues(router: &Router, load: Load) -> Result<Figures, BenchError> {
+async fn queues(router: &mut Router, load: Load) -> Result<Figures, BenchError> {
+    router.refresh().await?;
     let access = &router.access;
     let mut sessions = open(access, load.clients).await?;
     let mut queues = Vec::new();
@@ -159,7 +160,8 @@ async fn create(mut session: Session, count: usize) -> Result<(Session, Vec<Queu
     Ok((session, created))
 }
 
-async fn idle(router: &Router, load: Load) -> Result<Figures, BenchError> {
+async fn idle(router: &mut Router, load: Load) -> Result<Figures, BenchError> {
+    router.refresh().await?;
     let mut sessions = Vec::new();
     let mut figures = Figures::default();
     for half in [load.connections / 2, load.connections.div_ceil(2)] {
@@ -402,9 +404,11 @@ async fn restart(router: &mut Router, load: Load) -> Result<Figures, BenchError>
     let figures = Figures {
         operations: 1,
         seconds: ready.as_secs_f64(),
-        cpu_us: cpu.map(|cpu| cpu.as_secs_f64() * 1e6),
         resident: resident(router).await?,
-        remark: Some(format!("with {deleted} queues")),
+        remark: Some(match cpu {
+            Some(cpu) => format!("with {deleted} queues, {} ms of CPU", cpu.as_millis()),
+            None => format!("with {deleted} queues"),
+        }),
         ..Figures::default()
     };
     Ok(figures.with_latencies(vec![ready]))
