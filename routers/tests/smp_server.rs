@@ -575,3 +575,37 @@ async fn many_messages_pass_a_proxy_and_a_relay_that_comes_back_is_used_again() 
     );
     assert!(sender.smp.relay(&stranger, None, now).await.is_err());
 }
+
+#[tokio::test]
+async fn the_files_of_another_router_are_taken_over_at_the_first_start() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let router = Process::start(from.path());
+    let client = Client::connect(&router.address).await;
+    let queue = Queue::create(&client, &mut rng().unwrap()).await;
+    for number in 0..3_u8 {
+        queue.send(&client, &[number]).await.unwrap();
+    }
+    drop(router);
+    let data = to.path().join("data");
+    let exported = Command::new(env!("CARGO_BIN_EXE_smp-server"))
+        .args(["export", "--dir"])
+        .arg(from.path())
+        .arg("--to")
+        .arg(&data)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(exported.success());
+    for _ in 0..2 {
+        let router = Process::start(to.path());
+        let mut client = Client::connect(&router.address).await;
+        let id = &queue.ids.recipient_id;
+        let info = client.smp.queue_info(id, &queue.key).await.unwrap();
+        assert_eq!(info.size, 3);
+        client.smp.subscribe(id, &queue.key).await.unwrap();
+        let (_, message, body) = client.message().await;
+        assert_eq!(queue.open(&message, &body), [0].as_slice());
+    }
+    assert!(data.join("smp-server-store.log").exists());
+}

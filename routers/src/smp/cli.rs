@@ -15,6 +15,7 @@ use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::router::NewQueues;
 use simplex_sans_io::time::UnixTime;
+use simplex_sans_io::wire::utc::UtcTime;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::doctor;
@@ -22,6 +23,8 @@ use super::forget::forget_messages;
 use super::identity::{IdentityError, IdentityFiles, Privacy, write_file};
 use super::server::{Server, ServerError};
 use super::settings::{Settings, SettingsError, StoreKind};
+use super::store::export::{ExportError, export};
+use super::store::import::{Event as ImportEvent, ImportError, Sources, import, imported};
 use super::store::{EmbeddedStore, MemoryStore, Options, Store, StoreError};
 use super::systemd;
 
@@ -54,6 +57,8 @@ enum Command {
     Start(Start),
     /// Run a router in one directory, which is initialized if need be.
     Run(Run),
+    /// Write queues and messages as files of the reference implementation. The router must not run.
+    Export(Export),
     /// Look for what keeps the router from running well.
     Doctor(Doctor),
     /// Remove configuration, certificates and data.
@@ -207,6 +212,16 @@ struct Run {
 }
 
 #[derive(Debug, Clone, Args)]
+struct Export {
+    /// A directory that has no such files yet.
+    #[arg(long)]
+    to: PathBuf,
+    /// The directory of `run`, if that is how the router is run.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
 struct Doctor {
     /// The directory of `run`, if that is how the router is run.
     #[arg(long)]
@@ -271,6 +286,10 @@ enum CliError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
     #[error("{path} cannot be {done}: {error}")]
     File {
         path: PathBuf,
@@ -325,6 +344,13 @@ fn execute(cli: Cli) -> Result<(), CliError> {
                 initialize(&directories, &Init::for_run(), &command.port)?;
             }
             run(&directories, false)
+        }
+        Some(Command::Export(command)) => {
+            log(LogLevel::Info);
+            let directories = command
+                .dir
+                .map_or(directories, |directory| Directories::within(&directory));
+            export_files(&directories, &command.to)
         }
         Some(Command::Doctor(doctor)) => {
             let directories = doctor
@@ -772,6 +798,7 @@ fn open_store(settings: &Settings, directories: &Directories) -> Result<Box<dyn 
                 ..Options::default()
             };
             let mut store = EmbeddedStore::open(&path, options)?;
+            take_over(&mut store, &directories.data)?;
             if !messages.is_on() {
                 let count = forget_messages(&mut store)?;
                 tracing::info!(
@@ -780,6 +807,68 @@ fn open_store(settings: &Settings, directories: &Directories) -> Result<Box<dyn 
             }
             Ok(Box::new(store))
         }
+    }
+}
+
+/// Takes over what a router of the reference implementation has kept in the same directory, once.
+fn take_over(store: &mut dyn Store, data: &Path) -> Result<(), CliError> {
+    let sources = Sources::find(data);
+    if sources.is_empty() || imported(store)?.is_some() {
+        return Ok(());
+    }
+    tracing::info!(
+        "taking over queues and messages from {}; the files stay as they are",
+        data.display()
+    );
+    let mut said = 0;
+    let mut watch = |event: ImportEvent<'_>| match event {
+        ImportEvent::Progress { path, read, size } => {
+            let tenth = read.saturating_mul(10) / size.max(1);
+            if tenth != said {
+                said = tenth;
+                tracing::info!("{}: {}0 %", path.display(), tenth);
+            }
+        }
+        ImportEvent::Problem {
+            path,
+            line,
+            problem,
+        } => tracing::warn!(line, "{}: {problem}", path.display()),
+    };
+    match import(store, &sources, &mut watch) {
+        Ok(summary) => tracing::info!("{summary}"),
+        Err(ImportError::NotEmpty) => tracing::warn!(
+            "the store has queues of its own: the files of another router in {} are not taken over",
+            data.display()
+        ),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+fn export_files(directories: &Directories, to: &Path) -> Result<(), CliError> {
+    let settings = Settings::read(&directories.ini())?;
+    let mut store = open_store(&settings, directories)?;
+    fs::create_dir_all(to).map_err(|error| CliError::File {
+        path: to.to_owned(),
+        done: "made",
+        error,
+    })?;
+    let summary = export(store.as_mut(), to, UtcTime::from_seconds(now().seconds()))?;
+    store.close()?;
+    say(&format!(
+        "{} queues, {} messages, {} notifications and {} services written to {}.",
+        summary.queues,
+        summary.messages,
+        summary.notifications,
+        summary.services,
+        to.display()
+    ))?;
+    match summary.unreadable_for_reference {
+        0 => Ok(()),
+        count => say(&format!(
+            "{count} of them the reference implementation cannot read, because they are empty: start it with --skip-warnings."
+        )),
     }
 }
 
