@@ -6,14 +6,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use simplex_runtime_tokio::{Stream, Tokio};
-use simplex_sans_io::drive::{Clock, Network, Owner, Policy, drive};
+use simplex_sans_io::drive::{Clock, Network, Owner, Policy, Receiver, drive, queue};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::session::Shown;
 use simplex_sans_io::smp::router::ConnId;
 use simplex_sans_io::smp::server::{Call, Config, Event, Server};
 use simplex_sans_io::tls::{ServerConfig, Tls};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -120,7 +120,8 @@ pub(crate) async fn serve(
             }
         }
     });
-    let (sender, calls) = mpsc::unbounded_channel();
+    // The core pushes: what it has to say is bounded by what it is asked.
+    let (sender, calls) = queue(1);
     core.tell(Message::Opened(id, sender));
     let owner = Session { id, core, calls };
     let mut session = pin!(drive(machine, Stream(stream), clock, owner, Policy::ROUTER));
@@ -147,7 +148,7 @@ pub(crate) async fn serve(
 struct Session {
     id: ConnId,
     core: CoreHandle,
-    calls: mpsc::UnboundedReceiver<Call>,
+    calls: Receiver<Call>,
 }
 
 impl Owner for Session {
@@ -155,7 +156,7 @@ impl Owner for Session {
     type Event = Event;
 
     fn poll_command(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call>> {
-        let call = std::task::ready!(self.calls.poll_recv(cx));
+        let call = std::task::ready!(self.calls.poll_next(cx));
         if let Some(Call::Announce(announced)) = &call {
             self.core.tell(Message::Taken(self.id, announced.len()));
         }
