@@ -1,4 +1,6 @@
 //! SimpleX routers.
 
+pub mod bench;
 pub mod ini;
 pub mod smp;
+pub mod web;

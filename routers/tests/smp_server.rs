@@ -7,6 +7,7 @@
 )]
 
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use simplex_runtime_tokio::{Tokio, rng};
 use simplex_sans_io::crypto::{Algorithm, AuthPrivateKey, x25519};
-use simplex_sans_io::drive::{Receiver, SmpClient, SmpOptions};
+use simplex_sans_io::drive::{Receiver, SmpClient, SmpOptions, SmpRelay};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::body::Delivered;
 use simplex_sans_io::smp::client::{Event, RequestError};
@@ -38,6 +39,7 @@ struct Process {
     child: Child,
     address: Address,
     control: Option<u16>,
+    metrics: Option<SocketAddr>,
 }
 
 impl Process {
@@ -67,8 +69,13 @@ impl Process {
             let port = line_with("Control port: ");
             port.parse().unwrap()
         });
+        let metrics = ini.contains("[METRICS]\nport").then(|| {
+            let url = line_with("Metrics: http://");
+            url.strip_suffix("/metrics").unwrap().parse().unwrap()
+        });
         line_with("creating new queues");
         Self {
+            metrics,
             child,
             address: address.parse().unwrap(),
             control,
@@ -260,6 +267,8 @@ async fn a_router_that_is_terminated_says_farewell_and_loses_nothing() {
     for number in 0..10_u8 {
         queue.send(&client, &[number]).await.unwrap();
     }
+    let port = router.address.port().unwrap();
+    let _silent = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
     router.signal(rustix::process::Signal::TERM);
     let ended = tokio::task::spawn_blocking(move || router.child.wait());
     let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
@@ -345,8 +354,12 @@ async fn nothing_that_is_no_client_disturbs_the_others() {
     let port = router.address.port().unwrap();
     let connect = || tokio::net::TcpStream::connect(("127.0.0.1", port));
     let mut silent = Vec::new();
-    for _ in 0..50 {
-        silent.push(connect().await.unwrap());
+    for number in 0..600 {
+        let mut stream = connect().await.unwrap();
+        if number % 2 == 0 {
+            stream.write_all(&[22, 3, 1]).await.unwrap();
+        }
+        silent.push(stream);
     }
     let mut garbage = connect().await.unwrap();
     garbage.write_all(&[0x55; 5000]).await.unwrap();
@@ -360,4 +373,239 @@ async fn nothing_that_is_no_client_disturbs_the_others() {
     }
     let client = Client::connect(&router.address).await;
     client.smp.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn metrics_and_health_are_read_over_http() {
+    use tokio::io::AsyncReadExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    drop(Process::start(directory.path()));
+    let text = std::fs::read_to_string(ini(directory.path())).unwrap();
+    let text = text.replace("[METRICS]\n", "[METRICS]\nport = 0\n");
+    std::fs::write(ini(directory.path()), text).unwrap();
+    let router = Process::start(directory.path());
+    let client = Client::connect(&router.address).await;
+    Queue::create(&client, &mut rng().unwrap()).await;
+    let get = async |path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(router.metrics.unwrap())
+            .await
+            .unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
+    };
+    assert!(
+        get("/health/ready")
+            .await
+            .starts_with("HTTP/1.1 200 OK\r\n")
+    );
+    let metrics = get("/metrics").await;
+    assert!(
+        metrics.contains("\nsimplex_smp_queues_created 1 "),
+        "{metrics}"
+    );
+    assert!(metrics.contains("\nsimplex_smp_clients_total 1 "));
+    assert!(get("/").await.starts_with("HTTP/1.1 404 "));
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_used_after_a_hangup_and_sessions_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let router = Process::start(directory.path());
+    let leaf = async || {
+        let mut client = Client::connect(&router.address).await;
+        match client.events.next().await {
+            Some(Event::Established(session)) => {
+                let leaf = session.router.unwrap().chain.leaf().clone();
+                (client, leaf)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let (old, first) = leaf().await;
+    let renewed = Command::new(env!("CARGO_BIN_EXE_smp-server"))
+        .arg("cert")
+        .env("SMP_SERVER_CFG_PATH", directory.path().join("config"))
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(renewed.success());
+    router.signal(rustix::process::Signal::HUP);
+    while leaf().await.1 == first {}
+    old.smp.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn browsers_and_clients_share_a_port() {
+    let openssl = |arguments: &[&str], directory: &Path| {
+        let made = Command::new("openssl")
+            .args(arguments)
+            .current_dir(directory)
+            .stderr(Stdio::null())
+            .status();
+        assert!(
+            made.is_ok_and(|status| status.success()),
+            "openssl is needed"
+        );
+    };
+    let directory = tempfile::tempdir().unwrap();
+    drop(Process::start(directory.path()));
+    openssl(
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            "web.key",
+            "-out",
+            "web.crt",
+        ],
+        directory.path(),
+    );
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let text = std::fs::read_to_string(ini(directory.path())).unwrap();
+    let text = text
+        .replace("# https = 443", "https = 0")
+        .replace(
+            "# cert = /etc/opt/simplex/web.crt",
+            &format!("cert = {}", file("web.crt")),
+        )
+        .replace(
+            "# key = /etc/opt/simplex/web.key",
+            &format!("key = {}", file("web.key")),
+        );
+    std::fs::write(ini(directory.path()), &text).unwrap();
+    let router = Process::start(directory.path());
+    Client::connect(&router.address)
+        .await
+        .smp
+        .ping()
+        .await
+        .unwrap();
+    let port = router.address.port().unwrap();
+    let script = format!(
+        "import ssl,urllib.request\nc=ssl.create_default_context(cafile='{}')\n\
+         print(urllib.request.urlopen('https://localhost:{port}/', context=c).read().decode())",
+        file("web.crt")
+    );
+    let page = tokio::task::spawn_blocking(move || {
+        Command::new("python3")
+            .args(["-c", &script])
+            .output()
+            .unwrap()
+    });
+    let page = String::from_utf8(page.await.unwrap().stdout).unwrap();
+    assert!(page.contains("<title>SMP router</title>"), "{page}");
+
+    // Without the certificate the router goes on for its clients.
+    drop(router);
+    std::fs::remove_file(file("web.crt")).unwrap();
+    let router = Process::start(directory.path());
+    Client::connect(&router.address)
+        .await
+        .smp
+        .ping()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn messages_that_are_not_to_be_restored_end_with_the_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let router = Process::start(directory.path());
+    let client = Client::connect(&router.address).await;
+    let queue = Queue::create(&client, &mut rng().unwrap()).await;
+    for number in 0..5_u8 {
+        queue.send(&client, &[number]).await.unwrap();
+    }
+    drop(router);
+    let text = std::fs::read_to_string(ini(directory.path())).unwrap();
+    let text = text.replace("restore_messages = on", "restore_messages = off");
+    std::fs::write(ini(directory.path()), text).unwrap();
+    let router = Process::start(directory.path());
+    let mut client = Client::connect(&router.address).await;
+    assert_eq!(queue.receive_all(&mut client).await, Vec::<Bytes>::new());
+    queue.send(&client, b"new").await.unwrap();
+    let (_, message, body) = client.message().await;
+    assert_eq!(queue.open(&message, &body), b"new".as_slice());
+}
+
+#[tokio::test]
+async fn many_messages_pass_a_proxy_and_a_relay_that_comes_back_is_used_again() {
+    let (at_proxy, at_relay) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (proxy, relay) = (
+        Process::start(at_proxy.path()),
+        Process::start(at_relay.path()),
+    );
+    let now = UnixTime::from(SystemTime::now());
+    let mut rng = rng().unwrap();
+    let mut recipient = Client::connect(&relay.address).await;
+    let sender = Client::connect(&proxy.address).await;
+    let queue = Queue::create(&recipient, &mut rng).await;
+    let through = sender.smp.relay(&relay.address, None, now).await.unwrap();
+    let send = async |through: &SmpRelay, number: u8| {
+        let key = Some(&queue.sender_key);
+        let body = Bytes::from(vec![number]);
+        through.send(&queue.ids.sender_id, key, FLAGS, body).await
+    };
+    for number in 0..100 {
+        send(&through, number).await.unwrap();
+    }
+    let received = queue.receive_all(&mut recipient).await;
+    assert_eq!(received.len(), 100);
+
+    drop(relay);
+    assert!(send(&through, 0).await.is_err());
+    // The address of the relay has its port: it is the same identity at another one.
+    let relay = Process::start(at_relay.path());
+    let through = sender.smp.relay(&relay.address, None, now).await.unwrap();
+    send(&through, 1).await.unwrap();
+    let stranger = Address::new(
+        relay.address.hosts().to_vec().try_into().unwrap(),
+        relay.address.port(),
+        simplex_sans_io::wire::KeyHash::from([7; 32]),
+    );
+    assert!(sender.smp.relay(&stranger, None, now).await.is_err());
+}
+
+#[tokio::test]
+async fn the_files_of_another_router_are_taken_over_at_the_first_start() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let router = Process::start(from.path());
+    let client = Client::connect(&router.address).await;
+    let queue = Queue::create(&client, &mut rng().unwrap()).await;
+    for number in 0..3_u8 {
+        queue.send(&client, &[number]).await.unwrap();
+    }
+    drop(router);
+    let data = to.path().join("data");
+    let exported = Command::new(env!("CARGO_BIN_EXE_smp-server"))
+        .args(["export", "--dir"])
+        .arg(from.path())
+        .arg("--to")
+        .arg(&data)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(exported.success());
+    for _ in 0..2 {
+        let router = Process::start(to.path());
+        let mut client = Client::connect(&router.address).await;
+        let id = &queue.ids.recipient_id;
+        let info = client.smp.queue_info(id, &queue.key).await.unwrap();
+        assert_eq!(info.size, 3);
+        client.smp.subscribe(id, &queue.key).await.unwrap();
+        let (_, message, body) = client.message().await;
+        assert_eq!(queue.open(&message, &body), [0].as_slice());
+    }
+    assert!(data.join("smp-server-store.log").exists());
 }

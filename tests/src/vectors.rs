@@ -33,6 +33,9 @@ pub const KEY_GROUPS: [&str; 11] = [
 /// The groups of `smp-handshake.json` that hold certificates and signed keys; the others hold handshakes.
 pub const CERTIFICATE_GROUPS: [&str; 2] = ["certificate_chains", "signed_keys"];
 
+/// The groups of `storelog.json` that hold settings of routers; the others hold what they keep, and their addresses.
+pub const INI_GROUPS: [&str; 2] = ["ini_files", "ini_parsing"];
+
 /// A vector file.
 #[must_use]
 pub fn load(file: &str) -> Value {

@@ -112,6 +112,7 @@ targets! {
     smp_server_ops
     smp_transmission_block
     socks
+    storelog
     text
     tls_records
 }

@@ -15,13 +15,18 @@ use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::router::NewQueues;
 use simplex_sans_io::time::UnixTime;
+use simplex_sans_io::wire::utc::UtcTime;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::doctor;
+use super::forget::forget_messages;
 use super::identity::{IdentityError, IdentityFiles, Privacy, write_file};
 use super::server::{Server, ServerError};
 use super::settings::{Settings, SettingsError, StoreKind};
+use super::store::export::{ExportError, export};
+use super::store::import::{Event as ImportEvent, ImportError, Sources, import, imported};
 use super::store::{EmbeddedStore, MemoryStore, Options, Store, StoreError};
+use super::systemd;
 
 const INI: &str = "smp-server.ini";
 
@@ -45,13 +50,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make the certificates and the configuration file of a new router.
-    Init(Init),
+    Init(Box<Init>),
     /// Make a new TLS certificate; the identity, and so the address, stays. Needs ca.key.
     Cert(Cert),
     /// Run the router.
     Start(Start),
     /// Run a router in one directory, which is initialized if need be.
     Run(Run),
+    /// Write queues and messages as files of the reference implementation. The router must not run.
+    Export(Export),
     /// Look for what keeps the router from running well.
     Doctor(Doctor),
     /// Remove configuration, certificates and data.
@@ -99,6 +106,30 @@ struct Init {
     /// The domains of your other routers, separated by commas.
     #[arg(long)]
     own_domains: Option<String>,
+    /// Where the source code of the router is; all that follows needs it.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = env!("CARGO_PKG_REPOSITORY"))]
+    source_code: Option<String>,
+    /// The name of the operator.
+    #[arg(long, requires = "source_code")]
+    operator: Option<String>,
+    /// The country of the operator, two letters.
+    #[arg(long, requires = "source_code")]
+    operator_country: Option<String>,
+    /// The page of the operator.
+    #[arg(long, requires = "source_code")]
+    operator_website: Option<String>,
+    /// Who hosts the router.
+    #[arg(long, requires = "source_code")]
+    hosting: Option<String>,
+    /// The country of the one who hosts the router, two letters.
+    #[arg(long, requires = "source_code")]
+    hosting_country: Option<String>,
+    /// How the router is hosted.
+    #[arg(long, requires = "source_code", value_parser = ["virtual", "dedicated", "colocation", "owned"])]
+    hosting_type: Option<String>,
+    /// The country of the router, two letters.
+    #[arg(long, requires = "source_code")]
+    server_country: Option<String>,
     /// Ask nothing. Nothing is ever asked by this command.
     #[arg(short = 'y', long)]
     yes: bool,
@@ -181,6 +212,16 @@ struct Run {
 }
 
 #[derive(Debug, Clone, Args)]
+struct Export {
+    /// A directory that has no such files yet.
+    #[arg(long)]
+    to: PathBuf,
+    /// The directory of `run`, if that is how the router is run.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
 struct Doctor {
     /// The directory of `run`, if that is how the router is run.
     #[arg(long)]
@@ -245,6 +286,10 @@ enum CliError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
     #[error("{path} cannot be {done}: {error}")]
     File {
         path: PathBuf,
@@ -300,6 +345,13 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             }
             run(&directories, false)
         }
+        Some(Command::Export(command)) => {
+            log(LogLevel::Info);
+            let directories = command
+                .dir
+                .map_or(directories, |directory| Directories::within(&directory));
+            export_files(&directories, &command.to)
+        }
         Some(Command::Doctor(doctor)) => {
             let directories = doctor
                 .dir
@@ -345,6 +397,14 @@ impl Init {
             control_port: None,
             socks_proxy: None,
             own_domains: None,
+            source_code: None,
+            operator: None,
+            operator_country: None,
+            operator_website: None,
+            hosting: None,
+            hosting_country: None,
+            hosting_type: None,
+            server_country: None,
             yes: true,
         }
     }
@@ -455,8 +515,23 @@ fn configuration(
         "example.com example.org",
     );
     let log_stats = on(init.daily_stats);
+    let information: String = [
+        ("source_code", &init.source_code),
+        ("operator", &init.operator),
+        ("operator_country", &init.operator_country),
+        ("website", &init.operator_website),
+        ("hosting", &init.hosting),
+        ("hosting_country", &init.hosting_country),
+        ("hosting_type", &init.hosting_type),
+        ("server_country", &init.server_country),
+    ]
+    .into_iter()
+    .map(|(key, value)| commented(key, value.as_deref(), "") + "\n")
+    .collect();
     format!(
-        "[STORE_LOG]\n\
+        "[INFORMATION]\n\
+         {information}\n\
+         [STORE_LOG]\n\
          # `on` keeps queues and messages on disk: what is acknowledged survives a crash.\n\
          # `off` keeps everything in memory: it ends with the process.\n\
          enable = {store}\n\
@@ -470,7 +545,6 @@ fn configuration(
          expire_messages_on_send = off\n\
          expire_ntfs_hours = 24\n\
          \n\
-         # Statistics, in smp-server-stats.daily.log.\n\
          log_stats = {log_stats}\n\
          # Metrics, in smp-server-metrics.txt, every so many seconds.\n\
          # prometheus_interval = 60\n\
@@ -479,6 +553,10 @@ fn configuration(
          # When a message is on disk before it is acknowledged: `always` one by one, `batch` many together,\n\
          # `os` when the operating system likes (a loss of power may undo the last seconds).\n\
          sync = batch\n\
+         \n\
+         [METRICS]\n\
+         # /metrics, /health/live and /health/ready, for this machine only.\n\
+         # port = 9464\n\
          \n\
          [AUTH]\n\
          # Whether queues can be created, and the password that is needed for it.\n\
@@ -510,6 +588,12 @@ fn configuration(
          enable = off\n\
          # resolver_endpoint = http://127.0.0.1:8000\n\
          # resolver_auth = bearer token\n\
+         \n\
+         [WEB]\n\
+         # The page for browsers, on one of the ports above, with a certificate that they trust.\n\
+         # https = 443\n\
+         # cert = /etc/opt/simplex/web.crt\n\
+         # key = /etc/opt/simplex/web.key\n\
          \n\
          [INACTIVE_CLIENTS]\n\
          # Clients without subscriptions are disconnected when they are silent for `ttl` seconds.\n\
@@ -590,27 +674,56 @@ fn run(directories: &Directories, maintenance: bool) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(&settings, credentials, store))
+    runtime.block_on(serve(&settings, credentials, store, directories))
 }
 
 async fn serve(
     settings: &Settings,
     credentials: simplex_sans_io::tls::Credentials,
     store: Box<dyn Store>,
+    directories: &Directories,
 ) -> Result<(), CliError> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut server = Server::start(settings, credentials, store, connections()).await?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let data = &directories.data;
+    let mut server = Server::start(settings, credentials, store, data, connections()).await?;
     say(&banner(settings, &server))?;
-    tokio::select! {
-        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
-        _ = terminate.recv() => tracing::info!("terminated: stopping"),
-        () = server.failed() => tracing::error!("the router cannot go on: stopping"),
+    systemd::notify("READY=1");
+    let mut watchdog = systemd::watchdog();
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+            _ = terminate.recv() => tracing::info!("terminated: stopping"),
+            () = server.failed() => tracing::error!("the router cannot go on: stopping"),
+            _ = hangup.recv() => {
+                match reload(directories, &mut server) {
+                    Ok(()) => tracing::info!("certificates and settings of queues are read again"),
+                    Err(error) => tracing::error!(%error, "nothing is changed"),
+                }
+                continue;
+            }
+            _ = watchdog.tick() => {
+                // A core that does not answer is not alive.
+                if server.numbers().await.is_some() {
+                    systemd::notify("WATCHDOG=1");
+                }
+                continue;
+            }
+        }
+        break;
     }
+    systemd::notify("STOPPING=1");
     server.stop().await?;
     tracing::info!("stopped: everything is stored");
     Ok(())
+}
+
+fn reload(directories: &Directories, server: &mut Server) -> Result<(), CliError> {
+    let settings = Settings::read(&directories.ini())?;
+    let credentials = IdentityFiles(&directories.configuration).load(now())?;
+    Ok(server.reload(&settings, credentials)?)
 }
 
 /// The same words as the reference implementation, which operators and their scripts know; without the password, as it may end in a log.
@@ -651,6 +764,9 @@ fn banner(settings: &Settings, server: &Server) -> String {
     if let Some(address) = server.control_address() {
         lines.push(format!("Control port: {}", address.port()));
     }
+    if let Some(address) = server.metrics_address() {
+        lines.push(format!("Metrics: http://{address}/metrics"));
+    }
     if let Some(expiration) = settings.router.message_expiration {
         let days = expiration.ttl.as_secs() / 86_400;
         lines.push(format!("expiring messages after {days} days"));
@@ -670,7 +786,7 @@ fn banner(settings: &Settings, server: &Server) -> String {
 fn open_store(settings: &Settings, directories: &Directories) -> Result<Box<dyn Store>, CliError> {
     match settings.store {
         StoreKind::Memory => Ok(Box::new(MemoryStore::in_memory())),
-        StoreKind::Embedded { sync, .. } => {
+        StoreKind::Embedded { sync, messages } => {
             let path = directories.store();
             fs::create_dir_all(&path).map_err(|error| CliError::File {
                 path: path.clone(),
@@ -681,8 +797,78 @@ fn open_store(settings: &Settings, directories: &Directories) -> Result<Box<dyn 
                 policy: sync,
                 ..Options::default()
             };
-            Ok(Box::new(EmbeddedStore::open(&path, options)?))
+            let mut store = EmbeddedStore::open(&path, options)?;
+            take_over(&mut store, &directories.data)?;
+            if !messages.is_on() {
+                let count = forget_messages(&mut store)?;
+                tracing::info!(
+                    "`restore_messages` is off: {count} messages of the last run are removed"
+                );
+            }
+            Ok(Box::new(store))
         }
+    }
+}
+
+/// Takes over what a router of the reference implementation has kept in the same directory, once.
+fn take_over(store: &mut dyn Store, data: &Path) -> Result<(), CliError> {
+    let sources = Sources::find(data);
+    if sources.is_empty() || imported(store)?.is_some() {
+        return Ok(());
+    }
+    tracing::info!(
+        "taking over queues and messages from {}; the files stay as they are",
+        data.display()
+    );
+    let mut said = 0;
+    let mut watch = |event: ImportEvent<'_>| match event {
+        ImportEvent::Progress { path, read, size } => {
+            let tenth = read.saturating_mul(10) / size.max(1);
+            if tenth != said {
+                said = tenth;
+                tracing::info!("{}: {}0 %", path.display(), tenth);
+            }
+        }
+        ImportEvent::Problem {
+            path,
+            line,
+            problem,
+        } => tracing::warn!(line, "{}: {problem}", path.display()),
+    };
+    match import(store, &sources, &mut watch) {
+        Ok(summary) => tracing::info!("{summary}"),
+        Err(ImportError::NotEmpty) => tracing::warn!(
+            "the store has queues of its own: the files of another router in {} are not taken over",
+            data.display()
+        ),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+fn export_files(directories: &Directories, to: &Path) -> Result<(), CliError> {
+    let settings = Settings::read(&directories.ini())?;
+    let mut store = open_store(&settings, directories)?;
+    fs::create_dir_all(to).map_err(|error| CliError::File {
+        path: to.to_owned(),
+        done: "made",
+        error,
+    })?;
+    let summary = export(store.as_mut(), to, UtcTime::from_seconds(now().seconds()))?;
+    store.close()?;
+    say(&format!(
+        "{} queues, {} messages, {} notifications and {} services written to {}.",
+        summary.queues,
+        summary.messages,
+        summary.notifications,
+        summary.services,
+        to.display()
+    ))?;
+    match summary.unreadable_for_reference {
+        0 => Ok(()),
+        count => say(&format!(
+            "{count} of them the reference implementation cannot read, because they are empty: start it with --skip-warnings."
+        )),
     }
 }
 

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use simplex_sans_io::drive::Clock as _;
+use simplex_sans_io::drive::{Clock as _, Sender};
 use simplex_sans_io::machine::Machine;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::BrokerMessage;
@@ -34,7 +34,7 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub(crate) enum Message {
     /// A connection was accepted; this is how to speak to it.
-    Opened(ConnId, mpsc::UnboundedSender<Call>),
+    Opened(ConnId, Sender<Call>),
     /// A connection tells or asks something.
     Told(ConnId, Event),
     /// A connection has taken announcements.
@@ -125,7 +125,7 @@ struct Core {
     clock: Clock,
     store: StoreHandle,
     others: Others,
-    connections: BTreeMap<ConnId, mpsc::UnboundedSender<Call>>,
+    connections: BTreeMap<ConnId, Sender<Call>>,
     operations: BTreeMap<Ticket, oneshot::Sender<Outcome>>,
     /// What the store is to be told.
     commands: Vec<Command>,
@@ -204,7 +204,7 @@ impl Core {
                 if self.stage == Stage::Running {
                     self.stage = Stage::Closing;
                     for connection in self.connections.values() {
-                        connection.send(Call::Close).ok();
+                        connection.push(Call::Close).ok();
                     }
                 }
             }
@@ -233,7 +233,7 @@ impl Core {
                 Action::Conn(id, call) => {
                     if let Some(connection) = self.connections.get(&id) {
                         // One that has ended says so by itself.
-                        connection.send(call).ok();
+                        connection.push(call).ok();
                     }
                 }
                 Action::Commit(op, changes) => self.commands.push(Command::Commit(op, changes)),

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use simplex_runtime_tokio::Listener;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::router::ConnId;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::session::{Places, Terms, serve};
+use super::session::{Door, Terms, serve};
 
 /// How many TLS handshakes are in progress; further ones wait.
 const HANDSHAKES: usize = 256;
@@ -22,6 +23,8 @@ pub(crate) struct Limits {
     handshakes: Arc<Semaphore>,
     next: Arc<AtomicU64>,
     pub(crate) sessions: TaskTracker,
+    /// Cancelled when the router stops.
+    pub(crate) stopping: CancellationToken,
 }
 
 impl Limits {
@@ -31,6 +34,7 @@ impl Limits {
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             next: Arc::default(),
             sessions: TaskTracker::new(),
+            stopping: CancellationToken::new(),
         }
     }
 }
@@ -47,16 +51,14 @@ pub(crate) struct Sockets {
 /// Accepts until the future is dropped.
 pub(crate) async fn listen(
     mut listener: Listener,
-    terms: Terms,
+    door: Door,
+    terms: watch::Receiver<Terms>,
     limits: Limits,
     sockets: Arc<Sockets>,
     mut rng: Rng,
 ) {
     loop {
         let Ok(connection) = Arc::clone(&limits.connections).acquire_owned().await else {
-            return;
-        };
-        let Ok(handshake) = Arc::clone(&limits.handshakes).acquire_owned().await else {
             return;
         };
         let stream = match listener.accept().await {
@@ -68,14 +70,21 @@ pub(crate) async fn listen(
         };
         let id = ConnId(limits.next.fetch_add(1, Ordering::Relaxed));
         sockets.accepted.fetch_add(1, Ordering::Relaxed);
-        let places = Places {
-            connection,
-            handshake,
-        };
-        let session = serve(stream, id, terms.clone(), rng.fork(), places);
+        let now = terms.borrow().clone();
+        let handshakes = Arc::clone(&limits.handshakes);
+        let session = serve(
+            stream,
+            door,
+            id,
+            now,
+            handshakes,
+            limits.stopping.clone(),
+            rng.fork(),
+        );
         let closed = Arc::clone(&sockets.closed);
         limits.sessions.spawn(async move {
             session.await;
+            drop(connection);
             closed.fetch_add(1, Ordering::Relaxed);
         });
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,17 +12,20 @@ use simplex_sans_io::smp::handshake::router::Identity;
 use simplex_sans_io::smp::router::{Counters, Gauges, Input};
 use simplex_sans_io::smp::server;
 use simplex_sans_io::tls::{
-    ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions,
+    self, ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions, WebCredentials,
 };
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::control::{self, Control};
 use super::core::{self, CoreHandle, Message, Others};
 use super::listener::{Limits, Sockets, addresses, listen};
+use super::metrics::Metrics;
+use super::page;
 use super::relays;
-use super::session::Terms;
-use super::settings::Settings;
+use super::session::{Door, Doors, Terms};
+use super::settings::{self, Settings};
 use super::store::{Answer, Store, StoreError, StoreThread};
 
 /// How many commands wait for the store.
@@ -44,6 +48,9 @@ pub enum ServerError {
     /// The certificates cannot be used.
     #[error("the certificates cannot be used: {0}")]
     Tls(#[from] ConfigError),
+    /// The certificates are those of another router.
+    #[error("the certificates are those of another router: restart to become it")]
+    Identity,
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -56,14 +63,16 @@ pub enum ServerError {
 #[derive(Debug)]
 pub struct Server {
     control_address: Option<SocketAddr>,
+    metrics_address: Option<SocketAddr>,
     core: CoreHandle,
     core_task: JoinHandle<()>,
     store: StoreThread,
     listeners: JoinSet<()>,
-    relays: JoinHandle<()>,
+    background: JoinSet<()>,
     limits: Limits,
     ports: Vec<Port>,
     fingerprint: Fingerprint,
+    terms: watch::Sender<Terms>,
 }
 
 #[derive(Debug)]
@@ -73,30 +82,28 @@ struct Port {
 }
 
 impl Server {
-    /// Starts a router on a store. `connections` is how many clients it takes at a time.
+    /// Starts a router on a store, whose other files are in the directory `data`. `connections` is how many clients it takes at a time.
     pub async fn start(
         settings: &Settings,
         credentials: Credentials,
         store: Box<dyn Store>,
+        data: &Path,
         connections: usize,
     ) -> Result<Self, ServerError> {
         let network = Tokio::new();
         let mut rng =
             simplex_runtime_tokio::rng().map_err(|error| ServerError::Random(error.to_string()))?;
-        let identity = Identity::new(
-            Arc::clone(credentials.chain()),
-            Arc::clone(credentials.key()),
-        );
         let fingerprint = credentials.chain().fingerprint();
-        let options = ServerOptions {
-            protocols: vec!["smp/1", "h2", "http/1.1"],
-            client_certificates: ClientCertificates::Asked,
-            ..ServerOptions::new(credentials)
-        };
-        let tls = Arc::new(ServerConfig::new(options)?);
+        let (doors, smp) = identity(settings, credentials)?;
+        let site = Arc::new(page::site(settings, fingerprint));
         let mut bound = Vec::new();
         for port in &settings.transport.ports {
-            bound.push(bind(network, *port).await?);
+            let door = match &settings.web {
+                Some(web) if web.port == *port => Door::Shared,
+                Some(_) | None => Door::Clients,
+            };
+            let (listener, address) = bind(network, *port).await?;
+            bound.push((listener, address, door));
         }
 
         let (core, mailbox) = core::mailbox();
@@ -105,28 +112,35 @@ impl Server {
             answers.tell(Message::Input(stored(answer)));
         })?;
         let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
-        let relays = tokio::spawn(relays::run(
+        let mut background = JoinSet::new();
+        background.spawn(relays::run(
             settings.proxy.clone(),
             network,
             rng.fork(),
             core.clone(),
             asked,
         ));
-        let others = Others { proxy, names: None };
+        let names = settings.names.clone().map(|resolver| {
+            let (names, asked) = tokio::sync::mpsc::unbounded_channel();
+            background.spawn(resolver.run(core.clone(), asked));
+            names
+        });
+        let others = Others { proxy, names };
         let router = settings.router.clone();
         let running = core::run(router, rng.fork(), network, handle, others, mailbox);
         let core_task = tokio::spawn(running);
 
-        let terms = Terms {
-            tls,
-            smp: server::Config::new(identity),
+        let (terms, current) = watch::channel(Terms {
+            doors,
+            smp,
+            site,
             network,
             core: core.clone(),
-        };
+        });
         let limits = Limits::new(connections);
         let mut listeners = JoinSet::new();
         let mut ports = Vec::new();
-        for (listener, address) in bound {
+        for (listener, address, door) in bound {
             let sockets = Arc::<Sockets>::default();
             ports.push(Port {
                 address,
@@ -134,17 +148,32 @@ impl Server {
             });
             listeners.spawn(listen(
                 listener,
-                terms.clone(),
+                door,
+                current.clone(),
                 limits.clone(),
                 sockets,
                 rng.fork(),
             ));
         }
+        let numbers = |port: &Port| (port.address.port(), Arc::clone(&port.sockets));
+        let metrics = Metrics {
+            core: core.clone(),
+            sockets: ports.iter().map(numbers).collect(),
+        };
+        if let Some(interval) = settings.prometheus_interval {
+            let path = data.join("smp-server-metrics.txt");
+            listeners.spawn(metrics.clone().write(path, interval));
+        }
+        let mut metrics_address = None;
+        if let Some(port) = settings.metrics_port {
+            let (listener, address) = bind_loopback(port).await?;
+            metrics_address = Some(address);
+            listeners.spawn(metrics.listen(listener));
+        }
         let mut control_address = None;
         if let Some(port) = settings.control.port {
-            let (listener, address) = bind_control(port).await?;
+            let (listener, address) = bind_loopback(port).await?;
             control_address = Some(address);
-            let numbers = |port: &Port| (port.address.port(), Arc::clone(&port.sockets));
             let control = Control {
                 settings: settings.control.clone(),
                 core: core.clone(),
@@ -155,15 +184,38 @@ impl Server {
         }
         Ok(Self {
             control_address,
+            metrics_address,
             core,
             core_task,
             store,
             listeners,
-            relays,
+            background,
             limits,
             ports,
             fingerprint,
+            terms,
         })
+    }
+
+    /// Uses other certificates of the same identity, and other settings of queues, from now on. Sessions that are there go on.
+    pub fn reload(
+        &mut self,
+        settings: &Settings,
+        credentials: Credentials,
+    ) -> Result<(), ServerError> {
+        if credentials.chain().fingerprint() != self.fingerprint {
+            return Err(ServerError::Identity);
+        }
+        let (doors, smp) = identity(settings, credentials)?;
+        let site = Arc::new(page::site(settings, self.fingerprint));
+        self.terms.send_modify(|terms| {
+            terms.doors = doors;
+            terms.smp = smp;
+            terms.site = site;
+        });
+        let config = Input::Configure(Box::new(settings.router.clone()));
+        self.core.tell(Message::Input(config));
+        Ok(())
     }
 
     /// Where it listens.
@@ -188,6 +240,12 @@ impl Server {
         self.control_address
     }
 
+    /// Where metrics can be read, if they can.
+    #[must_use]
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
     /// Waits until the core has ended, which it only does by itself when the store is gone.
     pub async fn failed(&mut self) {
         (&mut self.core_task).await.ok();
@@ -197,6 +255,7 @@ impl Server {
     pub async fn stop(mut self) -> Result<(), ServerError> {
         self.listeners.shutdown().await;
         self.limits.sessions.close();
+        self.limits.stopping.cancel();
         self.core.tell(Message::Stop);
         if tokio::time::timeout(FAREWELL, self.limits.sessions.wait())
             .await
@@ -208,11 +267,54 @@ impl Server {
         if !self.core_task.is_finished() {
             (&mut self.core_task).await.ok();
         }
-        self.relays.abort();
+        self.background.shutdown().await;
         let joined = tokio::task::spawn_blocking(|| self.store.join()).await;
         match joined {
             Ok(closed) => Ok(closed?),
             Err(_) => Ok(()),
+        }
+    }
+}
+
+fn identity(
+    settings: &Settings,
+    credentials: Credentials,
+) -> Result<(Doors, server::Config), ServerError> {
+    let (chain, key) = (credentials.chain(), credentials.key());
+    let identity = Identity::new(Arc::clone(chain), Arc::clone(key));
+    let config = |web| {
+        ServerConfig::new(ServerOptions {
+            protocols: vec!["smp/1", "h2", "http/1.1"],
+            client_certificates: ClientCertificates::Asked,
+            web,
+            ..ServerOptions::new(credentials.clone())
+        })
+    };
+    let shared = match settings.web.as_ref().and_then(browsers) {
+        Some(web) => Some(Arc::new(config(Some(web))?)),
+        None => None,
+    };
+    let clients = Arc::new(config(None)?);
+    Ok((Doors { clients, shared }, server::Config::new(identity)))
+}
+
+/// What browsers are shown. A router without it serves its clients all the same.
+fn browsers(web: &settings::Web) -> Option<tls::Web> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let credentials = read(&web.certificate).and_then(|chain| {
+        let key = read(&web.key)?;
+        WebCredentials::from_pem(&chain, &key).map_err(|error| error.to_string())
+    });
+    match credentials {
+        Ok(credentials) => Some(tls::Web {
+            credentials,
+            protocols: vec!["http/1.1"],
+        }),
+        Err(error) => {
+            tracing::warn!(%error, "the page for browsers is not served, as its certificate cannot be used");
+            None
         }
     }
 }
@@ -235,7 +337,7 @@ async fn bind(
     bound.map_err(|error| ServerError::Listen { port, error })
 }
 
-async fn bind_control(port: u16) -> Result<(TcpListener, SocketAddr), ServerError> {
+async fn bind_loopback(port: u16) -> Result<(TcpListener, SocketAddr), ServerError> {
     let bound = async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;

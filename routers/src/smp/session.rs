@@ -1,75 +1,154 @@
 //! A client's connection: the machine of its session, and the core on the other side.
 
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use simplex_runtime_tokio::{Stream, Tokio};
-use simplex_sans_io::drive::{Clock, Network, Owner, Policy, drive};
+use simplex_sans_io::drive::{Clock, Network, Owner, Policy, Receiver, drive, queue};
 use simplex_sans_io::rng::Rng;
+use simplex_sans_io::session::Shown;
 use simplex_sans_io::smp::router::ConnId;
 use simplex_sans_io::smp::server::{Call, Config, Event, Server};
 use simplex_sans_io::tls::{ServerConfig, Tls};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::core::{CoreHandle, Message};
+use super::upper::Upper;
+use crate::web::{Site, Web};
 
 /// What a session needs, the same for all.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
-    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) doors: Doors,
     pub(crate) smp: Config,
+    pub(crate) site: Arc<Site>,
     pub(crate) network: Tokio,
     pub(crate) core: CoreHandle,
 }
 
-/// What an accepted stream holds as long as it needs it.
-pub(crate) struct Places {
-    /// One of the connections.
-    pub(crate) connection: OwnedSemaphorePermit,
-    /// One of the TLS handshakes.
-    pub(crate) handshake: OwnedSemaphorePermit,
+/// How TLS receives clients.
+#[derive(Debug, Clone)]
+pub(crate) struct Doors {
+    /// On ports of their own.
+    pub(crate) clients: Arc<ServerConfig>,
+    /// On the port that they share with browsers, if browsers can be served.
+    pub(crate) shared: Option<Arc<ServerConfig>>,
+}
+
+/// What a port is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Clients only.
+    Clients,
+    /// Clients and browsers.
+    Shared,
+}
+
+impl Doors {
+    fn config(&self, door: Door) -> &Arc<ServerConfig> {
+        match (door, &self.shared) {
+            (Door::Shared, Some(shared)) => shared,
+            (Door::Shared, None) | (Door::Clients, _) => &self.clients,
+        }
+    }
+}
+
+/// How long a handshake keeps its place from others: one that is slower goes on without.
+const PLACE: Duration = Duration::from_secs(1);
+
+/// How long a client may take for its last bytes when the router stops.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long a client may be silent before its first byte.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A place among the handshakes that are in progress, given back by whoever comes first.
+#[derive(Debug, Clone)]
+struct Place(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Place {
+    fn give_back(&self) {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(place.take());
+    }
 }
 
 /// Runs a session to its end.
+///
+/// A client that says nothing takes no place from others, and one that says little takes it for a moment only.
 pub(crate) async fn serve(
     stream: TcpStream,
+    door: Door,
     id: ConnId,
     terms: Terms,
+    handshakes: Arc<Semaphore>,
+    stopping: CancellationToken,
     mut rng: Rng,
-    places: Places,
 ) {
-    let Places {
-        connection,
-        handshake,
-    } = places;
+    tokio::select! {
+        spoken = timeout(SILENCE, stream.readable()) => match spoken {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
+        },
+        () = stopping.cancelled() => return,
+    }
+    let Ok(permit) = handshakes.acquire_owned().await else {
+        return;
+    };
+    let place = Place(Arc::new(Mutex::new(Some(permit))));
     let Terms {
-        tls,
+        doors,
         smp,
+        site,
         network,
         core,
     } = terms;
     let clock = network.clock();
     let upper_rng = rng.fork();
-    let machine = Tls::server(&tls, clock.now(), rng, move |facts, now| {
-        drop(handshake);
-        Server::secured(smp, facts, upper_rng, now)
+    let secured = place.clone();
+    let machine = Tls::server(doors.config(door), clock.now(), rng, move |facts, now| {
+        secured.give_back();
+        match facts.shown {
+            Shown::Web => Upper::Web(Box::new(Web::new(site, now))),
+            Shown::Identity(_) | Shown::Nothing => {
+                Upper::Smp(Box::new(Server::secured(smp, facts, upper_rng, now)))
+            }
+        }
     });
-    let (sender, calls) = mpsc::unbounded_channel();
+    // The core pushes: what it has to say is bounded by what it is asked.
+    let (sender, calls) = queue(1);
     core.tell(Message::Opened(id, sender));
-    let session = Session { id, core, calls };
-    match drive(machine, Stream(stream), clock, session, Policy::ROUTER).await {
+    let owner = Session { id, core, calls };
+    let mut session = pin!(drive(machine, Stream(stream), clock, owner, Policy::ROUTER));
+    let ended = match timeout(PLACE, &mut session).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            place.give_back();
+            tokio::select! {
+                ended = session => ended,
+                () = async {
+                    stopping.cancelled().await;
+                    sleep(FAREWELL).await;
+                } => return,
+            }
+        }
+    };
+    match ended {
         Ok(reason) => tracing::trace!(?reason, "session ended"),
         Err(error) => tracing::debug!(%error, "session failed"),
     }
-    drop(connection);
 }
 
 /// The core, as the owner of a session.
 struct Session {
     id: ConnId,
     core: CoreHandle,
-    calls: mpsc::UnboundedReceiver<Call>,
+    calls: Receiver<Call>,
 }
 
 impl Owner for Session {
@@ -77,7 +156,7 @@ impl Owner for Session {
     type Event = Event;
 
     fn poll_command(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call>> {
-        let call = std::task::ready!(self.calls.poll_recv(cx));
+        let call = std::task::ready!(self.calls.poll_next(cx));
         if let Some(Call::Announce(announced)) = &call {
             self.core.tell(Message::Taken(self.id, announced.len()));
         }

@@ -7,6 +7,7 @@ use simplex_sans_io::smp::router::{Config, Expiration, NewQueues};
 use simplex_sans_io::socks;
 use simplex_sans_io::wire::BasicAuth;
 
+use super::names::{Resolver, ResolverError};
 use super::store::SyncPolicy;
 use crate::ini::{Ini, IniError, Switch};
 
@@ -21,16 +22,20 @@ pub struct Settings {
     pub store: StoreKind,
     /// What queues do.
     pub router: Config,
-    /// Whether statistics are kept and written.
-    pub statistics: Switch,
     /// How often the file of metrics is written.
     pub prometheus_interval: Option<Duration>,
+    /// The port on the loopback address where metrics can be read.
+    pub metrics_port: Option<u16>,
     /// The control port.
     pub control: Control,
     /// How relays are reached.
     pub proxy: Proxy,
+    /// The page for browsers.
+    pub web: Option<Web>,
+    /// What the operator says of the router, by its name on the page.
+    pub information: Vec<(&'static str, String)>,
     /// Who resolves names.
-    pub names: Option<Names>,
+    pub names: Option<Resolver>,
     /// What is to be said at start.
     pub advice: Vec<String>,
 }
@@ -111,30 +116,26 @@ pub enum SocksMode {
     Always,
 }
 
-/// Who resolves names.
+/// The page for browsers, on a port that they share with clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
-    /// Its address.
-    pub endpoint: String,
-    /// What it wants to see.
-    pub authorization: Option<String>,
-    /// How long it may take.
-    pub timeout: Duration,
-    /// How long its answers may be.
-    pub max_response: usize,
+pub struct Web {
+    /// The port.
+    pub port: u16,
+    /// The certificates that browsers trust.
+    pub certificate: PathBuf,
+    /// Their key.
+    pub key: PathBuf,
 }
 
 /// Why a router cannot run with a configuration file.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The file is wrong.
-    #[error("{path}: {error}")]
-    Ini {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        error: IniError,
-    },
+    #[error("the configuration file is wrong: {0}")]
+    Ini(#[from] IniError),
+    /// Names cannot be resolved.
+    #[error("[NAMES] in the configuration file is wrong: {0}")]
+    Names(#[from] ResolverError),
     /// The file cannot be read.
     #[error("{path} cannot be read: {error}; `smp-server init` makes one")]
     Read {
@@ -196,6 +197,7 @@ const KNOWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("STORE", &["sync"]),
+    ("METRICS", &["port"]),
     (
         "AUTH",
         &[
@@ -249,28 +251,26 @@ impl Settings {
             path: path.to_owned(),
             error,
         })?;
-        let in_file = |error| SettingsError::Ini {
-            path: path.to_owned(),
-            error,
-        };
-        let ini: Ini = text.parse().map_err(in_file)?;
+        let ini: Ini = text.parse().map_err(SettingsError::Ini)?;
         if ini.get("STORE_LOG", "store_queues") == Some("database")
             || ini.get("STORE_LOG", "store_messages") == Some("database")
         {
             return Err(SettingsError::Database);
         }
-        Self::of(&ini).map_err(in_file)
+        Self::of(&ini)
     }
 
-    fn of(ini: &Ini) -> Result<Self, IniError> {
+    fn of(ini: &Ini) -> Result<Self, SettingsError> {
         let mut advice = Vec::new();
         for key in ini.unknown(KNOWN) {
             advice.push(format!("{key} is not known and has no effect"));
         }
         let store = store(ini, &mut advice)?;
         let names = names(ini)?;
-        let mut router = router(ini)?;
-        router.resolves_names = names.is_some();
+        let router = Config {
+            resolves_names: names.is_some(),
+            ..router(ini)?
+        };
         if ini
             .get("TRANSPORT", "websockets")
             .is_some_and(|value| value != "off")
@@ -280,17 +280,34 @@ impl Settings {
                     .to_owned(),
             );
         }
-        if ini.get("WEB", "http").is_some() || ini.get("WEB", "https").is_some() {
-            advice.push("the web page is not served yet: [WEB] has no effect".to_owned());
+        if ini.get("WEB", "http").is_some() {
+            advice
+                .push("the page is served over TLS only: `http` in [WEB] has no effect".to_owned());
+        }
+        let transport = transport(ini)?;
+        let web = web(ini)?.filter(|web| {
+            let shared = transport.ports.contains(&web.port);
+            if !shared {
+                advice.push(format!(
+                    "port {} of [WEB] is not among those of [TRANSPORT]: the page is not served",
+                    web.port
+                ));
+            }
+            shared
+        });
+        if ini.switch("STORE_LOG", "log_stats", Switch::Off)?.is_on() {
+            advice.push("the daily statistics file is not written yet: `log_stats` in [STORE_LOG] has no effect".to_owned());
         }
         Ok(Self {
-            transport: transport(ini)?,
+            transport,
+            web,
+            information: information(ini),
             store,
             router,
-            statistics: ini.switch("STORE_LOG", "log_stats", Switch::Off)?,
             prometheus_interval: ini
                 .parse("STORE_LOG", "prometheus_interval", "a number of seconds")?
                 .map(Duration::from_secs),
+            metrics_port: ini.parse("METRICS", "port", "a port")?,
             control: control(ini)?,
             proxy: proxy(ini)?,
             names,
@@ -442,7 +459,46 @@ fn proxy(ini: &Ini) -> Result<Proxy, IniError> {
     })
 }
 
-fn names(ini: &Ini) -> Result<Option<Names>, IniError> {
+fn web(ini: &Ini) -> Result<Option<Web>, IniError> {
+    let port = ini.parse("WEB", "https", "a port")?;
+    let file = |key| ini.get("WEB", key).map(PathBuf::from);
+    Ok(match (port, file("cert"), file("key")) {
+        (Some(port), Some(certificate), Some(key)) => Some(Web {
+            port,
+            certificate,
+            key,
+        }),
+        (Some(_) | None, _, _) => None,
+    })
+}
+
+/// Nothing is said of a router whose source code is not named.
+fn information(ini: &Ini) -> Vec<(&'static str, String)> {
+    const SHOWN: [(&str, &str); 12] = [
+        ("Source code", "source_code"),
+        ("Usage conditions", "usage_conditions"),
+        ("Amendments", "condition_amendments"),
+        ("Country", "server_country"),
+        ("Operator", "operator"),
+        ("Operator's country", "operator_country"),
+        ("Website", "website"),
+        ("Administrator", "admin_email"),
+        ("Complaints", "complaints_email"),
+        ("Hosting", "hosting"),
+        ("Hosting country", "hosting_country"),
+        ("Hosting type", "hosting_type"),
+    ];
+    if ini.get("INFORMATION", "source_code").is_none() {
+        return Vec::new();
+    }
+    let said = SHOWN.iter().filter_map(|(name, key)| {
+        let value = ini.get("INFORMATION", key)?;
+        Some((*name, value.to_owned()))
+    });
+    said.collect()
+}
+
+fn names(ini: &Ini) -> Result<Option<Resolver>, SettingsError> {
     if !ini.switch("NAMES", "enable", Switch::Off)?.is_on() {
         return Ok(None);
     }
@@ -465,19 +521,23 @@ fn names(ini: &Ini) -> Result<Option<Names>, IniError> {
         "1024 to 16000",
         size,
     )?;
-    Ok(Some(Names {
-        endpoint: ini.required("NAMES", "resolver_endpoint")?.to_owned(),
-        authorization: ini.get("NAMES", "resolver_auth").map(str::to_owned),
-        timeout: Duration::from_millis(milliseconds.unwrap_or(3000)),
-        max_response: max_response.unwrap_or(16_000),
-    }))
+    let endpoint = ini.required("NAMES", "resolver_endpoint")?;
+    let authorization = ini.get("NAMES", "resolver_auth");
+    let timeout = Duration::from_millis(milliseconds.unwrap_or(3000));
+    let resolver = Resolver::new(
+        endpoint,
+        authorization,
+        timeout,
+        max_response.unwrap_or(16_000),
+    );
+    Ok(Some(resolver?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settings(text: &str) -> Result<Settings, IniError> {
+    fn settings(text: &str) -> Result<Settings, SettingsError> {
         Settings::of(&text.parse()?)
     }
 
@@ -526,7 +586,7 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_said() {
         let settings =
-            settings("[TRANSPORT]\nport = 5223\nwebsockets = 80\nprot = 1\n[WEB]\nhttps = 443\n")
+            settings("[TRANSPORT]\nport = 5223\nwebsockets = 80\nprot = 1\n[WEB]\nhttps = 443\ncert = a\nkey = b\n")
                 .unwrap();
         let advice = settings.advice.join("\n");
         assert!(advice.contains("`prot` in [TRANSPORT] (line 4)"));

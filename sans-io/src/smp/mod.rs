@@ -15,6 +15,7 @@ pub mod proxy;
 mod queue_info;
 pub mod router;
 pub mod server;
+pub mod storelog;
 pub mod transmission;
 pub mod version;
 

@@ -16,6 +16,8 @@ mod embedded;
 pub mod engine;
 mod error;
 mod expiry;
+pub mod export;
+pub mod import;
 mod records;
 mod table;
 #[cfg(test)]
@@ -30,7 +32,9 @@ pub use self::records::Records;
 pub use self::table::Table;
 pub use self::thread::{Answer, Closed, Command, MetricsSnapshot, StoreHandle, StoreThread};
 
-use simplex_sans_io::smp::router::store::{Change, Load, Loaded};
+use bytes::Bytes;
+use simplex_sans_io::smp::router::store::{Change, Load, Loaded, QueueRecord, ServiceRecord};
+use simplex_sans_io::wire::EntityId;
 
 /// A store in memory: what it keeps ends with the process.
 pub type MemoryStore = Records<Memory>;
@@ -43,7 +47,12 @@ pub trait Store: Send {
     /// Carries out commits, in order: all of them or none. Loads see them from now on.
     ///
     /// After an error it is not known whether they are stored; what is loaded then is the truth.
-    fn apply(&mut self, commits: &[Vec<Change>]) -> Result<(), StoreError>;
+    fn apply(&mut self, commits: &[Vec<Change>]) -> Result<(), StoreError> {
+        self.apply_noting(commits, &[])
+    }
+
+    /// The same, and keeps notes together with them.
+    fn apply_noting(&mut self, commits: &[Vec<Change>], notes: &[Note]) -> Result<(), StoreError>;
 
     /// Makes durable what was applied, as far as the policy asks for it.
     fn sync(&mut self) -> Result<(), StoreError>;
@@ -57,11 +66,33 @@ pub trait Store: Send {
     /// Answers a question.
     fn load(&mut self, load: &Load) -> Result<Loaded, StoreError>;
 
+    /// The text of a note, if it was kept.
+    fn note(&mut self, name: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// Queues in the order of their recipients' ids, after a given one.
+    fn queues_after(
+        &mut self,
+        after: &EntityId,
+        limit: usize,
+    ) -> Result<Vec<QueueRecord>, StoreError>;
+
+    /// All services.
+    fn services(&mut self) -> Result<Vec<ServiceRecord>, StoreError>;
+
     /// How durable commits are.
     fn policy(&self) -> SyncPolicy;
 
     /// Makes everything durable and lets go of it.
     fn close(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// A text that a store keeps for its owner: how far an import has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Its name.
+    pub name: &'static str,
+    /// What it says.
+    pub text: Bytes,
 }
 
 /// How durable a commit is when it is reported as stored.

@@ -13,7 +13,7 @@ use super::engine::Engine;
 use super::error::Fault;
 use super::table::{self, Table, Waiting};
 use super::transaction::{COUNTS, Counts, PositionRecord, STATISTICS, Transaction, read, restored};
-use super::{Store, StoreError, SyncPolicy};
+use super::{Note, Store, StoreError, SyncPolicy};
 
 /// No answer has more bytes of messages than this, unless it has only one.
 const MAX_LOADED: usize = 1 << 20;
@@ -243,9 +243,12 @@ impl<E: Engine> Records<E> {
 }
 
 impl<E: Engine> Store for Records<E> {
-    fn apply(&mut self, commits: &[Vec<Change>]) -> Result<(), StoreError> {
+    fn apply_noting(&mut self, commits: &[Vec<Change>], notes: &[Note]) -> Result<(), StoreError> {
         self.recover()?;
         self.write(|transaction| {
+            for Note { name, text } in notes {
+                transaction.put(Table::State, table::note(name), text.clone());
+            }
             let mut changes = commits.iter().flatten();
             changes.try_for_each(|change| transaction.change(change))
         })
@@ -284,6 +287,41 @@ impl<E: Engine> Store for Records<E> {
                 .map(Loaded::Ids),
             Load::Totals => self.load_totals(),
         }
+    }
+
+    fn note(&mut self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        self.recover()?;
+        self.engine.get(Table::State, &table::note(name))
+    }
+
+    fn queues_after(
+        &mut self,
+        after: &EntityId,
+        limit: usize,
+    ) -> Result<Vec<QueueRecord>, StoreError> {
+        self.recover()?;
+        let mut from = after.to_vec();
+        from.push(0);
+        let entries = self.engine.scan(Table::Queues, &from, &[]);
+        entries
+            .take(limit)
+            .map(|entry| {
+                let (key, value) = entry?;
+                restored(Table::Queues, &key, &value)
+            })
+            .collect()
+    }
+
+    fn services(&mut self) -> Result<Vec<ServiceRecord>, StoreError> {
+        self.recover()?;
+        let (from, before) = table::all_services();
+        let entries = self.engine.scan(Table::Services, &from, &before);
+        entries
+            .map(|entry| {
+                let (key, value) = entry?;
+                restored(Table::Services, &key, &value)
+            })
+            .collect()
     }
 
     fn policy(&self) -> SyncPolicy {

@@ -136,6 +136,16 @@ pub(super) fn service(id: &EntityId) -> Vec<u8> {
     [b"S", &**id].concat()
 }
 
+/// The first key of all services, and the first one after them.
+pub(super) fn all_services() -> (Vec<u8>, Vec<u8>) {
+    (b"S".to_vec(), after_prefix(b"S"))
+}
+
+/// A note.
+pub(super) fn note(name: &str) -> Vec<u8> {
+    [b"note ", name.as_bytes()].concat()
+}
+
 /// The totals of a service.
 pub(super) fn service_totals(id: &EntityId) -> Vec<u8> {
     [b"T", &**id].concat()

@@ -337,8 +337,10 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
     use super::*;
-    use crate::smp::store::MemoryStore;
+    use crate::smp::store::{MemoryStore, Note};
     use bytes::Bytes;
+    use simplex_sans_io::smp::router::store::{QueueRecord, ServiceRecord};
+    use simplex_sans_io::wire::EntityId;
 
     /// A store that fails when it is told to.
     struct Failing {
@@ -347,14 +349,34 @@ mod tests {
     }
 
     impl Store for Failing {
-        fn apply(&mut self, commits: &[Vec<Change>]) -> Result<(), StoreError> {
+        fn apply_noting(
+            &mut self,
+            commits: &[Vec<Change>],
+            notes: &[Note],
+        ) -> Result<(), StoreError> {
             match commits.iter().any(Vec::is_empty) {
                 true => Err(StoreError::OutOfOrder {
                     sequence: 1,
                     expected: 0,
                 }),
-                false => self.store.apply(commits),
+                false => self.store.apply_noting(commits, notes),
             }
+        }
+
+        fn note(&mut self, name: &str) -> Result<Option<Bytes>, StoreError> {
+            self.store.note(name)
+        }
+
+        fn queues_after(
+            &mut self,
+            after: &EntityId,
+            limit: usize,
+        ) -> Result<Vec<QueueRecord>, StoreError> {
+            self.store.queues_after(after, limit)
+        }
+
+        fn services(&mut self) -> Result<Vec<ServiceRecord>, StoreError> {
+            self.store.services()
         }
 
         fn sync(&mut self) -> Result<(), StoreError> {

@@ -29,6 +29,7 @@ mod pool;
 mod server;
 mod session;
 mod socks;
+mod storelog;
 mod target;
 mod text;
 #[cfg(feature = "tls")]
@@ -38,6 +39,7 @@ mod wire;
 pub use self::handshake::smp_handshake;
 pub use self::keys::keys_and_certificates;
 pub use self::link::link_data;
+pub use self::storelog::storelog;
 pub use self::target::*;
 pub use self::text::text;
 pub use self::wire::{smp_command, smp_message, smp_transmission_block};
@@ -87,7 +89,7 @@ mod tests {
     use crate::wire::{Sample, ServerAddress, SmpScheme};
     use proptest::prelude::{any, prop, proptest};
 
-    const BODIES: [fn(&[u8]); 7] = [
+    const BODIES: [fn(&[u8]); 8] = [
         smp_command,
         smp_message,
         smp_transmission_block,
@@ -95,6 +97,7 @@ mod tests {
         text,
         keys_and_certificates,
         link_data,
+        storelog,
     ];
 
     /// What each body understands, as it is and with a few bytes changed, cut off or added.

@@ -79,6 +79,7 @@ pub const TARGETS: &[Target] = &[
     SMP_SERVER_OPS,
     SMP_TRANSMISSION_BLOCK,
     SOCKS,
+    STORELOG,
     TEXT,
     #[cfg(feature = "tls")]
     TLS_RECORDS,
@@ -124,6 +125,9 @@ pub const SMP_TRANSMISSION_BLOCK: Target =
 
 /// A machine behind a proxy that says anything.
 pub const SOCKS: Target = Target::machines("socks", super::socks::run);
+
+/// The files of the reference's routers.
+pub const STORELOG: Target = Target::parser("storelog", super::storelog);
 
 /// Everything that is written as text: addresses, names, times and numbers.
 pub const TEXT: Target = Target::parser("text", super::text);

@@ -4,6 +4,8 @@ mod crash;
 mod faults;
 mod scenario;
 
+pub(crate) use self::scenario::Scenario;
+
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -11,7 +13,6 @@ use simplex_sans_io::sim::store::{Contents, FakeStore};
 use simplex_sans_io::smp::router::store::{Change, Load, Loaded};
 use simplex_sans_io::wire::EntityId;
 
-use self::scenario::Scenario;
 use super::{EmbeddedStore, MemoryStore, Options, Store, StoreError, SyncPolicy};
 
 const QUICK: Options = Options {
@@ -125,7 +126,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn a_store_in_a_directory_follows_the_model(seed: [u8; 32], groups in prop::collection::vec(0..20_u8, 0..12)) {

@@ -7,11 +7,11 @@ use simplex_sans_io::sim::store::{Contents, FakeStore};
 use simplex_sans_io::smp::handshake::ServiceRole;
 use simplex_sans_io::smp::router::OpId;
 use simplex_sans_io::smp::router::store::{
-    Change, FORMAT, LinkRecord, Load, MessageRecord, NotificationRecord, NotifierRecord, Position,
-    QueueRecord, QueueStatus, ServiceRecord,
+    Change, FORMAT, LinkRecord, Load, MessageContent, MessageRecord, NotificationRecord,
+    NotifierRecord, Position, QueueRecord, QueueStatus, ServiceRecord,
 };
 use simplex_sans_io::smp::server::Party;
-use simplex_sans_io::wire::{EntityId, Sample};
+use simplex_sans_io::wire::{EntityId, Large, NonEmpty, Sample};
 
 /// Makes commits and knows what they should lead to.
 #[derive(Debug, Clone)]
@@ -107,6 +107,7 @@ impl Scenario {
 
     fn new_queue(&mut self) -> Vec<Change> {
         let queue = QueueRecord {
+            recipient_keys: vec![self.sample(), self.sample()],
             recipient_id: self.id(),
             sender_id: self.id(),
             link: None,
@@ -167,11 +168,17 @@ impl Scenario {
     fn put_message(&mut self, queue: &QueueRecord) -> Change {
         let before = self.position(queue);
         let sequence = before.tail;
+        let id = self.id();
         let mut message = MessageRecord {
+            id,
             time: self.time,
             ..self.sample()
         };
-        use simplex_sans_io::smp::router::store::MessageContent;
+        // A full queue takes messages again when it was emptied.
+        if before.full && before.head < before.tail && message.content == MessageContent::Quota {
+            message.content = self.sent();
+        }
+        let full = message.content == MessageContent::Quota;
         if let MessageContent::Sent { body, .. } = &mut message.content
             && self.body > 0
         {
@@ -186,8 +193,17 @@ impl Scenario {
             position: Position {
                 head: before.head,
                 tail: sequence + 1,
-                full: self.rng.below(2) == 0,
+                full,
             },
+        }
+    }
+
+    fn sent(&mut self) -> MessageContent {
+        loop {
+            match self.sample() {
+                MessageContent::Quota => {}
+                sent @ MessageContent::Sent { .. } => return sent,
+            }
         }
     }
 
@@ -212,6 +228,8 @@ impl Scenario {
         let last = self.places(&notifier.id).last().copied().unwrap_or(0);
         let sequence = last.max(1_000_000 * self.time as u64) + 1;
         let notification = NotificationRecord {
+            message_id: self.id(),
+            meta: self.rng.bytes::<8>().to_vec().into(),
             time: self.time,
             ..self.sample()
         };
@@ -248,7 +266,9 @@ impl Scenario {
                 ids_hash: self.sample::<IdsHash>(),
             }],
             None => {
+                let certificate = self.rng.bytes::<8>();
                 let service = ServiceRecord {
+                    chain: NonEmpty::one(Large::try_from(&certificate).unwrap()),
                     id: self.id(),
                     role: match self.rng.below(2) {
                         0 => ServiceRole::Messaging,

@@ -1,0 +1,354 @@
+//! What a monitoring system reads: a file, and a page on the loopback address.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use simplex_sans_io::smp::router::{Counters, Gauges};
+use simplex_sans_io::time::UnixTime;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::core::CoreHandle;
+use super::identity::{Privacy, write_file};
+use super::listener::Sockets;
+
+/// The longest request.
+const REQUEST: usize = 8192;
+
+/// How long a request may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many readers at a time.
+const READERS: usize = 16;
+
+/// What is measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) core: CoreHandle,
+    pub(crate) sockets: Vec<(u16, Arc<Sockets>)>,
+}
+
+impl Metrics {
+    async fn text(&self) -> Option<String> {
+        let (gauges, counters) = self.core.read().await?;
+        let now = UnixTime::from(SystemTime::now());
+        Some(exposition(&gauges, &counters, &self.sockets, now))
+    }
+
+    /// Writes the file again and again, until the future is dropped.
+    pub(crate) async fn write(self, path: PathBuf, interval: Duration) {
+        let mut ticks = tokio::time::interval(interval.max(Duration::from_secs(1)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Some(text) = self.text().await else {
+                return;
+            };
+            let path = path.clone();
+            let written =
+                tokio::task::spawn_blocking(move || write_file(&path, &text, Privacy::Public));
+            if let Ok(Err(error)) = written.await {
+                tracing::warn!(%error, "the file of metrics cannot be written");
+            }
+        }
+    }
+
+    /// Serves `/metrics`, `/health/live` and `/health/ready` until the future is dropped.
+    pub(crate) async fn listen(self, listener: TcpListener) {
+        let mut readers = JoinSet::new();
+        loop {
+            while readers.len() >= READERS {
+                readers.join_next().await;
+            }
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let metrics = self.clone();
+                    readers.spawn(async move {
+                        tokio::time::timeout(PATIENCE, metrics.answer(stream))
+                            .await
+                            .ok();
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the port of metrics cannot accept connections now");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+            while readers.try_join_next().is_some() {}
+        }
+    }
+
+    async fn answer(&self, mut stream: TcpStream) -> io::Result<()> {
+        let mut request = Vec::new();
+        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+            if request.len() >= REQUEST || stream.read_buf(&mut request).await? == 0 {
+                return Ok(());
+            }
+        }
+        let (status, body) = match path(&request) {
+            Some("/metrics") => match self.text().await {
+                Some(text) => ("200 OK", text),
+                None => ("503 Service Unavailable", "stopping\n".to_owned()),
+            },
+            Some("/health/live") => ("200 OK", "live\n".to_owned()),
+            Some("/health/ready") => match self.core.read().await {
+                Some(_) => ("200 OK", "ready\n".to_owned()),
+                None => ("503 Service Unavailable", "stopping\n".to_owned()),
+            },
+            Some(_) => (
+                "404 Not Found",
+                "there are /metrics, /health/live and /health/ready\n".to_owned(),
+            ),
+            None => ("405 Method Not Allowed", "only GET\n".to_owned()),
+        };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(body.as_bytes()).await?;
+        stream.shutdown().await
+    }
+}
+
+fn path(request: &[u8]) -> Option<&str> {
+    let line = request.split(|byte| *byte == b'\r').next()?;
+    let rest = std::str::from_utf8(line).ok()?.strip_prefix("GET ")?;
+    rest.split([' ', '?']).next()
+}
+
+/// The names are those of the reference implementation, spelling included: dashboards know them.
+fn exposition(
+    gauges: &Gauges,
+    counters: &Counters,
+    sockets: &[(u16, Arc<Sockets>)],
+    now: UnixTime,
+) -> String {
+    let (g, c) = (gauges, counters);
+    let mut text = Exposition {
+        text: String::new(),
+        milliseconds: now.seconds().saturating_mul(1000),
+    };
+    text.counter("queues_created", "", c.queues_created);
+    text.counter("queues_secured", "", c.queues_secured);
+    text.counter("queues_deleted", "type=\"all\"", c.queues_deleted);
+    text.counter("queues_deleted", "type=\"new\"", c.queues_deleted_new);
+    text.counter(
+        "queues_deleted",
+        "type=\"secured\"",
+        c.queues_deleted_secured,
+    );
+    text.counter("queues_blocked", "", c.queues_blocked);
+    text.counter("queues_deleted_batch", "", c.queues_deleted_blocks);
+    text.gauge("queues_total1", "", g.queues);
+    text.gauge("queues_total2", "", g.queues);
+    text.counter("subscribtion_successes", "", c.subscriptions);
+    text.counter("subscribtion_successes_batch", "", c.subscription_blocks);
+    text.counter("subscribtion_end", "", c.subscriptions_ended);
+    text.counter("subscribtion_end_batch", "", c.subscription_end_blocks);
+    text.counter("subscribtion_errors", "type=\"auth\"", c.subscriptions_auth);
+    text.counter(
+        "subscribtion_errors",
+        "type=\"duplicate\"",
+        c.subscriptions_duplicate,
+    );
+    text.counter(
+        "subscribtion_errors",
+        "type=\"prohibited\"",
+        c.subscriptions_prohibited,
+    );
+    text.counter("messages_sent", "", c.messages_sent);
+    text.counter(
+        "messages_sent_errors",
+        "type=\"auth\"",
+        c.messages_sent_auth,
+    );
+    text.counter(
+        "messages_sent_errors",
+        "type=\"quota\"",
+        c.messages_sent_quota,
+    );
+    text.counter(
+        "messages_sent_errors",
+        "type=\"large\"",
+        c.messages_sent_large,
+    );
+    text.counter(
+        "messages_sent_errors",
+        "type=\"block\"",
+        c.messages_sent_blocked,
+    );
+    text.counter("messages_received", "", c.messages_received);
+    text.counter("messages_expired", "", c.messages_expired);
+    text.gauge("messages_total", "", g.messages);
+    text.counter("messages_notify_sent", "", c.messages_sent_notification);
+    text.counter(
+        "messages_notify_received",
+        "",
+        c.messages_received_notification,
+    );
+    text.counter("messages_notify_get_sent", "", c.messages_get);
+    text.counter("messages_notify_get_received", "", c.messages_received_get);
+    text.counter(
+        "messages_notify_get_errors",
+        "type=\"nomsg\"",
+        c.messages_get_none,
+    );
+    text.counter(
+        "messages_notify_get_errors",
+        "type=\"auth\"",
+        c.messages_get_auth,
+    );
+    text.counter(
+        "messages_notify_get_errors",
+        "type=\"duplicate\"",
+        c.messages_get_duplicate,
+    );
+    text.counter(
+        "messages_notify_get_errors",
+        "type=\"prohibited\"",
+        c.messages_get_prohibited,
+    );
+    text.counter("queues_notify_created", "", c.notifiers_created);
+    text.counter("queues_notify_new_created", "", c.notifiers_created_new);
+    text.counter("queues_notify_deleted", "", c.notifiers_deleted);
+    text.counter(
+        "queues_notify_deleted_batch",
+        "",
+        c.notifiers_deleted_blocks,
+    );
+    text.gauge("queues_notify_total1", "", g.notifiers);
+    text.gauge("queues_notify_total2", "", g.notifiers);
+    text.counter("messages_ntf_successes", "", c.notifications);
+    text.counter("messages_ntf_successes_batch", "", c.notification_blocks);
+    text.counter(
+        "messages_ntf_errors",
+        "type=\"nosub\"",
+        c.notifications_no_subscriber,
+    );
+    text.counter("messages_ntf_errors", "type=\"lost\"", c.notifications_lost);
+    text.counter(
+        "messages_ntf_errors",
+        "type=\"expired\"",
+        c.notifications_expired,
+    );
+    text.counter("subscription_ntf_requests", "", c.notifier_subscriptions);
+    text.counter(
+        "subscription_ntf_requests_batch",
+        "",
+        c.notifier_subscription_blocks,
+    );
+    text.counter(
+        "subscribtion_ntf_errors",
+        "type=\"auth\"",
+        c.notifier_subscriptions_auth,
+    );
+    text.counter(
+        "subscribtion_ntf_errors",
+        "type=\"duplicate\"",
+        c.notifier_subscriptions_duplicate,
+    );
+    text.counter("relay_messages_received", "", c.forwarded_received);
+    text.gauge("rcv_services_count", "", g.messaging_services);
+    text.gauge("ntf_services_count", "", g.notifier_services);
+    text.counter("names_reqs", "", c.names_requested);
+    text.counter("names_success", "", c.names_resolved);
+    text.counter("names_not_found", "", c.names_not_found);
+    text.counter("names_resolver_errs", "", c.names_failed);
+    text.counter("names_disabled", "", c.names_disabled);
+    let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    text.gauge("info", &version, 1);
+    for (port, sockets) in sockets {
+        let accepted = sockets.accepted.load(Ordering::Relaxed);
+        let closed = sockets.closed.load(Ordering::Relaxed);
+        let port = format!("port=\"{port}\"");
+        text.counter("sockets_accepted", &port, accepted);
+        text.counter("sockets_closed", &port, closed);
+        text.gauge("sockets_active", &port, accepted.saturating_sub(closed));
+    }
+    text.gauge("clients_total", "", g.clients);
+    text.gauge("subscribtion_total", "", g.subscriptions);
+    text.gauge("subscription_ntf_total", "", g.notifier_subscriptions);
+    text.gauge("loaded_queues_queue_count", "", g.cached);
+    text.gauge("store_loads", "", g.loads);
+    text.gauge("store_commits", "", g.unstored);
+    text.text
+}
+
+struct Exposition {
+    text: String,
+    milliseconds: i64,
+}
+
+impl Exposition {
+    fn counter(&mut self, name: &str, labels: &str, value: u64) {
+        self.sample("counter", name, labels, value);
+    }
+
+    fn gauge(&mut self, name: &str, labels: &str, value: u64) {
+        self.sample("gauge", name, labels, value);
+    }
+
+    fn sample(&mut self, kind: &str, name: &str, labels: &str, value: u64) {
+        let declared = format!("# TYPE simplex_smp_{name} {kind}\n");
+        if !self.text.contains(&declared) {
+            self.text.push_str(&declared);
+        }
+        let labels = match labels {
+            "" => String::new(),
+            labels => format!("{{{labels}}}"),
+        };
+        let milliseconds = self.milliseconds;
+        writeln!(
+            self.text,
+            "simplex_smp_{name}{labels} {value} {milliseconds}"
+        )
+        .ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_follows_its_type_and_types_are_declared_once() {
+        let sockets = vec![(5223, Arc::<Sockets>::default()), (443, Arc::default())];
+        let gauges = Gauges {
+            queues: 7,
+            ..Gauges::default()
+        };
+        let now = UnixTime::from_seconds(5);
+        let text = exposition(&gauges, &Counters::default(), &sockets, now);
+        assert!(text.contains(
+            "# TYPE simplex_smp_queues_total1 gauge\nsimplex_smp_queues_total1 7 5000\n"
+        ));
+        assert!(text.contains("simplex_smp_sockets_active{port=\"443\"} 0 5000\n"));
+        let mut declared = std::collections::BTreeSet::new();
+        for line in text.lines() {
+            match line.strip_prefix("# TYPE ") {
+                Some(rest) => assert!(declared.insert(rest.split(' ').next().unwrap())),
+                None => assert!(declared.contains(line.split([' ', '{']).next().unwrap())),
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_asked_for_with_get_is_answered() {
+        assert_eq!(
+            path(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Some("/metrics")
+        );
+        assert_eq!(
+            path(b"GET /health/live?x=1 HTTP/1.0\r\n\r\n"),
+            Some("/health/live")
+        );
+        assert_eq!(path(b"POST /metrics HTTP/1.1\r\n\r\n"), None);
+        assert_eq!(path(b"\xff\xff\r\n"), None);
+    }
+}
