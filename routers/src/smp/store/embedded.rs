@@ -16,9 +16,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable as _,
+};
 
-use super::engine::{Effect, Engine, Entries, Write, is_range, upper_bound};
+use super::engine::{Effect, Engine, Entries, Snapshot, Write, is_range, upper_bound};
 use super::table::Table;
 use super::{EmbeddedStore, StoreError, SyncPolicy};
 
@@ -95,7 +97,7 @@ impl EmbeddedStore {
 }
 
 impl Embedded {
-    fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
         fs::create_dir_all(path).map_err(StoreError::io("made", path))?;
         let lock = lock(path)?;
         let promise = Promise::open(&path.join("promise"))?;
@@ -181,26 +183,7 @@ impl Open {
     }
 
     fn table(&self, table: Table) -> &Keyspace {
-        let [
-            queues,
-            ids,
-            positions,
-            messages,
-            notifications,
-            index,
-            services,
-            state,
-        ] = &self.tables;
-        match table {
-            Table::Queues => queues,
-            Table::Ids => ids,
-            Table::Positions => positions,
-            Table::Messages => messages,
-            Table::Notifications => notifications,
-            Table::Index => index,
-            Table::Services => services,
-            Table::State => state,
-        }
+        table_of(&self.tables, table)
     }
 
     fn write(&mut self, writes: Vec<Write>) -> Result<(), fjall::Error> {
@@ -328,9 +311,36 @@ impl Engine for Embedded {
         }
     }
 
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let open = self.opened()?;
+        Ok(Box::new(Moment {
+            path: self.path.clone(),
+            snapshot: open.database.snapshot(),
+            tables: open.tables.clone(),
+        }))
+    }
+
     fn close(self) -> Result<(), StoreError> {
         let persisted = self.opened()?.database.persist(PersistMode::SyncAll);
         persisted.map_err(|error| self.error(error))
+    }
+}
+
+/// What an embedded store was at one moment.
+struct Moment {
+    path: PathBuf,
+    snapshot: fjall::Snapshot,
+    tables: [Keyspace; Table::ALL.len()],
+}
+
+impl Snapshot for Moment {
+    fn entries(&self, table: Table) -> Entries<'_> {
+        let table = table_of(&self.tables, table);
+        Box::new(self.snapshot.iter(table).map(|entry| {
+            let entry = entry.into_inner();
+            let (key, value) = entry.map_err(|error| engine_error(&self.path, error))?;
+            Ok((key.into(), value.into()))
+        }))
     }
 }
 
@@ -340,6 +350,29 @@ impl std::fmt::Debug for Embedded {
             .field("path", &self.path)
             .field("options", &self.options)
             .finish_non_exhaustive()
+    }
+}
+
+const fn table_of(tables: &[Keyspace; Table::ALL.len()], table: Table) -> &Keyspace {
+    let [
+        queues,
+        ids,
+        positions,
+        messages,
+        notifications,
+        index,
+        services,
+        state,
+    ] = tables;
+    match table {
+        Table::Queues => queues,
+        Table::Ids => ids,
+        Table::Positions => positions,
+        Table::Messages => messages,
+        Table::Notifications => notifications,
+        Table::Index => index,
+        Table::Services => services,
+        Table::State => state,
     }
 }
 

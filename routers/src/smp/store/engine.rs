@@ -37,8 +37,17 @@ pub trait Engine: Send + Sized {
     /// The error for groups that were reported as stored and are not there.
     fn lost(&self, promised: u64, found: u64) -> StoreError;
 
+    /// What there is now, for as long as it is looked at.
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+
     /// Lets go of everything.
     fn close(self) -> Result<(), StoreError>;
+}
+
+/// What there was at one moment. Another thread may look at it while the store goes on.
+pub trait Snapshot: Send {
+    /// The entries of a table, in the order of their keys.
+    fn entries(&self, table: Table) -> Entries<'_>;
 }
 
 /// A write to a table.
@@ -120,8 +129,18 @@ impl Engine for Memory {
         }
     }
 
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(self.clone()))
+    }
+
     fn close(self) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+impl Snapshot for Memory {
+    fn entries(&self, table: Table) -> Entries<'_> {
+        self.scan(table, &[], &[])
     }
 }
 

@@ -96,13 +96,16 @@ pub enum Fault {
     Missing,
     /// It is not what should be there.
     Invalid,
+    /// It is there, but nothing leads to it.
+    Superfluous,
 }
 
 impl Fault {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "is missing",
-            Self::Invalid => "is not readable",
+            Self::Invalid => "is not what it should be",
+            Self::Superfluous => "belongs to nothing",
         }
     }
 }

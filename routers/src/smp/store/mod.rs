@@ -12,6 +12,7 @@
 //!
 //! A group of commits is one write of the engine: it is stored as a whole or not at all, and costs one `fsync`.
 
+pub mod backup;
 mod embedded;
 pub mod engine;
 mod error;
@@ -24,10 +25,11 @@ mod table;
 mod tests;
 mod thread;
 mod transaction;
+mod verify;
 
 pub use self::embedded::{Embedded, Options};
-pub use self::engine::Memory;
-pub use self::error::StoreError;
+pub use self::engine::{Memory, Snapshot};
+pub use self::error::{Fault, StoreError};
 pub use self::records::Records;
 pub use self::table::Table;
 pub use self::thread::{Answer, Closed, Command, MetricsSnapshot, StoreHandle, StoreThread};
@@ -78,6 +80,9 @@ pub trait Store: Send {
 
     /// All services.
     fn services(&mut self) -> Result<Vec<ServiceRecord>, StoreError>;
+
+    /// What there is now, for a backup.
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, StoreError>;
 
     /// How durable commits are.
     fn policy(&self) -> SyncPolicy;

@@ -9,7 +9,7 @@ use simplex_sans_io::smp::router::store::{
 use simplex_sans_io::smp::server::Party;
 use simplex_sans_io::wire::EntityId;
 
-use super::engine::Engine;
+use super::engine::{Engine, Snapshot};
 use super::error::Fault;
 use super::table::{self, Table, Waiting};
 use super::transaction::{COUNTS, Counts, PositionRecord, STATISTICS, Transaction, read, restored};
@@ -322,6 +322,11 @@ impl<E: Engine> Store for Records<E> {
                 restored(Table::Services, &key, &value)
             })
             .collect()
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.recover()?;
+        self.engine.snapshot()
     }
 
     fn policy(&self) -> SyncPolicy {

@@ -42,6 +42,20 @@ impl Table {
         Self::State,
     ];
 
+    /// Stands for the table in backups.
+    pub(super) const fn tag(self) -> u8 {
+        match self {
+            Self::Queues => 1,
+            Self::Ids => 2,
+            Self::Positions => 3,
+            Self::Messages => 4,
+            Self::Notifications => 5,
+            Self::Index => 6,
+            Self::Services => 7,
+            Self::State => 8,
+        }
+    }
+
     /// The name of the table.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -91,6 +105,18 @@ impl Waiting {
         [&[self.tag()], ordered(time).as_slice(), id].concat()
     }
 
+    /// What waits, and for whom, at such a key.
+    pub(super) fn parse_position(key: &[u8]) -> Option<(Self, &[u8])> {
+        Some((Self::of_index(key)?, key.get(1..)?))
+    }
+
+    /// What an entry of the index is about, if it is about something that waits.
+    pub(super) fn of_index(key: &[u8]) -> Option<Self> {
+        let tag = *key.first()?;
+        let all = [Self::Messages, Self::Notifications];
+        all.into_iter().find(|waiting| waiting.tag() == tag)
+    }
+
     /// The time and the id of an entry that was found there.
     pub(super) fn parse_since(key: &[u8]) -> Option<(i64, &[u8])> {
         let (time, id) = key.get(1..)?.split_first_chunk()?;
@@ -123,12 +149,28 @@ pub(super) fn id(party: Party, id: &[u8]) -> Vec<u8> {
 
 /// A queue of a service.
 pub(super) fn service_queue(role: ServiceRole, service: &[u8], recipient: &[u8]) -> Vec<u8> {
-    let role = match role {
+    [&[role_tag(role)], counted(service).as_slice(), recipient].concat()
+}
+
+/// The role, service and recipient of such a key.
+pub(super) fn parse_service_queue(key: &[u8]) -> Option<(ServiceRole, &[u8], &[u8])> {
+    let ([tag, length], rest) = key.split_first_chunk()?;
+    let roles = [
+        ServiceRole::Messaging,
+        ServiceRole::Notifier,
+        ServiceRole::Proxy,
+    ];
+    let role = roles.into_iter().find(|role| role_tag(*role) == *tag)?;
+    let (service, recipient) = rest.split_at_checked(usize::from(*length))?;
+    Some((role, service, recipient))
+}
+
+const fn role_tag(role: ServiceRole) -> u8 {
+    match role {
         ServiceRole::Messaging => b'm',
         ServiceRole::Notifier => b'n',
         ServiceRole::Proxy => b'p',
-    };
-    [&[role], counted(service).as_slice(), recipient].concat()
+    }
 }
 
 /// A service.
@@ -154,6 +196,21 @@ pub(super) fn service_totals(id: &EntityId) -> Vec<u8> {
 /// The id of a service with a fingerprint.
 pub(super) fn service_fingerprint(fingerprint: &[u8; 32]) -> Vec<u8> {
     [b"F", fingerprint.as_slice()].concat()
+}
+
+/// The party and id of an id's key.
+pub(super) fn parse_id(key: &[u8]) -> Option<(Party, &[u8])> {
+    let (tag, id) = key.split_first()?;
+    let parties = [
+        Party::Recipient,
+        Party::Sender,
+        Party::Notifier,
+        Party::Link,
+    ];
+    let party = parties
+        .into_iter()
+        .find(|party| self::id(*party, &[]) == [*tag])?;
+    Some((party, id))
 }
 
 /// The first key after all that begin with `prefix`, if there is any.

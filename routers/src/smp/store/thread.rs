@@ -17,9 +17,9 @@ use std::time::Instant;
 
 use simplex_sans_io::smp::router::store::{Change, Load, Loaded};
 use simplex_sans_io::smp::router::{LoadId, OpId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Store, StoreError, SyncPolicy};
+use super::{Snapshot, Store, StoreError, SyncPolicy};
 
 /// What a store is told to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,19 +52,36 @@ pub struct Closed;
 /// The mailbox of a store.
 #[derive(Debug, Clone)]
 pub struct StoreHandle {
-    commands: mpsc::Sender<Command>,
+    mailbox: mpsc::Sender<Message>,
     metrics: Arc<Metrics>,
+}
+
+/// What reaches the thread.
+enum Message {
+    Command(Command),
+    Snapshot(oneshot::Sender<Result<Box<dyn Snapshot>, StoreError>>),
 }
 
 impl StoreHandle {
     /// Gives a command to the store; waits while the mailbox is full.
     pub async fn send(&self, command: Command) -> Result<(), Closed> {
-        self.commands.send(command).await.map_err(|_| Closed)
+        let message = Message::Command(command);
+        self.mailbox.send(message).await.map_err(|_| Closed)
     }
 
     /// The same, for threads.
     pub fn blocking_send(&self, command: Command) -> Result<(), Closed> {
-        self.commands.blocking_send(command).map_err(|_| Closed)
+        let message = Message::Command(command);
+        self.mailbox.blocking_send(message).map_err(|_| Closed)
+    }
+
+    /// Everything that was sent before, durable, as it is now: for a backup, which another thread can make while the store goes on.
+    pub async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let closed = || StoreError::Broken(Closed.to_string());
+        let (sender, snapshot) = oneshot::channel();
+        let sent = self.mailbox.send(Message::Snapshot(sender)).await;
+        sent.map_err(|_| closed())?;
+        snapshot.await.map_err(|_| closed())?
     }
 
     /// What was measured so far.
@@ -89,7 +106,7 @@ impl StoreThread {
         mailbox: usize,
         answer: impl FnMut(Answer) + Send + 'static,
     ) -> Result<(Self, StoreHandle), StoreError> {
-        let (commands, received) = mpsc::channel(mailbox.max(1));
+        let (mailbox, received) = mpsc::channel(mailbox.max(1));
         let metrics = Arc::<Metrics>::default();
         let worker = Worker {
             policy: store.policy(),
@@ -102,7 +119,7 @@ impl StoreThread {
             .name("smp-store".to_owned())
             .spawn(move || worker.run(received))
             .map_err(StoreError::io("started", "the store's thread".as_ref()))?;
-        Ok((Self { thread }, StoreHandle { commands, metrics }))
+        Ok((Self { thread }, StoreHandle { mailbox, metrics }))
     }
 
     /// Waits until the store has done everything and is closed. All handles must have been dropped.
@@ -129,7 +146,7 @@ enum Unsynced {
 }
 
 impl Worker {
-    fn run(mut self, mut received: mpsc::Receiver<Command>) -> Result<(), StoreError> {
+    fn run(mut self, mut received: mpsc::Receiver<Message>) -> Result<(), StoreError> {
         let mut drained = Vec::with_capacity(DRAIN);
         while received.blocking_recv_many(&mut drained, DRAIN) > 0 {
             self.work(&mut drained);
@@ -137,12 +154,12 @@ impl Worker {
         self.store.close()
     }
 
-    fn work(&mut self, drained: &mut Vec<Command>) {
+    fn work(&mut self, drained: &mut Vec<Message>) {
         let mut ops = Vec::new();
         let mut commits = Vec::new();
-        for command in drained.drain(..) {
-            match command {
-                Command::Commit(op, changes) => {
+        for message in drained.drain(..) {
+            match message {
+                Message::Command(Command::Commit(op, changes)) => {
                     ops.push(op);
                     commits.push(changes);
                     if self.policy == SyncPolicy::Always {
@@ -150,9 +167,15 @@ impl Worker {
                         self.sync();
                     }
                 }
-                Command::Load(id, load) => {
+                Message::Command(Command::Load(id, load)) => {
                     self.apply(&mut ops, &mut commits);
                     self.load(id, &load);
+                }
+                Message::Snapshot(sender) => {
+                    self.apply(&mut ops, &mut commits);
+                    self.sync();
+                    // Whoever has asked may not want it any more.
+                    sender.send(self.guarded(|store| store.snapshot())).ok();
                 }
             }
         }
@@ -392,6 +415,10 @@ mod tests {
             self.store.load(load)
         }
 
+        fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, StoreError> {
+            self.store.snapshot()
+        }
+
         fn policy(&self) -> SyncPolicy {
             SyncPolicy::Batch
         }
@@ -434,11 +461,15 @@ mod tests {
         received.try_iter().map(text).collect()
     }
 
-    fn commit(op: u64, text: &'static str) -> Command {
+    fn put(op: u64, text: &'static str) -> Command {
         Command::Commit(OpId(op), statistics(text))
     }
 
-    const TOTALS: Command = Command::Load(LoadId(0), Load::Totals);
+    fn commit(op: u64, text: &'static str) -> Message {
+        Message::Command(put(op, text))
+    }
+
+    const TOTALS: Message = Message::Command(Command::Load(LoadId(0), Load::Totals));
 
     #[test]
     fn a_load_sees_what_comes_before_it_and_is_told_between_the_commits_around_it() {
@@ -470,7 +501,7 @@ mod tests {
     #[test]
     fn one_commit_that_is_refused_does_not_take_its_group_with_it() {
         let (mut worker, received) = worker(Vec::new());
-        let refused = Command::Commit(OpId(2), Vec::new());
+        let refused = Message::Command(Command::Commit(OpId(2), Vec::new()));
         worker.work(&mut vec![commit(1, "a"), refused, commit(3, "c"), TOTALS]);
         let expected = ["stored 1", "not stored 2-2", "stored 3", "loaded c"];
         assert_eq!(told(&received), expected);
@@ -483,9 +514,10 @@ mod tests {
         let answer = move |answer| answers.send(answer).unwrap();
         let (thread, handle) = StoreThread::start(store, 4, answer).unwrap();
         for op in 1..=20 {
-            handle.blocking_send(commit(op, "a")).unwrap();
+            handle.blocking_send(put(op, "a")).unwrap();
         }
-        handle.blocking_send(TOTALS).unwrap();
+        let totals = Command::Load(LoadId(0), Load::Totals);
+        handle.blocking_send(totals).unwrap();
         assert!(handle.metrics().failures == 0);
         drop(handle);
         thread.join().unwrap();

@@ -13,7 +13,7 @@ use simplex_sans_io::wire::utc::UtcTime;
 use super::*;
 use crate::smp::store::export::export;
 use crate::smp::store::tests::Scenario;
-use crate::smp::store::{MemoryStore, SyncPolicy};
+use crate::smp::store::{MemoryStore, Snapshot, SyncPolicy};
 
 const SMALL: Limits = Limits {
     queues: 3,
@@ -209,6 +209,10 @@ impl Store for Interrupted {
 
     fn services(&mut self) -> Result<Vec<ServiceRecord>, StoreError> {
         self.store.services()
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.store.snapshot()
     }
 
     fn policy(&self) -> SyncPolicy {

@@ -34,6 +34,8 @@ fn commits(seed: u8) -> impl Iterator<Item = (u64, Vec<Change>, Scenario)> {
 
 /// How many commits the store has, all of them complete.
 fn verify(store: &mut EmbeddedStore, seed: u8) -> u64 {
+    let faults = store.verify(&mut |fault| println!("{fault}")).unwrap();
+    assert_eq!(faults, 0);
     let Loaded::Totals(totals) = store.load(&Load::Totals).unwrap() else {
         panic!("totals were asked for");
     };

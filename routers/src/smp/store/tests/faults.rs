@@ -13,7 +13,7 @@ use simplex_sans_io::wire::Sample as _;
 
 use super::scenario::Scenario;
 use super::{EmbeddedStore, InDirectory, Options, Store, StoreError, Subject as _, check};
-use crate::smp::store::engine::{Engine, Entries, Memory, Write};
+use crate::smp::store::engine::{Engine, Entries, Memory, Snapshot, Write};
 use crate::smp::store::{Records, SyncPolicy, Table};
 
 /// When an engine fails.
@@ -88,6 +88,10 @@ impl Engine for Faulty {
 
     fn lost(&self, _: u64, _: u64) -> StoreError {
         Self::full()
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.entries.snapshot()
     }
 
     fn close(self) -> Result<(), StoreError> {

@@ -64,7 +64,7 @@ impl Subject for InDirectory {
     }
 }
 
-fn check(store: &mut dyn Store, model: &FakeStore, question: &Load) {
+pub(crate) fn check(store: &mut dyn Store, model: &FakeStore, question: &Load) {
     let answer = store.load(question).unwrap();
     match question {
         Load::Expired { limit, .. } | Load::ExpiredNotifications { limit, .. } => {
