@@ -17,7 +17,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use simplex_routers::smp::store::{EmbeddedStore, MemoryStore, Options, Store};
+use simplex_routers::smp::store::import::{self, Sources};
+use simplex_routers::smp::store::{EmbeddedStore, MemoryStore, Options, Store, backup, export};
 use simplex_sans_io::crypto::{AuthPublicKey, ed25519, x25519};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::router::store::{
@@ -26,6 +27,7 @@ use simplex_sans_io::smp::router::store::{
 use simplex_sans_io::smp::server::Party;
 use simplex_sans_io::smp::{MsgFlags, MsgId, QueueMode};
 use simplex_sans_io::wire::EntityId;
+use simplex_sans_io::wire::utc::UtcTime;
 
 const BODY: usize = 16_000;
 
@@ -36,6 +38,7 @@ fn main() {
         match task.as_str() {
             "fill" => fill(path, number(queues), number(messages)),
             "open" => open(path, number(queues)),
+            "files" => files(path),
             _ => println!("tasks are fill and open"),
         }
         return;
@@ -53,7 +56,7 @@ fn main() {
     for (name, queues, messages) in [("queues", queues, 0), ("messages", messages / 10, messages)] {
         let path = directory.path().join(name);
         // In processes of their own: the first one ends as if it was killed.
-        for task in ["fill", "open", "open"] {
+        for task in ["fill", "open", "open", "files"] {
             let (queues, messages) = (queues.to_string(), messages.to_string());
             Command::new(std::env::current_exe().unwrap())
                 .args([
@@ -266,6 +269,38 @@ fn open(path: &Path, queues: u64) {
         memory()
     );
     store.close().unwrap();
+}
+
+/// The time to write the files of the reference, to read them again, and to make a backup.
+fn files(path: &Path) {
+    let mut store = EmbeddedStore::open(path, Options::default()).unwrap();
+    let started = Instant::now();
+    let faults = store.verify(&mut |fault| println!("{fault}")).unwrap();
+    println!("  verified in {:.1?}, {faults} faults", started.elapsed());
+    let directory = path.with_extension("files");
+    std::fs::create_dir(&directory).unwrap();
+    let started = Instant::now();
+    let snapshot = store.snapshot().unwrap();
+    let contents = backup::backup(&*snapshot, &directory.join("backup")).unwrap();
+    println!("  backed up in {:.1?}: {contents}", started.elapsed());
+    let started = Instant::now();
+    let now = UtcTime::from_seconds(1_700_000_000);
+    export::export(&mut store, &directory, now).unwrap();
+    println!("  exported in {:.1?}", started.elapsed());
+    drop(snapshot);
+    drop(store);
+    let started = Instant::now();
+    let new = directory.join("imported");
+    let mut store = EmbeddedStore::open(&new, Options::default()).unwrap();
+    let sources = Sources::find(&directory);
+    let summary = import::import(&mut store, &sources, &mut |_| {}).unwrap();
+    println!(
+        "  imported in {:.1?}: {summary}; {} MB of memory",
+        started.elapsed(),
+        memory()
+    );
+    drop(store);
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 /// Messages that come and go: what is left on disk.

@@ -95,6 +95,16 @@ impl<E: Engine> Records<E> {
         Ok(())
     }
 
+    fn write_group(&mut self, commits: &[Vec<Change>], notes: &[Note]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            for Note { name, text } in notes {
+                transaction.put(Table::State, table::note(name), text.clone());
+            }
+            let mut changes = commits.iter().flatten();
+            changes.try_for_each(|change| transaction.change(change))
+        })
+    }
+
     fn load_queue(&self, party: Party, id: &EntityId) -> Result<Loaded, StoreError> {
         let recipient_id = match party {
             Party::Recipient => Some(Bytes::copy_from_slice(id)),
@@ -243,15 +253,16 @@ impl<E: Engine> Records<E> {
 }
 
 impl<E: Engine> Store for Records<E> {
+    /// What the engine has failed to do in the background is found out here: nothing was written then, so that it can be tried again.
     fn apply_noting(&mut self, commits: &[Vec<Change>], notes: &[Note]) -> Result<(), StoreError> {
         self.recover()?;
-        self.write(|transaction| {
-            for Note { name, text } in notes {
-                transaction.put(Table::State, table::note(name), text.clone());
+        match self.write_group(commits, notes) {
+            Err(StoreError::Broken(_)) => {
+                self.recover()?;
+                self.write_group(commits, notes)
             }
-            let mut changes = commits.iter().flatten();
-            changes.try_for_each(|change| transaction.change(change))
-        })
+            written => written,
+        }
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
