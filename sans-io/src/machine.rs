@@ -72,7 +72,8 @@ pub trait Machine {
     /// Takes one input.
     ///
     /// The driver drains [`poll`](Self::poll) before the next input. After an error the machine is dead: what it still wanted to say
-    /// is drained once, then the stream is closed. A `now` earlier than the last one counts as the last one.
+    /// is drained once, then the stream is closed. A `now` earlier than the last one counts as the last one, which
+    /// [`Latest`](crate::time::Latest) sees to.
     fn handle(&mut self, now: Now, input: Self::Input<'_>) -> Result<(), Self::Error>;
 
     /// The next action, in order; `None` when all are drained.
