@@ -132,6 +132,27 @@ impl Embedded {
 }
 
 impl Open {
+    /// Makes a database, if there is none. The engine does not open one that it has not finished making, so that a new one gets its name
+    /// when it is whole.
+    fn make(path: &Path) -> Result<(), StoreError> {
+        let (data, unfinished) = (path.join("data"), path.join("data.new"));
+        let io = |action| StoreError::io(action, &unfinished);
+        if data
+            .try_exists()
+            .map_err(StoreError::io("looked for", &data))?
+        {
+            return Ok(());
+        }
+        if unfinished.try_exists().map_err(io("looked for"))? {
+            fs::remove_dir_all(&unfinished).map_err(io("removed"))?;
+        }
+        let made = Database::builder(&unfinished).worker_threads(1).open();
+        drop(made.map_err(|error| engine_error(path, error))?);
+        fs::rename(&unfinished, &data).map_err(io("renamed"))?;
+        let folder = File::open(path).and_then(|folder| folder.sync_all());
+        folder.map_err(StoreError::io("synchronised", path))
+    }
+
     /// The engine asserts what it expects of its files.
     fn guarded(path: &Path, options: Options) -> Result<Self, StoreError> {
         catch_unwind(|| Self::new(path, options)).unwrap_or_else(|_| {
@@ -144,6 +165,7 @@ impl Open {
 
     fn new(path: &Path, options: Options) -> Result<Self, StoreError> {
         let error = |error| engine_error(path, error);
+        Self::make(path)?;
         let database = Database::builder(path.join("data"))
             .cache_size(options.cache_bytes)
             .max_journaling_size(64 * MIB)

@@ -235,3 +235,17 @@ fn when_the_disk_is_full_commits_fail_until_there_is_room() {
     }
     assert!(store.load(&Load::Totals).is_ok());
 }
+
+#[test]
+fn a_store_that_was_not_finished_when_it_was_made_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let unfinished = directory.path().join("data.new");
+    std::fs::create_dir(&unfinished).unwrap();
+    std::fs::write(unfinished.join("0.jnl"), b"half").unwrap();
+    let options = Options::default();
+    for _ in 0..2 {
+        let store = EmbeddedStore::open(directory.path(), options).unwrap();
+        Store::close(Box::new(store)).unwrap();
+        assert!(!unfinished.exists());
+    }
+}
