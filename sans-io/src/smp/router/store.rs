@@ -4,6 +4,9 @@
 //! changes before it, and `Stored` names the last change that is durable, and with it all before. Changes of one
 //! commit are stored together or not at all. A message that is put and deleted before it was stored never needs to
 //! reach the disk.
+//!
+//! A message is put at the tail of its queue. A commit with another place is refused: it builds on one that was not stored. Whether
+//! commits that are reported as not stored are there nevertheless is not known; what is loaded afterwards is the truth.
 
 mod format;
 
@@ -203,7 +206,7 @@ pub enum Change {
         /// What waits now.
         position: Position,
     },
-    /// Store a notification, as the newest of its notifier.
+    /// Store a notification, as the newest of its notifier. Places grow, with gaps.
     PutNotification {
         /// The notifier.
         notifier: EntityId,

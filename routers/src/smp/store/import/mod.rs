@@ -50,7 +50,7 @@ impl Sources {
     pub fn find(directory: &Path) -> Self {
         let file = |name: &str| Some(directory.join(name)).filter(|path| path.exists());
         Self {
-            // It is left when the reference was interrupted while it wrote the log anew; it is the newer one then.
+            // It is left when the reference was interrupted while it wrote the log anew: then it is the complete one.
             store_log: file("smp-server-store.log.start").or_else(|| file("smp-server-store.log")),
             message_log: file("smp-server-messages.log"),
             journals: file("messages"),
