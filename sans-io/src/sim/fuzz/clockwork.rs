@@ -6,25 +6,34 @@ use crate::time::{Instant, Now};
 
 /// Time that passes as a run says.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Clockwork(Now);
+pub(super) struct Clockwork {
+    now: Now,
+    latest: Instant,
+}
 
 impl Clockwork {
     pub(super) const fn now(&self) -> Now {
-        self.0
+        self.now
+    }
+
+    /// The time as a machine knows it, which never goes back.
+    pub(super) const fn latest(&self) -> Instant {
+        self.latest
     }
 
     pub(super) fn advance(&mut self, duration: Duration) {
-        self.0 = self.0 + duration;
+        self.now = self.now + duration;
+        self.latest = self.latest.max(self.now.instant);
     }
 
     /// It is `instant` now, if it was not later already.
     pub(super) fn reach(&mut self, instant: Instant) {
-        self.advance(instant - self.0.instant);
+        self.advance(instant - self.now.instant);
     }
 
     /// A driver whose clock is wrong.
     pub(super) fn go_back(&mut self, duration: Duration) {
-        let before = Instant::START + (self.0.instant - (Instant::START + duration));
-        self.0.instant = before;
+        let before = Instant::START + (self.now.instant - (Instant::START + duration));
+        self.now.instant = before;
     }
 }

@@ -399,7 +399,7 @@ impl<'t> Run<'t> {
         }
         if timeout {
             let deadline = self.pool.deadline();
-            assert!(deadline.is_none_or(|deadline| deadline > now.instant));
+            assert!(deadline.is_none_or(|deadline| deadline > self.clock.latest()));
         }
         self.check();
     }
@@ -446,7 +446,7 @@ impl<'t> Run<'t> {
         for request in &requests {
             if matches!(request.command, Command::Sub | Command::NSub) {
                 let at = failed.get(&request.entity_id);
-                let now = self.clock.now().instant;
+                let now = self.clock.latest();
                 assert!(at.is_none_or(|at| *at < now), "tried again without a pause");
             }
         }
@@ -487,7 +487,7 @@ impl<'t> Run<'t> {
                 queue,
                 error,
             } => {
-                let now = self.clock.now().instant;
+                let now = self.clock.latest();
                 let wanted = self.wanted(&session);
                 assert!(wanted.queues.contains(&queue), "nobody wants it");
                 match error {
