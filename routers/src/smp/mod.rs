@@ -3,6 +3,7 @@
 pub mod cli;
 mod control;
 mod core;
+mod daily;
 pub mod doctor;
 mod forget;
 pub mod identity;

@@ -20,6 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::control::{self, Control};
 use super::core::{self, CoreHandle, Message, Others};
+use super::daily;
 use super::listener::{Limits, Sockets, addresses, listen};
 use super::metrics::Metrics;
 use super::page;
@@ -125,7 +126,12 @@ impl Server {
             background.spawn(resolver.run(core.clone(), asked));
             names
         });
-        let others = Others { proxy, names };
+        let days = settings.daily_statistics.is_on().then(|| {
+            let (days, told) = tokio::sync::mpsc::unbounded_channel();
+            background.spawn(daily::write(data.to_owned(), told));
+            days
+        });
+        let others = Others { proxy, names, days };
         let router = settings.router.clone();
         let running = core::run(router, rng.fork(), network, handle, others, mailbox);
         let core_task = tokio::spawn(running);

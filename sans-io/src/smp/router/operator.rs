@@ -1,9 +1,7 @@
 //! What the operator of a router asks and does.
 
-use bytes::Bytes;
-
 use super::loads::Job;
-use super::store::{Change, QueueStatus, Suspended};
+use super::store::{QueueStatus, Suspended};
 use super::{Action, OpId, Router, Ticket};
 use crate::smp::server::Party;
 use crate::smp::{BlockingInfo, BrokerMessage, ErrorType, QueueMode};
@@ -79,8 +77,7 @@ impl Router {
                 self.with_queue(Party::Sender, &id, job);
             }
             None => {
-                let statistics = self.encode_statistics();
-                self.commit(vec![Change::PutStatistics(statistics)]);
+                self.store_statistics();
                 self.operated(ticket, Outcome::Saved);
             }
         }
@@ -173,27 +170,6 @@ impl Router {
                 };
                 self.change(queue, |record| record.status = status);
                 Outcome::Unblocked(info)
-            }
-        }
-    }
-
-    /// The statistics as lines of names and numbers.
-    #[must_use]
-    pub fn encode_statistics(&self) -> Bytes {
-        let lines = self.counters.named().into_iter();
-        let lines = lines.map(|(name, value)| format!("{name}={value}\n"));
-        lines.collect::<String>().into()
-    }
-
-    pub(super) fn restore_statistics(&mut self, statistics: &Bytes) {
-        let Ok(text) = std::str::from_utf8(statistics) else {
-            return;
-        };
-        for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
-            if let (Some(counter), Ok(value)) =
-                (self.counters.named_mut(name), value.parse::<u64>())
-            {
-                *counter = counter.saturating_add(value);
             }
         }
     }

@@ -123,7 +123,7 @@ impl Router {
             removed: Vec::new(),
         }];
         if let Some(service) = service_id {
-            changes.push(self.adjust_service(&service, &queue, 1));
+            changes.push(self.adjust_service(ServiceRole::Messaging, &service, &queue, 1));
         }
         self.cache.insert(LoadedQueue {
             record,
@@ -491,6 +491,7 @@ impl Router {
             position,
         }]);
         self.pin(queue, op, 0);
+        self.used_for_messages(queue, notification);
         self.totals.messages = self.totals.messages.saturating_sub(1);
         let counter = match subscribed {
             true => &mut self.counters.messages_received,
@@ -569,7 +570,7 @@ impl Router {
             self.totals.notifiers = self.totals.notifiers.saturating_sub(1);
         }
         if let Some(service) = &record.service_id {
-            changes.push(self.adjust_service(service, queue, -1));
+            changes.push(self.adjust_service(ServiceRole::Messaging, service, queue, -1));
         }
         let counter = match record.sender_key {
             Some(_) => &mut self.counters.queues_deleted_secured,

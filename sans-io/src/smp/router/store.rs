@@ -329,6 +329,10 @@ pub struct Totals {
     pub messaging_services: u64,
     /// Services that receive notifications.
     pub notifier_services: u64,
+    /// Queues of services that receive messages.
+    pub messaging_service_queues: u64,
+    /// Queues of services that receive notifications.
+    pub notifier_service_queues: u64,
     /// The statistics that were stored last.
     pub statistics: Option<Bytes>,
 }
