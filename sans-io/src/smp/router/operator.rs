@@ -78,7 +78,7 @@ impl Router {
             }
             None => {
                 self.store_statistics();
-                self.operated(ticket, Outcome::Saved);
+                self.operated_after_all(ticket, Outcome::Saved);
             }
         }
     }
@@ -119,7 +119,7 @@ impl Router {
             Operation::Unblock(_) => self.unblock(queue),
             Operation::Save => Outcome::Saved,
         };
-        self.operated(ticket, outcome);
+        self.operated_after_all(ticket, outcome);
     }
 
     fn status_info(&self, queue: &EntityId) -> Option<QueueStatusInfo> {
