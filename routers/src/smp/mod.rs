@@ -1,5 +1,6 @@
 //! The SMP router.
 
+pub mod backups;
 pub mod cli;
 mod control;
 mod core;

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::backups::{self, Socket};
 use super::control::{self, Control};
 use super::core::{self, CoreHandle, Message, Others};
 use super::daily;
@@ -26,7 +27,7 @@ use super::metrics::Metrics;
 use super::page;
 use super::relays;
 use super::session::{Door, Doors, Terms};
-use super::settings::{self, Settings};
+use super::settings::{self, Settings, StoreKind};
 use super::store::{Answer, Store, StoreError, StoreThread};
 
 /// How many commands wait for the store.
@@ -114,6 +115,17 @@ impl Server {
         })?;
         let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
         let mut background = JoinSet::new();
+        if !matches!(settings.store, StoreKind::Memory) {
+            let socket = data.join(backups::SOCKET);
+            match Socket::bind(socket) {
+                Ok(socket) => {
+                    background.spawn(socket.serve(handle.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no backups while the router runs: {} cannot be made", backups::SOCKET);
+                }
+            }
+        }
         background.spawn(relays::run(
             settings.proxy.clone(),
             network,
