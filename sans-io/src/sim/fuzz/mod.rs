@@ -26,6 +26,7 @@ mod keys;
 mod link;
 mod network;
 mod pool;
+mod router;
 mod server;
 mod session;
 mod socks;

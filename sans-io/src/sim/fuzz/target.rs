@@ -70,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     FRAMES_PAIR,
     KEYS_AND_CERTIFICATES,
     LINK_DATA,
+    ROUTER_OPS,
     SMP_CLIENT_OPS,
     SMP_COMMAND,
     SMP_HANDSHAKE,
@@ -97,6 +98,9 @@ pub const KEYS_AND_CERTIFICATES: Target =
 
 /// The data of a short link.
 pub const LINK_DATA: Target = Target::parser("link_data", super::link_data);
+
+/// A router with clients, whose store is slow, fails and loses power.
+pub const ROUTER_OPS: Target = Target::machines("router_ops", super::router::run);
 
 /// A client's session with a router that says anything.
 pub const SMP_CLIENT_OPS: Target = Target::machines("smp_client_ops", super::client::run);
