@@ -28,6 +28,7 @@ use crate::smp::{
 use crate::wire::{CorrId, EntityId};
 
 /// A queue as its two sides know it.
+#[derive(Debug, Clone)]
 pub struct Queue {
     /// The ids that the router has given it.
     pub ids: QueueIds,
@@ -40,6 +41,7 @@ pub struct Queue {
 }
 
 /// A router with clients.
+#[derive(Debug, Clone)]
 pub struct Script {
     /// The world that the script acts in.
     pub world: World,
