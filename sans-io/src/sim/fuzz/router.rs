@@ -69,6 +69,8 @@ struct Promised {
     delivered: BTreeSet<u32>,
     /// Messages whose acknowledgement by the recipient was confirmed, since the last fault.
     confirmed: BTreeSet<u32>,
+    /// The same in this step: what another client is told in it may have been said before.
+    confirmed_now: Vec<u32>,
     /// Who has sent each message: there is no order between senders.
     senders: Vec<ConnId>,
     /// Who holds a delivered message.
@@ -269,6 +271,11 @@ impl Fleet {
                 }
             }
         }
+        for queue in &mut self.queues {
+            queue
+                .confirmed
+                .append(&mut queue.confirmed_now.drain(..).collect());
+        }
         let gauges = self.script.world.router.gauges();
         assert!(gauges.messages <= (QUOTA + 1) * 12, "{gauges:?}");
         let pinned = u64::try_from(self.queues.len() + self.creating.len()).unwrap();
@@ -288,6 +295,7 @@ impl Fleet {
                     acknowledged: BTreeSet::new(),
                     delivered: BTreeSet::new(),
                     confirmed: BTreeSet::new(),
+                    confirmed_now: Vec::new(),
                     senders: Vec::new(),
                     held: None,
                 });
@@ -301,7 +309,7 @@ impl Fleet {
             }
             (Asked::Acknowledge(index, number), Ok(Response::Message(next))) => {
                 let queue = &mut self.queues[index];
-                queue.confirmed.extend(number);
+                queue.confirmed_now.extend(number);
                 if let Some((id, body)) = next {
                     self.delivered(client, index, id, &body);
                 }
