@@ -145,7 +145,7 @@ impl Default for Config {
             }),
             max_notifications: 128,
             inactive_clients: None,
-            cache: 100_000,
+            cache: 8192,
             max_loads: 1024,
             max_deliveries: 256,
             max_forwarded: 32,

@@ -95,8 +95,8 @@ impl Router {
             sender_id,
             sender_key: None,
             mode,
-            link,
-            notifier,
+            link: link.map(Box::new),
+            notifier: notifier.map(Box::new),
             status: QueueStatus::Active,
             updated_at: Some(self.today()),
             service_id: service_id.clone(),
@@ -351,7 +351,7 @@ impl Router {
             return self.refuse(place, ErrorType::Auth);
         }
         let link = LinkRecord { id: link_id, data };
-        let op = self.change(queue, |record| record.link = Some(link));
+        let op = self.change(queue, |record| record.link = Some(Box::new(link)));
         self.answer_after(place, BrokerMessage::Ok, op);
     }
 
@@ -379,7 +379,11 @@ impl Router {
             self.totals.notifiers = self.totals.notifiers.saturating_add(1);
         }
         self.counters.notifiers_created = self.counters.notifiers_created.saturating_add(1);
-        let op = self.change_with(queue, |queue| queue.notifier = Some(record), removed);
+        let op = self.change_with(
+            queue,
+            |queue| queue.notifier = Some(Box::new(record)),
+            removed,
+        );
         let nid = BrokerMessage::Nid {
             notifier_id,
             dh_key,
