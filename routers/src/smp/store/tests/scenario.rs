@@ -130,7 +130,7 @@ impl Scenario {
                 queue.link = Some(Box::new(LinkRecord {
                     id: self.id(),
                     ..self.sample()
-                })
+                }));
             }
             3 => queue.link = None,
             4 => queue.service_id = self.any_service(),
@@ -146,7 +146,7 @@ impl Scenario {
         changes.push(Change::PutQueue {
             queue: Box::new(queue),
             removed,
-        }));
+        });
         changes
     }
 
