@@ -9,9 +9,11 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use simplex_sans_io::smp::router::store::{QueueStatus, day};
-use simplex_sans_io::smp::router::{Counters, Gauges, Operation, Outcome, QueueStatusInfo};
+use simplex_sans_io::smp::router::{
+    ClientInfo, Counters, Gauges, Operation, Outcome, QueueStatusInfo,
+};
 use simplex_sans_io::smp::{BlockingInfo, BlockingReason, ClientNotice, QueueMode};
-use simplex_sans_io::time::UnixTime;
+use simplex_sans_io::time::{Now, UnixTime};
 use simplex_sans_io::wire::utc::UtcTime;
 use simplex_sans_io::wire::{self, BasicAuth, EntityId, Version};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -149,10 +151,13 @@ impl Control {
             "help" => "commands: stats, stats-rts, clients, sockets, socket-threads, threads, server-info, delete, save, help, quit\n".to_owned(),
             "auth" => self.authorize(role, argument),
             "suspend" | "resume" if admin => format!("{command} not implemented\n"),
-            "stats" if user => self.numbers(|gauges, counters| stats(&gauges, &counters, admin)).await,
-            "server-info" if user => self.numbers(|gauges, _| server_info(&gauges)).await,
-            "sockets" if user => self.ports(),
-            "clients" if admin => self.numbers(|gauges, _| format!("Clients: {}\n", gauges.clients)).await,
+            "stats" if user => self.numbers(|gauges, counters| stats(&gauges, &counters, admin)).await + "\n",
+            "server-info" if user => self.numbers(|gauges, _| server_info(&gauges)).await + "\n",
+            "sockets" if user => self.ports() + "\n",
+            "clients" if admin => match self.core.clients().await {
+                Some((now, clients)) => csv(now, &clients),
+                None => "error: the router stops\n".to_owned(),
+            },
             "threads" | "socket-threads" if admin => {
                 let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
                 format!("Threads: {tasks}\n")
@@ -394,6 +399,31 @@ fn group(counters: &Counters, heading: &str) -> String {
         (of == heading).then(|| format!("{name}={value}"))
     });
     counters.collect::<Vec<_>>().join(", ")
+}
+
+/// A line for each client, in the columns of the reference implementation.
+fn csv(now: Now, clients: &[ClientInfo]) -> String {
+    let mut text = String::from(
+        "clientId,sessionId,connected,createdAt,rcvActiveAt,sndActiveAt,age,subscriptions\n",
+    );
+    let time = |seconds: i64| UtcTime::from_seconds(seconds);
+    for client in clients {
+        let ago = |instant| {
+            let passed = (now.instant - instant).as_secs();
+            now.unix.seconds() - i64::try_from(passed).unwrap_or(i64::MAX)
+        };
+        text.push_str(&format!(
+            "{},{},True,{},{},{},{},{}\n",
+            client.connection.0,
+            IDS.encode(&*client.session_id),
+            time(client.since.seconds()),
+            time(ago(client.asked)),
+            time(ago(client.told)),
+            now.unix.seconds() - client.since.seconds(),
+            client.subscriptions,
+        ));
+    }
+    text
 }
 
 fn server_info(gauges: &Gauges) -> String {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::core::CoreHandle;
 use super::identity::{Privacy, write_file};
-use super::listener::Sockets;
+use super::listener::{Bites, Sockets};
 
 /// The longest request.
 const REQUEST: usize = 8192;
@@ -31,13 +31,20 @@ const READERS: usize = 16;
 pub(crate) struct Metrics {
     pub(crate) core: CoreHandle,
     pub(crate) sockets: Vec<(u16, Arc<Sockets>)>,
+    pub(crate) bites: Arc<Bites>,
 }
 
 impl Metrics {
     async fn text(&self) -> Option<String> {
         let (gauges, counters) = self.core.read().await?;
         let now = UnixTime::from(SystemTime::now());
-        Some(exposition(&gauges, &counters, &self.sockets, now))
+        Some(exposition(
+            &gauges,
+            &counters,
+            &self.sockets,
+            &self.bites,
+            now,
+        ))
     }
 
     /// Writes the file again and again, until the future is dropped.
@@ -127,6 +134,7 @@ fn exposition(
     gauges: &Gauges,
     counters: &Counters,
     sockets: &[(u16, Arc<Sockets>)],
+    bites: &Bites,
     now: UnixTime,
 ) -> String {
     let (g, c) = (gauges, counters);
@@ -469,6 +477,22 @@ fn exposition(
         text.counter("sockets_closed", &port, closed);
         text.gauge("sockets_active", &port, accepted.saturating_sub(closed));
     }
+    for (limit, bites) in [
+        ("connections", &bites.connections),
+        ("handshakes", &bites.handshakes),
+        ("write_stall", &bites.stalled),
+        ("silence", &bites.silent),
+    ] {
+        let label = format!("limit=\"{limit}\"");
+        text.counter("limits_reached", &label, bites.load(Ordering::Relaxed));
+    }
+    text.counter(
+        "limits_reached",
+        "limit=\"deliveries\"",
+        c.deliveries_delayed,
+    );
+    text.counter("limits_reached", "limit=\"forwarded\"", c.forwards_delayed);
+    text.counter("limits_reached", "limit=\"loads\"", c.loads_delayed);
     text.gauge("clients_total", "", g.clients);
     text.gauge("subscribtion_total", "", g.subscriptions);
     text.gauge("subscription_ntf_total", "", g.notifier_subscriptions);
@@ -522,7 +546,13 @@ mod tests {
             ..Gauges::default()
         };
         let now = UnixTime::from_seconds(5);
-        let text = exposition(&gauges, &Counters::default(), &sockets, now);
+        let text = exposition(
+            &gauges,
+            &Counters::default(),
+            &sockets,
+            &Bites::default(),
+            now,
+        );
         assert!(text.contains(
             "# TYPE simplex_smp_queues_total1 gauge\nsimplex_smp_queues_total1 7 5000\n"
         ));

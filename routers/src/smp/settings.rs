@@ -34,6 +34,8 @@ pub struct Settings {
     pub proxy: Proxy,
     /// The page for browsers.
     pub web: Option<Web>,
+    /// The port where browsers are shown the page without TLS.
+    pub web_plain: Option<u16>,
     /// What the operator says of the router, by its name on the page.
     pub information: Vec<(&'static str, String)>,
     /// Who resolves names.
@@ -282,10 +284,6 @@ impl Settings {
                     .to_owned(),
             );
         }
-        if ini.get("WEB", "http").is_some() {
-            advice
-                .push("the page is served over TLS only: `http` in [WEB] has no effect".to_owned());
-        }
         let transport = transport(ini)?;
         let web = web(ini)?.filter(|web| {
             let shared = transport.ports.contains(&web.port);
@@ -300,6 +298,7 @@ impl Settings {
         Ok(Self {
             transport,
             web,
+            web_plain: ini.parse("WEB", "http", "a port")?,
             information: information(ini),
             store,
             router,

@@ -116,6 +116,12 @@ async fn the_operator_blocks_and_deletes_queues_on_the_control_port() {
     assert_eq!(ask(format!("status {id}")).await, "AUTH");
     assert_eq!(ask("auth wrong".into()).await, "Current role is CPRNone");
     assert_eq!(ask("auth secret".into()).await, "Current role is CPRAdmin");
+    let columns =
+        "clientId,sessionId,connected,createdAt,rcvActiveAt,sndActiveAt,age,subscriptions";
+    assert_eq!(ask("clients".into()).await, columns);
+    // The line of the only client is read by the next question.
+    let connected = ask(String::new()).await;
+    assert!(connected.contains(",True,20"), "{connected}");
     let status = ask(format!("status {id}")).await;
     assert!(status.starts_with("status: EntityActive, updatedAt: "));
     assert!(status.ends_with(", queueMode: Just QMMessaging"));
@@ -148,21 +154,26 @@ async fn metrics_and_health_are_read_over_http() {
     let directory = tempfile::tempdir().unwrap();
     drop(Process::start(directory.path()));
     let text = std::fs::read_to_string(ini(directory.path())).unwrap();
-    let text = text.replace("[METRICS]\n", "[METRICS]\nport = 0\n");
+    let text = text
+        .replace("[METRICS]\n", "[METRICS]\nport = 0\n")
+        .replace("[WEB]\n", "[WEB]\nhttp = 0\n");
     std::fs::write(ini(directory.path()), text).unwrap();
     let router = Process::start(directory.path());
     let client = Client::connect(&router.address).await;
     Queue::create(&client, &mut rng().unwrap()).await;
-    let get = async |path: &str| {
-        let mut stream = tokio::net::TcpStream::connect(router.metrics.unwrap())
-            .await
-            .unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let get_from = async |port: u16, path: &str| {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port));
+        let mut stream = stream.await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).await.unwrap();
         response
     };
+    let get = async |path| get_from(router.metrics.unwrap().port(), path).await;
+    let page = get_from(router.page.unwrap(), "/").await;
+    assert!(page.contains("<h1>SMP router</h1>"), "{page}");
     assert!(
         get("/health/ready")
             .await
@@ -174,6 +185,8 @@ async fn metrics_and_health_are_read_over_http() {
         "{metrics}"
     );
     assert!(metrics.contains("\nsimplex_smp_clients_total 1 "));
+    assert!(metrics.contains("\nsimplex_smp_limits_reached{limit=\"handshakes\"} 0 "));
+    assert!(metrics.contains("\nsimplex_smp_relay_sessions_requests{source=\"own\"} 0 "));
     assert!(get("/").await.starts_with("HTTP/1.1 404 "));
 }
 

@@ -31,6 +31,7 @@ pub(crate) struct Process {
     pub(crate) address: Address,
     pub(crate) control: Option<u16>,
     pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) page: Option<u16>,
 }
 
 impl Process {
@@ -64,9 +65,14 @@ impl Process {
             let url = line_with("Metrics: http://");
             url.strip_suffix("/metrics").unwrap().parse().unwrap()
         });
+        let page = ini.contains("\nhttp = ").then(|| {
+            let port = line_with("Serving static site on port ");
+            port.parse().unwrap()
+        });
         line_with("creating new queues");
         Self {
             metrics,
+            page,
             child,
             address: address.parse().unwrap(),
             control,

@@ -27,6 +27,10 @@ impl PublicKey {
     /// Bytes that are no point of the curve make a key whose signatures are all invalid. A signature whose scalar is not reduced is
     /// refused, which the reference accepts: no signer makes such signatures, and whoever sees one could change it. One that only its own
     /// signer can have crafted, with a point of small order, is accepted, which the reference refuses.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "in a field and in a group nothing overflows"
+    )]
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), InvalidSignature> {
         let signed = Signed {
             key: self,
@@ -90,6 +94,10 @@ impl Signed<'_> {
 /// The sum of their equations holds, each multiplied by a number that follows from all of them, so that no signer can choose signatures
 /// whose faults cancel out.
 #[must_use]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "in a field and in a group nothing overflows"
+)]
 pub fn verify_all(signed: &[Signed<'_>]) -> bool {
     if let [
         Signed {

@@ -121,6 +121,9 @@ fn banner(settings: &Settings, server: &Server) -> String {
     if let Some(address) = server.metrics_address() {
         lines.push(format!("Metrics: http://{address}/metrics"));
     }
+    if let Some(address) = server.page_address() {
+        lines.push(format!("Serving static site on port {}", address.port()));
+    }
     if let Some(expiration) = settings.router.message_expiration {
         let days = expiration.ttl.as_secs() / 86_400;
         lines.push(format!("expiring messages after {days} days"));

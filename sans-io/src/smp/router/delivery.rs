@@ -60,6 +60,8 @@ impl Router {
         };
         if subscriber.on_their_way >= max {
             subscriber.delayed.push_back(queue.clone());
+            let counter = &mut self.counters.deliveries_delayed;
+            *counter = counter.saturating_add(1);
             return;
         }
         let Some(say) = self.first(queue) else {
@@ -67,6 +69,7 @@ impl Router {
         };
         if let Some(subscriber) = self.connections.get_mut(connection) {
             subscriber.on_their_way = subscriber.on_their_way.saturating_add(1);
+            subscriber.last_told = self.now.instant;
         }
         if let (Some(subscription), Say::Deliver { id, .. }) =
             (self.connections.subscription_mut(queue), &say)

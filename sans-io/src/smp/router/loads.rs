@@ -88,6 +88,7 @@ impl Router {
     pub(super) fn load(&mut self, what: For, load: Load) {
         if self.loads.in_flight.len() >= self.config.max_loads {
             self.loads.waiting.push_back((what, load));
+            self.counters.loads_delayed = self.counters.loads_delayed.saturating_add(1);
             return;
         }
         let id = LoadId(self.loads.next);

@@ -59,6 +59,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use self::connections::ClientInfo;
 pub use self::operator::{Operation, Outcome, QueueStatusInfo};
 pub use self::statistics::{Active, Counters, Day};
 

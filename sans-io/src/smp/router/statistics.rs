@@ -147,6 +147,12 @@ counters! {
     service_messages = "rcvServicesSubMsg",
     /// Queues of services that were subscribed to before the service subscribed to all of them.
     service_messages_duplicate = "rcvServicesSubDuplicate",
+    /// Messages for which there was no room on the way to their connection.
+    deliveries_delayed = "msgDelayed",
+    /// Commands that waited until others of their connection were forwarded or resolved.
+    forwards_delayed = "pMsgFwdsDelayed",
+    /// Questions to the store that waited for others.
+    loads_delayed = "loadsDelayed",
     /// Sessions with relays that were asked for.
     relay_sessions_requests = "pRelays.requests",
     /// Sessions with relays that succeeded.
