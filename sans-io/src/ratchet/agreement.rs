@@ -49,6 +49,17 @@ enum JoinerKem {
     },
 }
 
+impl Role {
+    /// The other one.
+    #[must_use]
+    pub const fn peer(self) -> Self {
+        match self {
+            Self::Initiator => Self::Joiner,
+            Self::Joiner => Self::Initiator,
+        }
+    }
+}
+
 impl OfferedKeys {
     /// Fresh keys, with one for the KEM if it is to be proposed.
     pub fn generate(fresh: &mut impl FreshKeys, pq: Pq) -> Self {

@@ -105,3 +105,6 @@ pub const SUPPORTED: VersionRange = match VersionRange::new(2, KEM.0) {
     Some(versions) => versions,
     None => VersionRange::only(KEM),
 };
+
+#[cfg(test)]
+mod tests;
