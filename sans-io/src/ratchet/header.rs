@@ -149,10 +149,9 @@ impl Codec<Bytes> for Counted {
     }
 
     fn put(bytes: &Bytes, version: Version, out: &mut BytesMut) {
-        if version >= KEM {
-            out.put_u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX));
-        } else {
-            out.put_u8(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
+        match u8::try_from(bytes.len()) {
+            Ok(length) if version < KEM && length >= SHORTEST => out.put_u8(length),
+            Ok(_) | Err(_) => out.put_u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX)),
         }
         out.put_slice(bytes);
     }

@@ -70,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     FRAMES_PAIR,
     KEYS_AND_CERTIFICATES,
     LINK_DATA,
+    RATCHET_ACTIONS,
     SMP_CLIENT_OPS,
     SMP_COMMAND,
     SMP_HANDSHAKE,
@@ -97,6 +98,9 @@ pub const KEYS_AND_CERTIFICATES: Target =
 
 /// The data of a short link.
 pub const LINK_DATA: Target = Target::parser("link_data", super::link_data);
+
+/// A conversation over a ratchet, and what that parses.
+pub const RATCHET_ACTIONS: Target = Target::machines("ratchet_actions", super::ratchet::run);
 
 /// A client's session with a router that says anything.
 pub const SMP_CLIENT_OPS: Target = Target::machines("smp_client_ops", super::client::run);
