@@ -64,7 +64,7 @@ impl Ratchet {
     /// The step that receives a message.
     ///
     /// It depends on its arguments only and changes none of them, so that it can be run anywhere: mostly it takes microseconds, but a
-    /// message that turns a ratchet with post-quantum keys takes milliseconds. An error leaves everything as it was.
+    /// message that turns a ratchet with post-quantum keys may take milliseconds. An error leaves everything as it was.
     pub fn decrypt(
         &self,
         skipped: &SkippedKeys,

@@ -339,6 +339,13 @@ fn a_stored_state_of_another_format_is_refused() {
     assert_eq!(refused, Err(WireError::Invalid("format")));
 }
 
+#[test]
+fn a_step_can_be_taken_on_another_thread() {
+    fn is_sent<T: Send + Sync + 'static>() {}
+    is_sent::<(Ratchet, SkippedKeys, Rng, BytesMut)>();
+    is_sent::<Result<Decrypted, DecryptError>>();
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Send(bool, Option<Pq>),
