@@ -12,6 +12,7 @@ use simplex_sans_io::smp::router::store::{QueueStatus, day};
 use simplex_sans_io::smp::router::{Counters, Gauges, Operation, Outcome, QueueStatusInfo};
 use simplex_sans_io::smp::{BlockingInfo, BlockingReason, ClientNotice, QueueMode};
 use simplex_sans_io::time::UnixTime;
+use simplex_sans_io::wire::utc::UtcTime;
 use simplex_sans_io::wire::{self, BasicAuth, EntityId, Version};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -321,13 +322,16 @@ fn reason(info: &BlockingInfo) -> String {
 fn stats(gauges: &Gauges, counters: &Counters, admin: bool) -> String {
     let c = counters;
     let triple = |a: u64, b: u64, c: u64| format!("({a},{b},{c})");
+    let since = UtcTime::from_seconds(gauges.counting_since.seconds());
     let mut lines = vec![
+        ("fromTime", since.to_string()),
         ("qCreated", c.queues_created.to_string()),
         ("qSecured", c.queues_secured.to_string()),
         ("qDeletedAll", c.queues_deleted.to_string()),
         ("qDeletedAllB", c.queues_deleted_blocks.to_string()),
         ("qDeletedNew", c.queues_deleted_new.to_string()),
         ("qDeletedSecured", c.queues_deleted_secured.to_string()),
+        ("daily active queues", gauges.active.day.to_string()),
         ("qSub", c.subscriptions.to_string()),
         ("qSubAllB", c.subscription_blocks.to_string()),
         ("qSubEnd", c.subscriptions_ended.to_string()),
@@ -367,13 +371,29 @@ fn stats(gauges: &Gauges, counters: &Counters, admin: bool) -> String {
     if admin {
         lines.push(("ntfCount 2", gauges.notifications.to_string()));
     }
+    for heading in ["pRelays", "pRelaysOwn", "pMsgFwds", "pMsgFwdsOwn"] {
+        lines.push((heading, group(c, heading)));
+    }
     lines.push(("pMsgFwdsRecv", c.forwarded_received.to_string()));
     lines.push(("rcvServiceCount", gauges.messaging_services.to_string()));
     lines.push(("ntfServiceCount", gauges.notifier_services.to_string()));
+    let queues = gauges.messaging_service_queues.to_string();
+    lines.push(("rcvServiceQueuesCount", queues));
+    let queues = gauges.notifier_service_queues.to_string();
+    lines.push(("ntfServiceQueuesCount", queues));
     lines
         .iter()
         .map(|(label, value)| format!("{label}: {value}\n"))
         .collect()
+}
+
+/// The counters under a heading.
+fn group(counters: &Counters, heading: &str) -> String {
+    let counters = counters.named().into_iter().filter_map(|(name, value)| {
+        let (of, name) = name.split_once('.')?;
+        (of == heading).then(|| format!("{name}={value}"))
+    });
+    counters.collect::<Vec<_>>().join(", ")
 }
 
 fn server_info(gauges: &Gauges) -> String {

@@ -16,7 +16,7 @@ use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::BrokerMessage;
 use simplex_sans_io::smp::SimplexDomain;
 use simplex_sans_io::smp::router::{
-    Action, Config, ConnId, Counters, Gauges, Input, Operation, Outcome, ProxyRequest, Router,
+    Action, Config, ConnId, Counters, Day, Gauges, Input, Operation, Outcome, ProxyRequest, Router,
     Ticket,
 };
 use simplex_sans_io::smp::server::{Call, Event};
@@ -68,6 +68,8 @@ pub(crate) struct Others {
     pub(crate) proxy: mpsc::UnboundedSender<(Ticket, ProxyRequest)>,
     /// The resolver of names, if there is one.
     pub(crate) names: Option<mpsc::UnboundedSender<(Ticket, SimplexDomain)>>,
+    /// Who writes down the statistics of a day, if they are wanted.
+    pub(crate) days: Option<mpsc::UnboundedSender<Box<Day>>>,
 }
 
 pub(crate) fn mailbox() -> (CoreHandle, Mailbox) {
@@ -244,6 +246,11 @@ impl Core {
                 Action::Resolve(ticket, domain) => {
                     if let Some(names) = &self.others.names {
                         names.send((ticket, domain)).ok();
+                    }
+                }
+                Action::Day(day) => {
+                    if let Some(days) = &self.others.days {
+                        days.send(day).ok();
                     }
                 }
                 Action::Operated(ticket, outcome) => {

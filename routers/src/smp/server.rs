@@ -18,14 +18,16 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::backups::{self, Socket};
 use super::control::{self, Control};
 use super::core::{self, CoreHandle, Message, Others};
+use super::daily;
 use super::listener::{Limits, Sockets, addresses, listen};
 use super::metrics::Metrics;
 use super::page;
 use super::relays;
 use super::session::{Door, Doors, Terms};
-use super::settings::{self, Settings};
+use super::settings::{self, Settings, StoreKind};
 use super::store::{Answer, Store, StoreError, StoreThread};
 
 /// How many commands wait for the store.
@@ -113,6 +115,17 @@ impl Server {
         })?;
         let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
         let mut background = JoinSet::new();
+        if !matches!(settings.store, StoreKind::Memory) {
+            let socket = data.join(backups::SOCKET);
+            match Socket::bind(socket) {
+                Ok(socket) => {
+                    background.spawn(socket.serve(handle.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no backups while the router runs: {} cannot be made", backups::SOCKET);
+                }
+            }
+        }
         background.spawn(relays::run(
             settings.proxy.clone(),
             network,
@@ -125,7 +138,12 @@ impl Server {
             background.spawn(resolver.run(core.clone(), asked));
             names
         });
-        let others = Others { proxy, names };
+        let days = settings.daily_statistics.is_on().then(|| {
+            let (days, told) = tokio::sync::mpsc::unbounded_channel();
+            background.spawn(daily::write(data.to_owned(), told));
+            days
+        });
+        let others = Others { proxy, names, days };
         let router = settings.router.clone();
         let running = core::run(router, rng.fork(), network, handle, others, mailbox);
         let core_task = tokio::spawn(running);

@@ -22,6 +22,8 @@ pub struct Settings {
     pub store: StoreKind,
     /// What queues do.
     pub router: Config,
+    /// Whether the statistics of every day are written to a file.
+    pub daily_statistics: Switch,
     /// How often the file of metrics is written.
     pub prometheus_interval: Option<Duration>,
     /// The port on the loopback address where metrics can be read.
@@ -295,15 +297,13 @@ impl Settings {
             }
             shared
         });
-        if ini.switch("STORE_LOG", "log_stats", Switch::Off)?.is_on() {
-            advice.push("the daily statistics file is not written yet: `log_stats` in [STORE_LOG] has no effect".to_owned());
-        }
         Ok(Self {
             transport,
             web,
             information: information(ini),
             store,
             router,
+            daily_statistics: ini.switch("STORE_LOG", "log_stats", Switch::Off)?,
             prometheus_interval: ini
                 .parse("STORE_LOG", "prometheus_interval", "a number of seconds")?
                 .map(Duration::from_secs),

@@ -22,6 +22,7 @@ mod middle;
 mod netem;
 mod pair;
 pub mod ratchet;
+pub mod script;
 pub mod smp;
 pub mod store;
 mod trace;

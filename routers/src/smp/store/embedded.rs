@@ -27,7 +27,7 @@ use super::{EmbeddedStore, StoreError, SyncPolicy};
 const MIB: u64 = 1 << 20;
 
 /// After this much was written, what is in memory goes to tables: so much, at most, is read again after a crash.
-const ROTATE_AFTER: u64 = 32 * MIB;
+const ROTATE_AFTER: u64 = 8 * MIB;
 
 /// How an embedded store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,6 +27,7 @@ mod link;
 mod network;
 mod pool;
 mod ratchet;
+mod router;
 mod server;
 mod session;
 mod socks;

@@ -218,6 +218,8 @@ impl Router {
             .saturating_add(totals.notifications);
         self.totals.messaging_services = totals.messaging_services;
         self.totals.notifier_services = totals.notifier_services;
+        self.totals.messaging_service_queues = totals.messaging_service_queues;
+        self.totals.notifier_service_queues = totals.notifier_service_queues;
         if let Some(statistics) = &totals.statistics {
             self.restore_statistics(statistics);
         }

@@ -1,4 +1,14 @@
 //! A router with clients, as tests speak to it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm,
+    clippy::new_without_default,
+    clippy::missing_panics_doc,
+    reason = "a script that does not go on is a finding"
+)]
 
 use std::sync::Arc;
 
@@ -18,25 +28,37 @@ use crate::smp::{
 use crate::wire::{CorrId, EntityId};
 
 /// A queue as its two sides know it.
-pub(super) struct Queue {
-    pub(super) ids: QueueIds,
-    pub(super) key: Arc<AuthPrivateKey>,
-    pub(super) secret: x25519::SharedSecret,
-    pub(super) sender_key: Arc<AuthPrivateKey>,
+#[derive(Debug, Clone)]
+pub struct Queue {
+    /// The ids that the router has given it.
+    pub ids: QueueIds,
+    /// The recipient's key.
+    pub key: Arc<AuthPrivateKey>,
+    /// What encrypts delivered messages.
+    pub secret: x25519::SharedSecret,
+    /// The sender's key.
+    pub sender_key: Arc<AuthPrivateKey>,
 }
 
-pub(super) struct Script {
-    pub(super) world: World,
-    pub(super) rng: Rng,
-    pub(super) next: u64,
+/// A router with clients.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// The world that the script acts in.
+    pub world: World,
+    /// Its randomness.
+    pub rng: Rng,
+    /// The last number of a request.
+    pub next: u64,
 }
 
 impl Script {
-    pub(super) fn new() -> Self {
+    /// A router with the usual settings.
+    pub fn new() -> Self {
         Self::with(Config::default())
     }
 
-    pub(super) fn with(config: Config) -> Self {
+    /// A router with these settings.
+    pub fn with(config: Config) -> Self {
         Self {
             world: World::with(1, config, Contents::default()),
             rng: Rng::from_seed([9; 32]),
@@ -44,11 +66,13 @@ impl Script {
         }
     }
 
-    pub(super) fn key(&mut self) -> Arc<AuthPrivateKey> {
+    /// A new key.
+    pub fn key(&mut self) -> Arc<AuthPrivateKey> {
         Arc::new(AuthPrivateKey::generate(Algorithm::X25519, &mut self.rng).unwrap())
     }
 
-    pub(super) fn request(
+    /// A command, authorised by a key.
+    pub fn request(
         &mut self,
         entity_id: &EntityId,
         key: Option<&Arc<AuthPrivateKey>>,
@@ -63,18 +87,15 @@ impl Script {
     }
 
     /// Executes a command; other events stay with the client.
-    pub(super) fn execute(
-        &mut self,
-        client: ConnId,
-        request: Request,
-    ) -> Result<Response, RequestError> {
+    pub fn execute(&mut self, client: ConnId, request: Request) -> Result<Response, RequestError> {
         let id = request.id;
         self.world.send(client, vec![request]);
         self.response(client, id)
             .expect("every request is answered")
     }
 
-    pub(super) fn response(
+    /// The response to a request; other events stay with the client.
+    pub fn response(
         &mut self,
         client: ConnId,
         id: RequestId,
@@ -91,7 +112,8 @@ impl Script {
         response
     }
 
-    pub(super) fn command(
+    /// Executes a command.
+    pub fn command(
         &mut self,
         client: ConnId,
         entity_id: &EntityId,
@@ -102,7 +124,8 @@ impl Script {
         self.execute(client, request)
     }
 
-    pub(super) fn new_queue(&mut self, client: ConnId) -> Queue {
+    /// A new messaging queue that its recipient is subscribed to.
+    pub fn new_queue(&mut self, client: ConnId) -> Queue {
         self.create(
             client,
             Some(QueueRequest::Messaging(None)),
@@ -111,7 +134,8 @@ impl Script {
         .unwrap()
     }
 
-    pub(super) fn create(
+    /// A new queue.
+    pub fn create(
         &mut self,
         client: ConnId,
         request: Option<QueueRequest>,
@@ -143,7 +167,8 @@ impl Script {
         }
     }
 
-    pub(super) fn secure(&mut self, client: ConnId, queue: &Queue) {
+    /// The sender secures a queue.
+    pub fn secure(&mut self, client: ConnId, queue: &Queue) {
         let key = Command::SKey(queue.sender_key.public_key());
         let sender_id = queue.ids.sender_id.clone();
         let sender_key = Arc::clone(&queue.sender_key);
@@ -153,7 +178,8 @@ impl Script {
         );
     }
 
-    pub(super) fn send(
+    /// Sends a message to a queue that is not secured.
+    pub fn send(
         &mut self,
         client: ConnId,
         queue: &Queue,
@@ -164,7 +190,8 @@ impl Script {
         self.execute(client, request)
     }
 
-    pub(super) fn recipient(
+    /// Executes a command of the recipient.
+    pub fn recipient(
         &mut self,
         client: ConnId,
         queue: &Queue,
@@ -175,7 +202,7 @@ impl Script {
     }
 
     /// The messages of a queue that a client was told of, decrypted.
-    pub(super) fn messages(&mut self, client: ConnId, queue: &Queue) -> Vec<(MsgId, Delivered)> {
+    pub fn messages(&mut self, client: ConnId, queue: &Queue) -> Vec<(MsgId, Delivered)> {
         let events = self.world.events(client);
         let messages = events.into_iter().filter_map(|event| match event {
             Event::Message {
@@ -190,7 +217,8 @@ impl Script {
         messages.collect()
     }
 
-    pub(super) fn told(&mut self, client: ConnId) -> Vec<(EntityId, BrokerMessage)> {
+    /// What a client was told that nobody has asked for.
+    pub fn told(&mut self, client: ConnId) -> Vec<(EntityId, BrokerMessage)> {
         let events = self.world.events(client);
         let told = events.into_iter().filter_map(|event| match event {
             Event::Message { entity_id, message } => Some((entity_id, message)),
@@ -201,7 +229,7 @@ impl Script {
 }
 
 /// A command for a new messaging queue, and what its recipient keeps.
-pub(super) fn new_queue_request(script: &mut Script) -> (Request, NewQueueSecrets) {
+pub fn new_queue_request(script: &mut Script) -> (Request, NewQueueSecrets) {
     let (key, sender_key) = (script.key(), script.key());
     let dh = x25519::PrivateKey::generate(&mut script.rng);
     let new = NewQueue {
@@ -223,7 +251,7 @@ pub(super) fn new_queue_request(script: &mut Script) -> (Request, NewQueueSecret
 }
 
 /// What the recipient of a new queue keeps.
-pub(super) struct NewQueueSecrets {
+pub struct NewQueueSecrets {
     key: Arc<AuthPrivateKey>,
     sender_key: Arc<AuthPrivateKey>,
     dh: x25519::PrivateKey,
@@ -231,7 +259,7 @@ pub(super) struct NewQueueSecrets {
 
 impl NewQueueSecrets {
     /// The queue with these ids.
-    pub(super) fn queue(self, ids: QueueIds) -> Queue {
+    pub fn queue(self, ids: QueueIds) -> Queue {
         Queue {
             secret: self.dh.agree(&ids.dh_key),
             ids,
@@ -241,22 +269,26 @@ impl NewQueueSecrets {
     }
 }
 
-pub(super) fn send(body: &'static [u8]) -> Command {
+/// A command that sends a message with a notification.
+pub fn send(body: &'static [u8]) -> Command {
     Command::Send {
         flags: MsgFlags { notification: true },
         body: Bytes::from_static(body),
     }
 }
 
-pub(super) fn text(delivered: &Delivered) -> &[u8] {
+/// The text of a message; `QUOTA` of a mark.
+pub fn text(delivered: &Delivered) -> &[u8] {
     match delivered {
         Delivered::Message(SentMessage { body, .. }) => body,
         Delivered::Quota(_) => b"QUOTA",
     }
 }
 
-pub(super) fn refused(error: ErrorType) -> Result<Response, RequestError> {
+/// What a client gets for a command that is refused.
+pub fn refused(error: ErrorType) -> Result<Response, RequestError> {
     Err(RequestError::Protocol(error))
 }
 
-pub(super) const AUTH: ErrorType = ErrorType::Auth;
+/// It is not authorised, or not there.
+pub const AUTH: ErrorType = ErrorType::Auth;

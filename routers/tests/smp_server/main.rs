@@ -6,193 +6,23 @@
     reason = "a test fails by panicking"
 )]
 
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+mod files;
+mod hostile;
+mod process;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use simplex_runtime_tokio::{Tokio, rng};
-use simplex_sans_io::crypto::{Algorithm, AuthPrivateKey, x25519};
-use simplex_sans_io::drive::{Receiver, SmpClient, SmpOptions, SmpRelay};
-use simplex_sans_io::rng::Rng;
-use simplex_sans_io::smp::body::Delivered;
+use simplex_runtime_tokio::rng;
+use simplex_sans_io::drive::SmpRelay;
+use simplex_sans_io::smp::ErrorType;
 use simplex_sans_io::smp::client::{Event, RequestError};
-use simplex_sans_io::smp::{
-    BrokerMessage, ErrorType, MsgFlags, MsgId, NewQueue, QueueIds, QueueRequest, SubscriptionMode,
-};
 use simplex_sans_io::time::UnixTime;
-use simplex_sans_io::wire::{EntityId, ServerAddress, SmpScheme};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 
-type Key = Arc<AuthPrivateKey>;
-type Address = ServerAddress<SmpScheme>;
-
-const FLAGS: MsgFlags = MsgFlags {
-    notification: false,
-};
-
-/// A router in a process of its own, which ends with the test.
-struct Process {
-    child: Child,
-    address: Address,
-    control: Option<u16>,
-    metrics: Option<SocketAddr>,
-}
-
-impl Process {
-    fn start(directory: &Path) -> Self {
-        let program = env!("CARGO_BIN_EXE_smp-server");
-        let mut child = Command::new(program)
-            .args(["run", "--port", "0", "--dir"])
-            .arg(directory)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut line_with = |label: &str| loop {
-            let line = lines.next().expect("the router starts").unwrap();
-            if let Some(rest) = line.strip_prefix(label) {
-                return rest.to_owned();
-            }
-        };
-        line_with("SMP server v");
-        let fingerprint = line_with("Fingerprint: ");
-        let port = line_with("Serving SMP protocol on port ");
-        let port = port.strip_suffix(" (TLS)...").unwrap();
-        let address = format!("smp://{fingerprint}@127.0.0.1:{port}");
-        let ini = std::fs::read_to_string(ini(directory)).unwrap();
-        let control = ini.contains("\ncontrol_port = ").then(|| {
-            let port = line_with("Control port: ");
-            port.parse().unwrap()
-        });
-        let metrics = ini.contains("[METRICS]\nport").then(|| {
-            let url = line_with("Metrics: http://");
-            url.strip_suffix("/metrics").unwrap().parse().unwrap()
-        });
-        line_with("creating new queues");
-        Self {
-            metrics,
-            child,
-            address: address.parse().unwrap(),
-            control,
-        }
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn ini(directory: &Path) -> PathBuf {
-    directory.join("config/smp-server.ini")
-}
-
-struct Client {
-    smp: SmpClient,
-    events: Receiver<Event>,
-}
-
-impl Client {
-    async fn connect(address: &Address) -> Self {
-        let options = SmpOptions::to(address).unwrap();
-        let (smp, events, connection) = SmpClient::connect(&Tokio::new(), options, rng().unwrap())
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        Self { smp, events }
-    }
-
-    async fn message(&mut self) -> (EntityId, MsgId, Bytes) {
-        loop {
-            if let Event::Message {
-                entity_id,
-                message: BrokerMessage::Msg { id, body },
-            } = self.events.next().await.expect("a message")
-            {
-                return (entity_id, id, body);
-            }
-        }
-    }
-}
-
-struct Queue {
-    ids: QueueIds,
-    key: Key,
-    secret: x25519::SharedSecret,
-    sender_key: Key,
-}
-
-impl Queue {
-    async fn create(client: &Client, rng: &mut Rng) -> Self {
-        let key = key(rng);
-        let dh = x25519::PrivateKey::generate(rng);
-        let new = NewQueue {
-            auth_key: key.public_key(),
-            dh_key: dh.public_key(),
-            password: None,
-            subscription: SubscriptionMode::OnlyCreate,
-            request: Some(QueueRequest::Messaging(None)),
-            notifier: None,
-        };
-        let ids = client.smp.create_queue(new, &key).await.unwrap();
-        let queue = Self {
-            secret: dh.agree(&ids.dh_key),
-            ids,
-            key,
-            sender_key: self::key(rng),
-        };
-        let (id, key) = (&queue.ids.sender_id, &queue.sender_key);
-        client.smp.secure(id, key).await.unwrap();
-        queue
-    }
-
-    async fn send(&self, client: &Client, body: &[u8]) -> Result<(), RequestError> {
-        let body = Bytes::copy_from_slice(body);
-        let key = Some(&self.sender_key);
-        client.smp.send(&self.ids.sender_id, key, FLAGS, body).await
-    }
-
-    fn open(&self, id: &MsgId, body: &Bytes) -> Bytes {
-        match Delivered::decrypt(&self.secret, id, body).unwrap() {
-            Delivered::Message(sent) => sent.body,
-            Delivered::Quota(_) => panic!("a mark"),
-        }
-    }
-
-    /// Receives everything that waits.
-    async fn receive_all(&self, client: &mut Client) -> Vec<Bytes> {
-        let (id, key) = (&self.ids.recipient_id, &self.key);
-        client.smp.subscribe(id, key).await.unwrap();
-        let info = client.smp.queue_info(id, key).await.unwrap();
-        if info.size == 0 {
-            return Vec::new();
-        }
-        let (_, mut message, body) = client.message().await;
-        let mut received = vec![self.open(&message, &body)];
-        while let Some((next, body)) = client.smp.ack(id, key, message).await.unwrap() {
-            received.push(self.open(&next, &body));
-            message = next;
-        }
-        received
-    }
-}
-
-fn key(rng: &mut Rng) -> Key {
-    Arc::new(AuthPrivateKey::generate(Algorithm::Ed25519, rng).unwrap())
-}
+use crate::process::{Address, Client, FLAGS, Process, Queue, ini};
 
 #[tokio::test]
 async fn messages_pass_from_client_to_client_and_through_the_router_as_a_proxy() {
@@ -221,40 +51,6 @@ async fn messages_pass_from_client_to_client_and_through_the_router_as_a_proxy()
         .unwrap();
     let (_, message, body) = recipient.message().await;
     assert_eq!(queue.open(&message, &body), b"from nobody".as_slice());
-}
-
-#[tokio::test]
-async fn what_was_acknowledged_survives_kill_and_restart() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut rng = rng().unwrap();
-    let mut acknowledged = 0_u32;
-    let mut queue = None;
-    for _ in 0..5 {
-        let router = Process::start(directory.path());
-        let mut client = Client::connect(&router.address).await;
-        let queue = match &queue {
-            Some(queue) => queue,
-            None => queue.insert(Queue::create(&client, &mut rng).await),
-        };
-        let received = queue.receive_all(&mut client).await;
-        let acknowledged_before = std::mem::take(&mut acknowledged);
-        let numbers: Vec<_> = received
-            .iter()
-            .map(|body| u32::from_be_bytes(body[..4].try_into().unwrap()))
-            .collect();
-        let expected: Vec<_> = (0..acknowledged_before).collect();
-        assert!(numbers.starts_with(&expected), "{numbers:?}");
-        // The process dies while messages are on their way: some are acknowledged, some are not.
-        let sender = Client::connect(&router.address).await;
-        let killed_at = 3 + u32::from(rng.bytes::<1>()[0]) % 20;
-        while let Ok(()) = queue.send(&sender, &acknowledged.to_be_bytes()).await {
-            acknowledged += 1;
-            if acknowledged == killed_at {
-                router.signal(rustix::process::Signal::KILL);
-            }
-        }
-        assert!(acknowledged >= killed_at);
-    }
 }
 
 #[tokio::test]
@@ -344,35 +140,6 @@ async fn the_operator_blocks_and_deletes_queues_on_the_control_port() {
         ask("what".into()).await,
         "error: Failed reading: bad ControlProtocol command"
     );
-}
-
-#[tokio::test]
-async fn nothing_that_is_no_client_disturbs_the_others() {
-    use tokio::io::AsyncReadExt as _;
-    let directory = tempfile::tempdir().unwrap();
-    let router = Process::start(directory.path());
-    let port = router.address.port().unwrap();
-    let connect = || tokio::net::TcpStream::connect(("127.0.0.1", port));
-    let mut silent = Vec::new();
-    for number in 0..600 {
-        let mut stream = connect().await.unwrap();
-        if number % 2 == 0 {
-            stream.write_all(&[22, 3, 1]).await.unwrap();
-        }
-        silent.push(stream);
-    }
-    let mut garbage = connect().await.unwrap();
-    garbage.write_all(&[0x55; 5000]).await.unwrap();
-    let mut truncated = connect().await.unwrap();
-    truncated.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
-    truncated.shutdown().await.unwrap();
-    for stream in [&mut garbage, &mut truncated] {
-        // An alert, or nothing: but an end.
-        let mut rest = Vec::new();
-        stream.read_to_end(&mut rest).await.ok();
-    }
-    let client = Client::connect(&router.address).await;
-    client.smp.ping().await.unwrap();
 }
 
 #[tokio::test]
@@ -518,27 +285,6 @@ async fn browsers_and_clients_share_a_port() {
 }
 
 #[tokio::test]
-async fn messages_that_are_not_to_be_restored_end_with_the_process() {
-    let directory = tempfile::tempdir().unwrap();
-    let router = Process::start(directory.path());
-    let client = Client::connect(&router.address).await;
-    let queue = Queue::create(&client, &mut rng().unwrap()).await;
-    for number in 0..5_u8 {
-        queue.send(&client, &[number]).await.unwrap();
-    }
-    drop(router);
-    let text = std::fs::read_to_string(ini(directory.path())).unwrap();
-    let text = text.replace("restore_messages = on", "restore_messages = off");
-    std::fs::write(ini(directory.path()), text).unwrap();
-    let router = Process::start(directory.path());
-    let mut client = Client::connect(&router.address).await;
-    assert_eq!(queue.receive_all(&mut client).await, Vec::<Bytes>::new());
-    queue.send(&client, b"new").await.unwrap();
-    let (_, message, body) = client.message().await;
-    assert_eq!(queue.open(&message, &body), b"new".as_slice());
-}
-
-#[tokio::test]
 async fn many_messages_pass_a_proxy_and_a_relay_that_comes_back_is_used_again() {
     let (at_proxy, at_relay) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (proxy, relay) = (
@@ -574,38 +320,4 @@ async fn many_messages_pass_a_proxy_and_a_relay_that_comes_back_is_used_again() 
         simplex_sans_io::wire::KeyHash::from([7; 32]),
     );
     assert!(sender.smp.relay(&stranger, None, now).await.is_err());
-}
-
-#[tokio::test]
-async fn the_files_of_another_router_are_taken_over_at_the_first_start() {
-    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let router = Process::start(from.path());
-    let client = Client::connect(&router.address).await;
-    let queue = Queue::create(&client, &mut rng().unwrap()).await;
-    for number in 0..3_u8 {
-        queue.send(&client, &[number]).await.unwrap();
-    }
-    drop(router);
-    let data = to.path().join("data");
-    let exported = Command::new(env!("CARGO_BIN_EXE_smp-server"))
-        .args(["export", "--dir"])
-        .arg(from.path())
-        .arg("--to")
-        .arg(&data)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(exported.success());
-    for _ in 0..2 {
-        let router = Process::start(to.path());
-        let mut client = Client::connect(&router.address).await;
-        let id = &queue.ids.recipient_id;
-        let info = client.smp.queue_info(id, &queue.key).await.unwrap();
-        assert_eq!(info.size, 3);
-        client.smp.subscribe(id, &queue.key).await.unwrap();
-        let (_, message, body) = client.message().await;
-        assert_eq!(queue.open(&message, &body), [0].as_slice());
-    }
-    assert!(data.join("smp-server-store.log").exists());
 }

@@ -1,17 +1,14 @@
 //! A router with clients, from command to response.
 
-mod model;
-mod script;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::script::{AUTH, Queue, Script, refused, send, text};
 use super::store::QueueStatus;
 use super::*;
 use crate::crypto::{Algorithm, AuthPrivateKey, derivation, x25519};
 use crate::rng::Rng;
 use crate::sim::identity::Credentials;
+use crate::sim::script::{AUTH, Queue, Script, refused, send, text};
 use crate::sim::store::Contents;
 use crate::sim::world::Sync;
 use crate::smp::body::{Delivered, NMsgMeta};
