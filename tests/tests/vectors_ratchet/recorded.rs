@@ -123,9 +123,18 @@ pub(super) fn joiner_params(scenario: &Value) -> E2eParams<KemParams> {
     wire::decode_slice(Version(0), &base64(&scenario["joiner_params"])).unwrap()
 }
 
-/// A state, whose stored form comes back.
+/// A state, whose stored form comes back. What older programs have not stored is off.
 pub(super) fn state(value: &Value) -> Ratchet {
     let ratchet = Ratchet::from_reference_json(&value.to_string()).unwrap();
+    let mut older = value.clone();
+    let fields = older.as_object_mut().unwrap();
+    for flag in ["rcSupportKEM", "rcEnableKEM", "rcSndKEM", "rcRcvKEM"] {
+        if fields[flag] == false {
+            fields.remove(flag);
+        }
+    }
+    let older = Ratchet::from_reference_json(&older.to_string());
+    assert_eq!(older.as_ref(), Ok(&ratchet));
     assert_eq!(
         Ratchet::from_bytes(&ratchet.to_bytes()),
         Ok(ratchet.clone())
