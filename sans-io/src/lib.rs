@@ -54,6 +54,7 @@
 //! | [`session`], [`tls`] | what a secured session agreed on, and rustls around another machine |
 //! | [`socks`] | SOCKS5 in front of another machine |
 //! | [`smp`] | formats and handshake; [`client`](smp::client), [`server`](smp::server), a [`pool`](smp::pool) of sessions, the [`router`](smp::router)'s queues |
+//! | [`ratchet`] | what encrypts the messages of a connection end to end: key agreement, double ratchet, post-quantum keys |
 //! | [`drive`] | the one event loop, over two small traits that a runtime implements, and clients built on it |
 //! | [`sim`] | an emulated network, virtual time, contract checks and fuzz targets |
 //!
@@ -86,6 +87,7 @@ pub mod crypto;
 #[cfg(feature = "drive")]
 pub mod drive;
 pub mod machine;
+pub mod ratchet;
 pub mod rng;
 pub mod session;
 #[cfg(any(test, feature = "sim"))]

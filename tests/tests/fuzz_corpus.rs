@@ -103,6 +103,7 @@ targets! {
     frames_pair
     keys_and_certificates
     link_data
+    ratchet_actions
     router_ops
     smp_client_ops
     smp_command

@@ -21,6 +21,7 @@ pub mod identity;
 mod middle;
 mod netem;
 mod pair;
+pub mod ratchet;
 pub mod script;
 pub mod smp;
 pub mod store;

@@ -26,6 +26,7 @@ mod keys;
 mod link;
 mod network;
 mod pool;
+mod ratchet;
 mod router;
 mod server;
 mod session;

@@ -70,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     FRAMES_PAIR,
     KEYS_AND_CERTIFICATES,
     LINK_DATA,
+    RATCHET_ACTIONS,
     ROUTER_OPS,
     SMP_CLIENT_OPS,
     SMP_COMMAND,
@@ -98,6 +99,9 @@ pub const KEYS_AND_CERTIFICATES: Target =
 
 /// The data of a short link.
 pub const LINK_DATA: Target = Target::parser("link_data", super::link_data);
+
+/// A conversation over a ratchet, and what that parses.
+pub const RATCHET_ACTIONS: Target = Target::machines("ratchet_actions", super::ratchet::run);
 
 /// A router with clients, whose store is slow, fails and loses power.
 pub const ROUTER_OPS: Target = Target::machines("router_ops", super::router::run);
