@@ -83,6 +83,7 @@
     )
 )]
 
+pub mod agent;
 pub mod crypto;
 #[cfg(feature = "drive")]
 pub mod drive;
