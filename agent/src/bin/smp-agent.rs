@@ -1,0 +1,2 @@
+//! smp-agent
+fn main() {}
