@@ -7,61 +7,24 @@
     reason = "a test fails by panicking"
 )]
 
+mod router;
+
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
+use router::Router;
 use simplex_agent::store::{Memory, Sqlite, SqliteOptions, Store};
 use simplex_agent::{
     Agent, Builder, ConnectionId, Event, EventContent, Events, InitialKeys, Joining, MessageId,
     MsgFlags, NewConnection, NewLink, Pq, UserId, UserRouter,
 };
-use simplex_routers::smp::identity::IdentityFiles;
-use simplex_routers::smp::server::Server;
-use simplex_routers::smp::settings::Settings;
-use simplex_routers::smp::store::MemoryStore;
 use simplex_runtime_tokio::{Tokio, rng};
-use simplex_sans_io::crypto::Algorithm;
-use simplex_sans_io::time::UnixTime;
-use simplex_sans_io::wire::{ServerAddress, SmpScheme};
 
 const USER: UserId = UserId(1);
 const FLAGS: MsgFlags = MsgFlags {
     notification: false,
 };
-
-/// A router that ends with the test.
-struct Router {
-    server: Server,
-    address: ServerAddress<SmpScheme>,
-    _directory: tempfile::TempDir,
-}
-
-impl Router {
-    async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let now = UnixTime::from(SystemTime::now());
-        let files = IdentityFiles(directory.path());
-        let algorithm = Algorithm::Ed25519;
-        let identity = files.create(algorithm, "127.0.0.1", now, &mut rng().unwrap());
-        let fingerprint = identity.unwrap();
-        let ini = "[STORE_LOG]\nenable = off\n[TRANSPORT]\nhost = 127.0.0.1\nport = 0\nwebsockets = off\n";
-        let path = directory.path().join("smp-server.ini");
-        std::fs::write(&path, ini).unwrap();
-        let settings = Settings::read(&path).unwrap();
-        let store = Box::new(MemoryStore::in_memory());
-        let credentials = files.load(now).unwrap();
-        let server = Server::start(&settings, credentials, store, directory.path(), 1000);
-        let server = server.await.unwrap();
-        let port = server.addresses().next().unwrap().port();
-        let address = format!("smp://{fingerprint}@127.0.0.1:{port}");
-        Self {
-            server,
-            address: address.parse().unwrap(),
-            _directory: directory,
-        }
-    }
-}
 
 /// An agent and the events that it has told.
 struct Peer {
@@ -210,7 +173,6 @@ async fn two_talk(pq: Pq) {
         .unwrap();
     assert_eq!(used, pq);
     bob.hears(b"now").await;
-    router.server.stop().await.unwrap();
 }
 
 #[tokio::test]

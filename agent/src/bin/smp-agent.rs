@@ -1,2 +1,5 @@
-//! smp-agent
-fn main() {}
+//! A SimpleX agent for programs in any language. See `smp-agent --help`.
+
+fn main() -> std::process::ExitCode {
+    simplex_agent::smp_agent::main()
+}
