@@ -69,7 +69,7 @@ pub struct Agent {
     deadlines: BTreeSet<(Instant, ConnectionId)>,
     /// Inputs that have come before the machine knows what was stored.
     held: Option<VecDeque<(CommandId, Command)>>,
-    cleaned: Option<UnixTime>,
+    cleaned: UnixTime,
     latest: Latest,
     actions: Actions<Action>,
 }
@@ -202,7 +202,7 @@ impl Agent {
             stored: OpId(0),
             deadlines: BTreeSet::new(),
             held: Some(VecDeque::new()),
-            cleaned: None,
+            cleaned: now.unix,
             latest: Latest::new(now),
             actions: Actions::default(),
         };
@@ -950,12 +950,9 @@ impl Agent {
 
     /// What has expired is deleted now and then, when the machine is awake anyway.
     fn clean(&mut self, now: Now) {
-        let due = match self.cleaned {
-            Some(last) => last + self.shared.config.cleanup <= now.unix,
-            None => true,
-        };
+        let due = self.cleaned + self.shared.config.cleanup <= now.unix;
         if due && self.held.is_none() {
-            self.cleaned = Some(now.unix);
+            self.cleaned = now.unix;
             self.commit(vec![Change::Expire(now.unix)], Vec::new(), OpId(0));
         }
     }

@@ -286,6 +286,7 @@ impl ReceiveQueue {
         match self.status {
             record::ReceiveStatus::Creating
             | record::ReceiveStatus::Securing { .. }
+            | record::ReceiveStatus::Suspending
             | record::ReceiveStatus::Deleting { .. } => true,
             record::ReceiveStatus::Open
             | record::ReceiveStatus::Secured

@@ -1,0 +1,5 @@
+//! Agents against each other, over routers that exist in simulations.
+
+mod addresses;
+mod basics;
+mod peers;
