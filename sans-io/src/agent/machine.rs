@@ -391,7 +391,7 @@ impl Agent {
         connection: &mut Connection,
         work: impl FnOnce(&mut Needed, &mut Step<'_>),
     ) {
-        if let Some(deadline) = connection.deadline() {
+        if let Some(deadline) = connection.wake.take() {
             self.deadlines.remove(&(deadline, connection.id.clone()));
         }
         let before = connection.record.clone();
@@ -423,8 +423,9 @@ impl Agent {
                     false => Change::Delete(key),
                 });
             }
-            if let Some(deadline) = connection.deadline() {
-                self.deadlines.insert((deadline, id.clone()));
+            connection.wake = connection.next_wake(now.instant);
+            if let Some(deadline) = connection.wake {
+                self.deadlines.insert((deadline, connection.id.clone()));
             }
         }
         connection.op = self.commit(changes, actions, connection.op);
@@ -784,9 +785,6 @@ impl Agent {
         if network == NetworkState::Online {
             for entry in self.connections.values_mut() {
                 if let Entry::Ready(connection) = entry {
-                    if let Some(deadline) = connection.deadline() {
-                        self.deadlines.remove(&(deadline, connection.id.clone()));
-                    }
                     connection.retries.clear();
                 }
             }

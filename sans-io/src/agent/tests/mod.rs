@@ -2,4 +2,7 @@
 
 mod addresses;
 mod basics;
+mod chaos;
 mod peers;
+mod resync;
+mod rotation;
