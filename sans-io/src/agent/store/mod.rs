@@ -163,6 +163,15 @@ impl Key {
         }
     }
 
+    /// The key of a link, by the id of its data or of its queue.
+    pub(super) fn link(router: &ServerAddress<SmpScheme>, id: &EntityId) -> Self {
+        Self {
+            kind: Kind::Link,
+            owner: wire::encode(router, Version::default()),
+            id: Bytes::copy_from_slice(id),
+        }
+    }
+
     pub(super) fn event(event: EventId) -> Self {
         Self {
             kind: Kind::Event,

@@ -3,6 +3,8 @@
 mod addresses;
 mod basics;
 mod chaos;
+mod delivery;
+mod links;
 mod peers;
 mod resync;
 mod rotation;
