@@ -14,8 +14,8 @@
 use super::config::{Protection, ProxyFallback, ProxyMode, SessionMode, Use, UserRouter};
 use super::connection::Task;
 use super::error::AgentError;
-use super::id::{CommandId, ConnectionId};
-use super::machine::{Action, Shared};
+use super::id::ConnectionId;
+use super::machine::{Action, OpenLink, Shared};
 use super::queue::same_router;
 use crate::smp::client::{Request, RequestError, RequestId};
 use crate::smp::error::{BrokerError, ErrorType, NetworkError, TransportError};
@@ -36,7 +36,9 @@ pub(super) enum Purpose {
     /// A connection.
     Task(ConnectionId, Task),
     /// Whoever reads the data of a link.
-    Link(CommandId),
+    Link(Box<OpenLink>),
+    /// Nobody any more.
+    Nobody,
 }
 
 /// Whether a command may go through a proxy.

@@ -14,6 +14,7 @@
 //! assert_eq!(pair.left().events(), [FramesEvent::Frame(b"hello".as_slice().into())]);
 //! ```
 
+pub mod agents;
 mod checked;
 mod frames;
 pub mod fuzz;

@@ -34,31 +34,38 @@ impl Step<'_> {
                 .retries
                 .get(&task)
                 .is_none_or(|retry| retry.at <= self.now.instant);
-            if due && !self.connection.asked.contains_key(&task) {
+            if due && !self.is_busy(task) {
                 self.start(task);
             }
         }
     }
 
+    /// Whether the same was asked already. Of a queue that is received from, one thing is asked after the other.
+    fn is_busy(&self, task: Task) -> bool {
+        let mut asked = self.connection.asked.keys();
+        match task.receive_queue() {
+            Some(queue) => asked.any(|asked| asked.receive_queue() == Some(queue)),
+            None => self.connection.asked.contains_key(&task),
+        }
+    }
+
     fn tasks(&self) -> Vec<Task> {
-        let mut tasks = Vec::new();
+        let acks = self.connection.acks.keys();
+        let mut tasks: Vec<_> = acks.map(|queue| Task::Acknowledge(*queue)).collect();
         for queue in self.connection.record.receive.iter() {
             let number = queue.number;
             match queue.status {
                 ReceiveStatus::Creating => tasks.push(Task::Create(number)),
                 ReceiveStatus::Securing { .. } => tasks.push(Task::Secure(number)),
                 ReceiveStatus::Deleting { .. } => tasks.push(Task::Delete(number)),
-                ReceiveStatus::Suspended => tasks.push(Task::Suspend(number)),
-                ReceiveStatus::Open | ReceiveStatus::Secured | ReceiveStatus::Active => {}
+                ReceiveStatus::Suspending => tasks.push(Task::Suspend(number)),
+                ReceiveStatus::Open
+                | ReceiveStatus::Secured
+                | ReceiveStatus::Active
+                | ReceiveStatus::Suspended => {}
             }
         }
         tasks.extend(self.draining().map(Task::Inspect));
-        tasks.extend(
-            self.connection
-                .acks
-                .keys()
-                .map(|queue| Task::Acknowledge(*queue)),
-        );
         for queue in self.connection.record.send.iter() {
             match self.next_message_to(queue) {
                 _ if must_be_secured(queue) => tasks.push(Task::SecureAsSender(queue.number)),

@@ -43,7 +43,13 @@ impl Step<'_> {
                 self.message_sent(number, message, asked.proxy.clone());
             }
             Task::Acknowledge(number) => return self.acknowledged_at_router(number, response),
-            Task::Suspend(_) => {}
+            Task::Suspend(number) => {
+                if let Some(queue) = self.receive_queue_mut(number)
+                    && queue.status == ReceiveStatus::Suspending
+                {
+                    queue.status = ReceiveStatus::Suspended;
+                }
+            }
             Task::Inspect(number) => {
                 if let Response::Info(info) = response {
                     self.inspected(number, info.size);
@@ -121,7 +127,11 @@ impl Step<'_> {
                 self.error(error.clone());
             }
             Task::Secure(number) => self.securing_failed(number, error),
-            Task::Suspend(_) => {}
+            Task::Suspend(number) => {
+                if let Some(queue) = self.receive_queue_mut(number) {
+                    queue.status = ReceiveStatus::Suspended;
+                }
+            }
             Task::Inspect(number) => self.remove_receive_queue(number),
             Task::SetLink | Task::DeleteLink => self.link_failed(error),
             Task::Acknowledge(_) => {}

@@ -395,7 +395,9 @@ impl Step<'_> {
             .filter(|queue| {
                 !matches!(
                     queue.status,
-                    ReceiveStatus::Deleting { .. } | ReceiveStatus::Suspended
+                    ReceiveStatus::Deleting { .. }
+                        | ReceiveStatus::Suspending
+                        | ReceiveStatus::Suspended
                 )
             })
             .map(|queue| queue.number)

@@ -24,6 +24,7 @@ use crate::wire;
 use crate::wire::{Large, List, ServerAddress, SmpScheme, Version};
 
 /// What a connection is joined with.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::agent) struct Join {
     pub(in crate::agent) request: ConnectionRequest,
     pub(in crate::agent) info: Large,

@@ -74,6 +74,8 @@ pub(super) struct Connection {
     pub(super) gone: bool,
     /// When it was used last.
     pub(super) used: Instant,
+    /// When it wants to be woken.
+    pub(super) wake: Option<Instant>,
 }
 
 /// What has failed for now.
@@ -176,6 +178,7 @@ impl Connection {
             unsaved: true,
             gone: false,
             used: Instant::default(),
+            wake: None,
         }
     }
 
@@ -275,9 +278,10 @@ impl Connection {
         !self.has_work() && self.asked.is_empty() && self.acks.is_empty() && self.callers.is_empty()
     }
 
-    /// When it wants to be woken.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.retries.values().map(|retry| retry.at).min()
+    /// When it wants to be woken next: what is due already waits for something else.
+    pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
+        let retries = self.retries.values().map(|retry| retry.at);
+        retries.filter(|at| *at > now).min()
     }
 }
 
@@ -286,6 +290,7 @@ impl ReceiveQueue {
         match self.status {
             record::ReceiveStatus::Creating
             | record::ReceiveStatus::Securing { .. }
+            | record::ReceiveStatus::Suspending
             | record::ReceiveStatus::Deleting { .. } => true,
             record::ReceiveStatus::Open
             | record::ReceiveStatus::Secured

@@ -22,8 +22,9 @@ impl Step<'_> {
                 ReceiveStatus::Open
                 | ReceiveStatus::Securing { .. }
                 | ReceiveStatus::Secured
-                | ReceiveStatus::Active => queue.status = ReceiveStatus::Suspended,
+                | ReceiveStatus::Active => queue.status = ReceiveStatus::Suspending,
                 ReceiveStatus::Creating
+                | ReceiveStatus::Suspending
                 | ReceiveStatus::Suspended
                 | ReceiveStatus::Deleting { .. } => {}
             }

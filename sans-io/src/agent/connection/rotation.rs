@@ -44,7 +44,9 @@ impl Step<'_> {
         let current = record.receive.iter().find(|queue| {
             !matches!(
                 queue.status,
-                ReceiveStatus::Deleting { .. } | ReceiveStatus::Suspended
+                ReceiveStatus::Deleting { .. }
+                    | ReceiveStatus::Suspending
+                    | ReceiveStatus::Suspended
             )
         });
         let old = current

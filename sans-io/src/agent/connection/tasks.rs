@@ -42,6 +42,21 @@ pub(in crate::agent) enum Task {
     DeleteLink,
 }
 
+impl Task {
+    /// The queue that is received from, if it is about one.
+    pub(super) const fn receive_queue(self) -> Option<QueueNumber> {
+        match self {
+            Self::Create(queue)
+            | Self::Secure(queue)
+            | Self::Acknowledge(queue)
+            | Self::Suspend(queue)
+            | Self::Inspect(queue)
+            | Self::Delete(queue) => Some(queue),
+            Self::SecureAsSender(_) | Self::Send(..) | Self::SetLink | Self::DeleteLink => None,
+        }
+    }
+}
+
 impl Step<'_> {
     /// Asks for something. What cannot even be asked for fails at once.
     pub(super) fn start(&mut self, task: Task) {
@@ -53,6 +68,7 @@ impl Step<'_> {
                 | ReceiveStatus::Open
                 | ReceiveStatus::Secured
                 | ReceiveStatus::Active
+                | ReceiveStatus::Suspending
                 | ReceiveStatus::Suspended
                 | ReceiveStatus::Deleting { .. } => None,
             }),

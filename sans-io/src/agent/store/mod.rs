@@ -1,12 +1,12 @@
 //! What an agent keeps, and how it asks for it: the only words between the machine and its store.
 //!
-//! Everything is a [record](record): a value under a [`Key`], which the store does not need to understand. A store carries out
+//! Everything is a [record](mod@record): a value under a [`Key`], which the store does not need to understand. A store carries out
 //! transactions and [`Load`]s in the order in which they are given, and reports in that order: a load sees all transactions before it,
 //! and `Stored` names the last transaction that is durable, and with it all before. A transaction is stored as a whole or not at all.
 //! Transactions that wait may be written together.
 //!
 //! A table with the columns kind, owner, id, expiry and value, whose primary key is the first three, is such a store; so is a
-//! [`BTreeMap`](std::collections::BTreeMap).
+//! [`BTreeMap`].
 //!
 //! ```
 //! use simplex_sans_io::agent::store::{Change, Key, Kind, Load, Memory};
@@ -160,6 +160,15 @@ impl Key {
             kind: Kind::Queue,
             owner: wire::encode(router, Version::default()),
             id: Bytes::copy_from_slice(recipient_id),
+        }
+    }
+
+    /// The key of a link, by the id of its data or of its queue.
+    pub(super) fn link(router: &ServerAddress<SmpScheme>, id: &EntityId) -> Self {
+        Self {
+            kind: Kind::Link,
+            owner: wire::encode(router, Version::default()),
+            id: Bytes::copy_from_slice(id),
         }
     }
 

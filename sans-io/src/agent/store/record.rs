@@ -278,7 +278,9 @@ wire! {
         "S" => Secured,
         /// Messages were received.
         "A" => Active,
-        /// It was suspended: nothing can be sent to it.
+        /// The router is to be told that nothing can be sent to it any more.
+        "G" => Suspending,
+        /// Nothing can be sent to it.
         "F" => Suspended,
         /// It is being deleted.
         "D" => Deleting {
