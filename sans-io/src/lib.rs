@@ -100,3 +100,5 @@ pub mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod wire;
+#[cfg(feature = "xftp")]
+pub mod xftp;

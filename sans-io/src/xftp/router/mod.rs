@@ -1,0 +1,3 @@
+//! The files of an XFTP router.
+
+pub mod store;
