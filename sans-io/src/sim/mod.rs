@@ -25,6 +25,8 @@ pub mod smp;
 pub mod store;
 mod trace;
 pub mod world;
+#[cfg(feature = "xftp")]
+pub mod xftp;
 
 #[cfg(feature = "drive")]
 mod duplex;

@@ -6,17 +6,21 @@
 //! | [`transmission`], [`handshake`] | how it is said: one block for each request and response, in a session that both sides have proved |
 //! | [`chunk`] | sizes of chunks, and the encryption of each download |
 //! | [`file`](mod@file) | the encryption of a whole file, in pieces |
+//! | [`client`] | a client's session with a router |
+//! | [`server`] | a router's connection with a client |
 //! | [`router`] | the files of a router |
 //! | [`storelog`] | the files of the reference's router, as lines |
 //! | [`description`] | what a recipient must know to fetch a file: YAML, URIs, web links |
 
 pub mod chunk;
+pub mod client;
 mod command;
 pub mod description;
 mod error;
 pub mod file;
 pub mod handshake;
 pub mod router;
+pub mod server;
 pub mod storelog;
 pub mod transmission;
 pub mod version;

@@ -3,6 +3,8 @@
 //! A store carries out [`Change`]s and [`Load`]s in the order in which they are given, and reports in that order: a load sees all
 //! changes before it, and `Stored` names the last change that is durable, and with it all before. Changes of one commit are stored
 //! together or not at all: so the totals are always those of the records, and the room that is taken is exact after any crash.
+//!
+//! Whether commits that are reported as not stored are there nevertheless is not known; what is loaded afterwards is the truth.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -80,6 +82,32 @@ wire! {
     }
 }
 
+/// By how much the totals change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Adjustment {
+    /// Files.
+    pub files: i64,
+    /// Recipients.
+    pub recipients: i64,
+    /// Chunks that are uploaded.
+    pub chunks: i64,
+    /// Their bytes.
+    pub used: i64,
+}
+
+impl Totals {
+    /// The totals after a change.
+    #[must_use]
+    pub const fn adjusted(self, by: Adjustment) -> Self {
+        Self {
+            files: self.files.saturating_add_signed(by.files),
+            recipients: self.recipients.saturating_add_signed(by.recipients),
+            chunks: self.chunks.saturating_add_signed(by.chunks),
+            used: self.used.saturating_add_signed(by.used),
+        }
+    }
+}
+
 /// Who has an id of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Party {
@@ -110,8 +138,8 @@ pub enum Change {
     },
     /// Delete a file with its recipients.
     DeleteFile(Box<FileRecord>),
-    /// Store the totals.
-    PutTotals(Totals),
+    /// Adjust the totals.
+    Adjust(Adjustment),
     /// Store statistics, in a form that only the core reads.
     PutStatistics(Bytes),
 }
