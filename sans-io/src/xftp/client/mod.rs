@@ -92,7 +92,7 @@ pub struct Config {
     pub response_timeout: Duration,
     /// How many time-outs in a row end the session.
     pub missing_responses: u32,
-    /// How many requests may wait at the same time.
+    /// How many requests may wait at the same time; more are refused.
     pub max_in_flight: usize,
 }
 
@@ -109,7 +109,7 @@ impl Config {
             handshake_timeout: Duration::from_secs(45),
             response_timeout: Duration::from_secs(60),
             missing_responses: 3,
-            max_in_flight: 64,
+            max_in_flight: 1024,
         }
     }
 }
@@ -674,9 +674,7 @@ impl Exchange for Client {
     type Event = Event;
 
     fn accepts_commands(&self) -> bool {
-        match &self.state {
-            State::Ready { .. } => self.requests.len() < self.config.max_in_flight,
-            State::Hello { .. } | State::Handshake { .. } | State::Closed => false,
-        }
+        // What belongs to a request must not wait behind one that is too many.
+        matches!(self.state, State::Ready { .. })
     }
 }
