@@ -321,6 +321,7 @@ impl Router {
         for after in self.pending.stored(op) {
             match after {
                 After::Answer(asker, response) => self.answer(asker, response),
+                After::Keep(_) => {}
                 After::Remove(chunk) => self.actions.push(Action::Remove(chunk)),
                 After::Operated(ticket, outcome) => {
                     self.actions.push(Action::Operated(ticket, outcome));
@@ -329,12 +330,16 @@ impl Router {
         }
     }
 
-    /// What was not stored may be there or not: nothing is removed, and the totals are what the store says.
+    /// What was not stored may be there or not: the totals are what the store says, and so is whether a chunk is wanted.
     fn not_stored(&mut self, first: OpId, last: OpId) {
         for after in self.pending.not_stored(first, last) {
             match after {
                 After::Answer(asker, _) => self.refuse(asker, ErrorType::Internal),
-                After::Remove(_) => {}
+                After::Keep(chunk) | After::Remove(chunk) => {
+                    if chunk.name.is_none() {
+                        self.found(vec![chunk.sender_id]);
+                    }
+                }
                 After::Operated(ticket, _) => {
                     self.actions.push(Action::Operated(ticket, Outcome::Failed));
                 }

@@ -29,6 +29,8 @@ pub(super) enum Job {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum After {
     Answer(Asker, Response),
+    /// The chunk is there, as the record says: there is nothing to do.
+    Keep(Chunk),
     Remove(Chunk),
     Operated(Ticket, Outcome),
 }

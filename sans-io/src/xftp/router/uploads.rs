@@ -186,9 +186,11 @@ impl Router {
             used: record.size.into(),
             ..Adjustment::default()
         };
+        let kept = record.chunk().map(After::Keep);
+        let answer = After::Answer(asker, Response::Ok);
+        let after = kept.into_iter().chain([answer]).collect();
         let change = Change::PutFile(Box::new(record));
-        let after = After::Answer(asker, Response::Ok);
-        self.commit(vec![change], adjustment, vec![after]);
+        self.commit(vec![change], adjustment, after);
     }
 
     pub(super) fn fail_upload(&mut self, id: UploadId, error: ErrorType) {
