@@ -28,6 +28,8 @@ pub mod smp;
 pub mod store;
 mod trace;
 pub mod world;
+#[cfg(feature = "xftp")]
+pub mod xftp;
 
 #[cfg(feature = "drive")]
 mod duplex;

@@ -31,7 +31,8 @@ pub enum Authorization {
 }
 
 impl Authorization {
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads what is not empty.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         match bytes.first_chunk() {
             Some(authenticator) if bytes.len() == authenticator.len() => Some(Self::Authenticator(
                 Authenticator::from_bytes(*authenticator),
@@ -40,7 +41,7 @@ impl Authorization {
         }
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Signature(signature) => signature.as_bytes(),
             Self::Authenticator(authenticator) => authenticator.as_bytes(),
