@@ -5,6 +5,8 @@ mod basics;
 mod chaos;
 mod delivery;
 mod links;
+mod orphans;
 mod peers;
+mod proxies;
 mod resync;
 mod rotation;
