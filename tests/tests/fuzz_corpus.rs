@@ -99,6 +99,7 @@ macro_rules! targets {
 }
 
 targets! {
+    agent_formats
     blocks
     frames_pair
     keys_and_certificates

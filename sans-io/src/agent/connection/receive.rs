@@ -512,7 +512,7 @@ impl Step<'_> {
             info: info.clone(),
         };
         let key = self.key(Kind::Request, name.as_slice());
-        self.put(key, &kept);
+        self.put_until(key, &kept);
         self.event(EventContent::Request {
             name,
             pq: Pq::from(capable),

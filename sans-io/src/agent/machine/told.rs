@@ -159,8 +159,10 @@ impl Agent {
         };
         if let (true, Some(Entry::Ready(connection))) = (timed_out, self.connections.get(id))
             && let Some(queue) = connection.receive_queue(*number)
-            && self.shared.late.len() < MAX_LATE
         {
+            if self.shared.late.len() >= MAX_LATE {
+                self.shared.late.pop_first();
+            }
             let late = LateQueue {
                 user: connection.record.user,
                 asked: asked.clone(),

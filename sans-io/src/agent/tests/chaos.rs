@@ -319,7 +319,7 @@ impl Chaos {
 /// As many seeds as the variable `AGENT_SEEDS` says.
 fn seeds(first: u64) -> std::ops::Range<u64> {
     let count = std::env::var("AGENT_SEEDS").ok();
-    let count = count.and_then(|count| count.parse().ok()).unwrap_or(8);
+    let count = count.and_then(|count| count.parse().ok()).unwrap_or(5);
     let first = first * 1000;
     first..first + count
 }

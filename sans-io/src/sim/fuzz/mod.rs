@@ -16,6 +16,7 @@
 //! }
 //! ```
 
+mod agent;
 mod blocks;
 mod choices;
 mod client;
@@ -36,6 +37,7 @@ mod text;
 mod tls;
 mod wire;
 
+pub use self::agent::agent_formats;
 pub use self::handshake::smp_handshake;
 pub use self::keys::keys_and_certificates;
 pub use self::link::link_data;
