@@ -268,6 +268,12 @@ impl Agents {
         self.agents.get(index).map(|node| &node.live)
     }
 
+    /// How many connections an agent has in memory.
+    #[must_use]
+    pub fn loaded(&self, index: usize) -> usize {
+        self.agents.get(index).map_or(0, |node| node.agent.loaded())
+    }
+
     /// How often an agent has crashed.
     #[must_use]
     pub fn crashes(&self, index: usize) -> u32 {

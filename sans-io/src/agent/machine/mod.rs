@@ -90,6 +90,8 @@ pub(super) struct Shared {
     pub(super) proxies: BTreeMap<(UserId, ServerAddress<SmpScheme>), ServerAddress<SmpScheme>>,
     pub(super) requests: BTreeMap<RequestId, Asked>,
     pub(super) index: QueueIndex,
+    /// Users that are being deleted, with the connections that are left of them.
+    pub(super) leaving: BTreeMap<UserId, BTreeSet<ConnectionId>>,
     /// Queues that may have been made although nobody has heard of it.
     pub(super) late: BTreeMap<RequestId, LateQueue>,
     next_request: u64,
@@ -214,6 +216,7 @@ impl Agent {
                 proxies: BTreeMap::new(),
                 requests: BTreeMap::new(),
                 index: QueueIndex::default(),
+                leaving: BTreeMap::new(),
                 late: BTreeMap::new(),
                 next_request: 0,
                 next_event: EventId(1),
@@ -269,6 +272,7 @@ impl Agent {
     /// Keeps a connection in memory, unless it is gone.
     fn keep(&mut self, id: &ConnectionId, connection: Box<Connection>) {
         if connection.gone {
+            self.left(connection.record.user, id);
             let owned = |asked: &AskedFor| matches!(asked, AskedFor::Task(owner, _) if owner == id);
             self.shared
                 .requests

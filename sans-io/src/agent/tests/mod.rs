@@ -5,6 +5,7 @@ mod basics;
 mod chaos;
 mod delivery;
 mod links;
+mod many;
 mod orphans;
 mod peers;
 mod proxies;
