@@ -234,10 +234,14 @@ impl Step<'_> {
             let key = self.key(Kind::Sent, number.number.to_be_bytes());
             self.changes.push(Change::Delete(key));
         }
+        let mut dealt_with = Vec::new();
         for queue in self.connection.record.receive.iter_mut() {
             if let Some(waits) = queue.delivered.take_if(|waits| waits.message == message) {
-                self.connection.acks.insert(queue.number, waits.broker_id);
+                dealt_with.push((queue.number, waits.broker_id));
             }
+        }
+        for (queue, broker_id) in dealt_with {
+            self.acknowledge(queue, broker_id);
         }
         Ok(())
     }
