@@ -11,7 +11,7 @@
 //! | Ed448 | [`ed448`] | crrl | certificates and session keys of older routers; queue commands, where asked for |
 //! | keys and signatures of several algorithms, DER | [`PublicKey`], [`AuthPublicKey`], [`VerifyingKey`], [`Signature`] and their private counterparts | none | wherever a key travels, and in key files |
 //! | certificates, their chains and PEM files | [`certificate`], [`der`], [`pem`] | none | identity of routers and services, signed session keys |
-//! | XSalsa20-Poly1305 with one more HSalsa20 (`crypto_box`, `secret_box`) | [`secret_box`] | salsa20, poly1305 | blocks, message bodies, envelopes, proxy layers, link data, notifications (tag first); files, chunk downloads, remote control (tag last, streamed) |
+//! | XSalsa20-Poly1305 with one more HSalsa20 (`crypto_box`, `secret_box`) | [`secret_box`] | our `simplex-xsalsa20poly1305` | blocks, message bodies, envelopes, proxy layers, link data, notifications (tag first); files, chunk downloads, remote control (tag last, streamed) |
 //! | 80-byte authenticator | [`Authenticator`] | | queue commands under an X25519 key |
 //! | chains of box keys | [`block_chain`] | | encrypted blocks of SMP; bodies of remote control |
 //! | AES-256-GCM, 16-byte IV | [`aes_gcm`] | aes-gcm | headers and bodies of ratchet messages |

@@ -56,6 +56,7 @@ enum Kind {
 }
 
 /// Shorter texts are not worth the powers of the key.
+#[cfg(target_arch = "x86_64")]
 const LONG: usize = 512;
 
 impl Backend {

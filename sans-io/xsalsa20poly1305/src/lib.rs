@@ -1,7 +1,8 @@
 //! XSalsa20-Poly1305, the cipher of NaCl's boxes, in one pass over the data and as wide as the processor allows.
 //!
-//! The crates `salsa20` and `poly1305` make a block of the key stream after the other and read everything twice. Here, four, eight or
-//! sixteen blocks are made side by side, and what they encrypt is authenticated while it is still in the nearest cache.
+//! The crates `salsa20` and `poly1305` take more than a third of the time of a message that passes a router. Here, four, eight or sixteen
+//! blocks of the key stream are made side by side, and the authenticator runs between their rounds, in the time in which they wait for
+//! their own results: 16 KB take 2.8 times less with AVX2 and 7.7 times less with AVX-512 (`cargo bench -p simplex-tests --bench crypto`).
 //!
 //! | vectors | blocks of the key stream at once | of the authenticator |
 //! |---|--:|--:|
@@ -31,6 +32,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod backend;
+mod erase;
 #[cfg(all(
     target_arch = "aarch64",
     target_feature = "neon",
@@ -46,9 +48,9 @@ mod x86;
 use core::fmt;
 
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroize as _;
 
 pub use backend::Backend;
+use erase::erase;
 use one_pass::{Ciphers, Direction};
 use poly1305::Poly1305;
 use salsa20::Stream;
@@ -81,12 +83,12 @@ impl XSalsa20Poly1305 {
         let [purpose @ .., a, b, c, d, e, f, g, h] = *nonce;
         let mut subkey = hsalsa20(key, &purpose);
         let mut stream = Stream::new(&subkey, [a, b, c, d, e, f, g, h]);
-        subkey.zeroize();
+        erase(&mut subkey);
         stream.make_block();
         let mut tag_key = [0; 32];
         tag_key.copy_from_slice(stream.spend(32));
         let poly = Poly1305::new(&tag_key);
-        tag_key.zeroize();
+        erase(&mut tag_key);
         Self {
             ciphers: Ciphers { stream, poly },
             backend,
@@ -131,7 +133,9 @@ impl XSalsa20Poly1305 {
 
     fn apply(&mut self, direction: Direction, piece: &mut [u8]) {
         let piece = self.ciphers.finish_block(direction, piece);
-        if !piece.is_empty() {
+        if piece.len() <= salsa20::BLOCK {
+            self.ciphers.finish_text(direction, piece);
+        } else {
             self.backend.apply(&mut self.ciphers, direction, piece);
         }
     }

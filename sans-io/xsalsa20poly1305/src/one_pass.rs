@@ -1,4 +1,4 @@
-//! The key stream and the authenticator, taking turns on pieces of text that stay in the nearest cache.
+//! The key stream and the authenticator together, on pieces of text that stay in the nearest cache.
 
 use crate::poly1305::{Accumulator, Poly1305};
 use crate::salsa20::{BLOCK, Lanes, Stream, xor};
@@ -39,7 +39,10 @@ impl Ciphers {
         later
     }
 
-    /// As many blocks at once as there are lanes, then what remains.
+    /// As many blocks at once as there are lanes, then what remains of a text that starts with a block of both ciphers.
+    ///
+    /// Each of the ciphers waits for its own results most of the time, so that they take turns within the rounds of the key stream:
+    /// what is authenticated there is the ciphertext that is already known.
     #[inline(always)]
     pub(crate) fn apply<L: Lanes, A: Accumulator>(
         &mut self,
@@ -52,18 +55,22 @@ impl Ciphers {
         let at_once = L::BLOCKS * BLOCK;
         let (whole, tail) = text.split_at_mut(text.len() - text.len() % at_once);
         let mut sum = A::new(sums, poly);
+        let mut encrypted: &[u8] = &[];
         for piece in whole.chunks_exact_mut(at_once) {
-            // That is a whole number of steps: nothing remains.
-            match direction {
-                Direction::Encrypt => {
-                    stream.xor_blocks::<L>(lanes, piece.as_chunks_mut().0);
-                    sum.absorb(piece);
-                }
-                Direction::Decrypt => {
-                    sum.absorb(piece);
-                    stream.xor_blocks::<L>(lanes, piece.as_chunks_mut().0);
-                }
+            let known = match direction {
+                Direction::Encrypt => encrypted,
+                Direction::Decrypt => &*piece,
+            };
+            let words = stream.next_blocks::<L, A>(lanes, &mut sum, known);
+            L::xor_into(words, piece.as_chunks_mut().0);
+            if direction == Direction::Encrypt {
+                encrypted = piece;
             }
+        }
+        sum.absorb(encrypted);
+        if tail.len() <= BLOCK {
+            sum.finish(poly);
+            return self.finish_text(direction, tail);
         }
         if direction == Direction::Encrypt {
             stream.xor_tail::<L>(lanes, tail);
@@ -73,6 +80,14 @@ impl Ciphers {
         poly.update(rest);
         if direction == Direction::Decrypt {
             stream.xor_tail::<L>(lanes, tail);
+        }
+    }
+
+    /// At most one more block.
+    pub(crate) fn finish_text(&mut self, direction: Direction, text: &mut [u8]) {
+        if !text.is_empty() {
+            self.stream.make_block();
+            self.finish_block(direction, text);
         }
     }
 }

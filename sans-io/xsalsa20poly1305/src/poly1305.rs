@@ -3,7 +3,7 @@
 //! A number modulo 2¹³⁰ − 5 is in three limbs of 44, 44 and 42 bits, so that the products of limbs add up in 128 bits, and those of
 //! AVX-512, whose factors have 52 bits, in 64.
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use crate::erase::erase;
 
 /// The length of a block of what is authenticated.
 pub(crate) const BLOCK: usize = 16;
@@ -14,22 +14,24 @@ pub(crate) const MASK_44: u64 = (1 << 44) - 1;
 pub(crate) const MASK_42: u64 = (1 << 42) - 1;
 
 /// A number modulo 2¹³⁰ − 5: limbs of 44, 44 and 42 bits, the second of which may be a little longer.
-#[derive(Debug, Clone, Copy, Default, Zeroize)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Number(pub(crate) [u64; 3]);
 
 /// What several blocks at once are authenticated with: it takes over the sum of all that came before, and gives it back.
 pub(crate) trait Accumulator: Sized {
     /// What shows that the processor has the instructions.
     type Proof: Copy;
+    /// How many bytes are added at once.
+    const STEP: usize;
 
     fn new(proof: Self::Proof, poly: &mut Poly1305) -> Self;
-    /// Adds as many bytes as it can at once; those that remain.
+    /// Adds whole steps; the bytes that remain.
     fn absorb<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8];
     fn finish(self, poly: &mut Poly1305);
 }
 
 /// Poly1305 of what comes in pieces.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub(crate) struct Poly1305 {
     key: Number,
     /// The key, its square and so on, once they were needed.
@@ -60,6 +62,7 @@ impl Poly1305 {
     }
 
     /// The first eight powers of the key.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn powers(&mut self) -> &[Number; POWERS] {
         let key = self.key;
         self.powers.get_or_insert_with(|| {
@@ -206,6 +209,20 @@ fn words<const BYTES: usize, const WORDS: usize>(bytes: &[u8; BYTES]) -> [u64; W
     core::array::from_fn(|at| u64::from_le_bytes(chunks[at]))
 }
 
+impl Drop for Poly1305 {
+    fn drop(&mut self) {
+        erase(&mut self.key.0);
+        erase(&mut self.sum.0);
+        erase(&mut self.pad);
+        erase(&mut self.carry);
+        if let Some(powers) = &mut self.powers {
+            for Number(limbs) in powers {
+                erase(limbs);
+            }
+        }
+    }
+}
+
 /// Block by block, on any processor.
 pub(crate) struct OneByOne {
     sum: Number,
@@ -214,6 +231,7 @@ pub(crate) struct OneByOne {
 
 impl Accumulator for OneByOne {
     type Proof = ();
+    const STEP: usize = BLOCK;
 
     #[inline(always)]
     fn new((): (), poly: &mut Poly1305) -> Self {

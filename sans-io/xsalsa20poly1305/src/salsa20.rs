@@ -1,7 +1,9 @@
 //! The key stream.
 
 use subtle::{Choice, ConstantTimeEq as _};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::erase::erase;
+use crate::poly1305::{Accumulator, Poly1305};
 
 /// The length of a block of the key stream.
 pub(crate) const BLOCK: usize = 64;
@@ -29,7 +31,7 @@ pub(crate) trait Lanes: Copy {
 }
 
 /// A place in the key stream.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub(crate) struct Stream {
     /// What every block is made of, but for its number.
     words: [u32; 16],
@@ -68,8 +70,12 @@ impl Stream {
     /// Makes the next block, to be used later.
     pub(crate) fn make_block(&mut self) {
         let mut block = [[0; BLOCK]];
-        self.xor_blocks::<u32>((), &mut block);
+        u32::xor_into(
+            self.next_blocks::<u32, Nothing>((), &mut Nothing, &[]),
+            &mut block,
+        );
         [self.block] = block;
+        erase(&mut block);
         self.used = 0;
     }
 
@@ -81,30 +87,40 @@ impl Stream {
         spent
     }
 
-    /// XORs the next blocks into as many blocks of text as there are lanes.
+    /// The words of as many blocks as there are lanes; meanwhile, as many bytes at most are authenticated.
     #[inline(always)]
-    pub(crate) fn xor_blocks<L: Lanes>(&mut self, proof: L::Proof, text: &mut [[u8; BLOCK]]) {
-        let mut start = self.words.map(|word| L::splat(proof, word));
+    pub(crate) fn next_blocks<L: Lanes, A: Accumulator>(
+        &mut self,
+        proof: L::Proof,
+        sum: &mut A,
+        known: &[u8],
+    ) -> [L; 16] {
+        // Loops, because the closures of `map` and its like would be compiled without the vectors.
+        let mut start = [L::splat(proof, 0); 16];
+        for (lanes, word) in start.iter_mut().zip(self.words) {
+            *lanes = L::splat(proof, word);
+        }
         start[8] = L::from_fn(proof, |lane| self.next.wrapping_add(lane) as u32);
         start[9] = L::from_fn(proof, |lane| (self.next.wrapping_add(lane) >> 32) as u32);
         let mut words = start;
-        rounds(&mut words);
+        rounds(&mut words, sum, known);
         for (word, start) in words.iter_mut().zip(start) {
             *word = word.add(start);
         }
-        L::xor_into(words, text);
         self.next = self.next.wrapping_add(L::BLOCKS as u64);
+        words
     }
 
     /// XORs the next bytes into a text that is shorter than the blocks of all lanes; what it leaves of the last one is kept.
     #[inline(always)]
     pub(crate) fn xor_tail<L: Lanes>(&mut self, proof: L::Proof, text: &mut [u8]) {
-        let mut made = [[0; BLOCK]; MOST_LANES];
         let next = self.next;
-        self.xor_blocks::<L>(proof, &mut made[..L::BLOCKS]);
+        let mut made = [[0; BLOCK]; MOST_LANES];
+        let words = self.next_blocks::<L, Nothing>(proof, &mut Nothing, &[]);
+        L::xor_into(words, &mut made[..L::BLOCKS]);
+        xor(text, made.as_flattened());
         let blocks = text.len().div_ceil(BLOCK);
         self.next = next.wrapping_add(blocks as u64);
-        xor(text, made.as_flattened());
         self.used = match text.len() % BLOCK {
             0 => BLOCK,
             used => {
@@ -112,8 +128,34 @@ impl Stream {
                 used
             }
         };
-        made.zeroize();
+        erase(&mut made);
     }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        erase(&mut self.words);
+        erase(&mut self.block);
+    }
+}
+
+/// What authenticates nothing.
+struct Nothing;
+
+impl Accumulator for Nothing {
+    type Proof = ();
+    const STEP: usize = 1;
+
+    fn new((): (), _: &mut Poly1305) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn absorb<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        bytes
+    }
+
+    fn finish(self, _: &mut Poly1305) {}
 }
 
 /// So many blocks are made side by side at most.
@@ -122,13 +164,13 @@ pub(crate) const MOST_LANES: usize = 16;
 /// HSalsa20: a key from a key and what it is for.
 pub(crate) fn hsalsa20(key: &[u8; 32], purpose: &[u8; 16]) -> [u8; 32] {
     let mut x = input(key, words(purpose));
-    rounds(&mut x);
+    rounds(&mut x, &mut Nothing, &[]);
     let mut bytes = [0; 32];
     let words = [0, 5, 10, 15, 6, 7, 8, 9].map(|at: usize| x[at]);
     for (to, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
         *to = word.to_le_bytes();
     }
-    x.zeroize();
+    erase(&mut x);
     bytes
 }
 
@@ -145,20 +187,26 @@ fn words<const BYTES: usize, const WORDS: usize>(bytes: &[u8; BYTES]) -> [u32; W
     core::array::from_fn(|at| u32::from_le_bytes(chunks[at]))
 }
 
-/// The twenty rounds, two of which are one of columns and one of rows.
+/// The twenty rounds, in pairs of one of columns and one of rows. Between the pairs, bytes are authenticated.
 #[inline(always)]
-fn rounds<L: Lanes>(x: &mut [L; 16]) {
-    for _ in 0..10 {
+fn rounds<L: Lanes, A: Accumulator>(x: &mut [L; 16], sum: &mut A, mut known: &[u8]) {
+    let meanwhile = (L::BLOCKS * BLOCK).div_ceil(PAIRS * A::STEP) * A::STEP;
+    for _ in 0..PAIRS {
         quarters(
             x,
             [[0, 4, 8, 12], [5, 9, 13, 1], [10, 14, 2, 6], [15, 3, 7, 11]],
         );
+        let (now, later) = known.split_at(known.len().min(meanwhile));
+        sum.absorb(now);
+        known = later;
         quarters(
             x,
             [[0, 1, 2, 3], [5, 6, 7, 4], [10, 11, 8, 9], [15, 12, 13, 14]],
         );
     }
 }
+
+const PAIRS: usize = 10;
 
 /// Four quarter rounds, step by step, because they do not wait for each other.
 #[inline(always)]

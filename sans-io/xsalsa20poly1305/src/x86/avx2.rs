@@ -31,7 +31,10 @@ impl Lanes for Eight {
 
     #[inline(always)]
     fn from_fn(Avx2(()): Avx2, word: impl Fn(u64) -> u32) -> Self {
-        let words: [u32; 8] = core::array::from_fn(|lane| word(lane as u64));
+        let mut words = [0; 8];
+        for (lane, to) in (0..).zip(&mut words) {
+            *to = word(lane);
+        }
         // SAFETY: the proof shows that there is AVX2, and the array has 32 bytes.
         Self(unsafe { _mm256_loadu_si256(words.as_ptr().cast()) })
     }
@@ -73,7 +76,7 @@ fn rotate<const LEFT: i32, const RIGHT: i32>(Eight(word): Eight) -> Eight {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn xor_into(words: [Eight; 16], text: &mut [[u8; BLOCK]]) {
-    let (halves, _) = words.as_chunks::<8>();
+    let (halves, _) = words.as_chunks();
     for (half, words) in halves.iter().enumerate() {
         for (text, stream) in text.iter_mut().zip(transposed(words)) {
             let part: &mut [u8; 32] = &mut text.as_chunks_mut().0[half];
@@ -91,22 +94,26 @@ fn xor_into(words: [Eight; 16], text: &mut [[u8; BLOCK]]) {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transposed(words: &[Eight; 8]) -> [__m256i; 8] {
-    let [a, b, c, d, e, f, g, h] = words.map(|Eight(word)| word);
-    let four = |a, b, c, d| {
+    // Each four words, of the blocks 0 and 4, 1 and 5, and so on.
+    let mut fours = [[_mm256_setzero_si256(); 4]; 2];
+    let (words, _) = words.as_chunks::<4>();
+    for (four, &[Eight(a), Eight(b), Eight(c), Eight(d)]) in fours.iter_mut().zip(words) {
         let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
         let (ab_high, cd_high) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
-        [
+        *four = [
             _mm256_unpacklo_epi64(ab, cd),
             _mm256_unpackhi_epi64(ab, cd),
             _mm256_unpacklo_epi64(ab_high, cd_high),
             _mm256_unpackhi_epi64(ab_high, cd_high),
-        ]
-    };
-    let (first, last) = (four(a, b, c, d), four(e, f, g, h));
-    core::array::from_fn(|block| match block {
-        0..4 => _mm256_permute2x128_si256::<0x20>(first[block], last[block]),
-        _ => _mm256_permute2x128_si256::<0x31>(first[block - 4], last[block - 4]),
-    })
+        ];
+    }
+    let [first, last] = fours;
+    let mut blocks = [_mm256_setzero_si256(); 8];
+    for at in 0..4 {
+        blocks[at] = _mm256_permute2x128_si256::<0x20>(first[at], last[at]);
+        blocks[at + 4] = _mm256_permute2x128_si256::<0x31>(first[at], last[at]);
+    }
+    blocks
 }
 
 /// Four sums side by side, of each fourth block: limbs of 26 bits, as there are products of 32 bits only.
@@ -124,6 +131,7 @@ const STEP: usize = 4 * poly1305::BLOCK;
 
 impl Accumulator for FourSums {
     type Proof = Avx2;
+    const STEP: usize = STEP;
 
     #[inline(always)]
     fn new(Avx2(()): Avx2, poly: &mut Poly1305) -> Self {
@@ -165,11 +173,13 @@ fn start(poly: &mut Poly1305) -> FourSums {
 #[target_feature(enable = "avx2")]
 fn absorb(sums: &mut FourSums, bytes: &[u8; STEP]) {
     let text = limbs_of_blocks(bytes);
-    sums.sums = if sums.started {
-        times_plus(sums.sums, sums.key, sums.key_5, text)
+    if sums.started {
+        sums.sums = times_plus(sums.sums, sums.key, sums.key_5, text);
     } else {
-        core::array::from_fn(|at| _mm256_add_epi64(sums.sums[at], text[at]))
-    };
+        for (sum, limb) in sums.sums.iter_mut().zip(text) {
+            *sum = _mm256_add_epi64(*sum, limb);
+        }
+    }
     sums.started = true;
 }
 
@@ -221,15 +231,13 @@ fn times_plus(
     [p, q, r, s, t]: [__m256i; 5],
 ) -> [__m256i; 5] {
     let add = |a, b| _mm256_add_epi64(a, b);
-    let sum = |more, products: [(__m256i, __m256i); 5]| {
-        let [f, g, h, i, j] = products.map(|(a, b)| _mm256_mul_epu32(a, b));
-        add(add(add(more, f), add(g, h)), add(i, j))
-    };
-    let p = sum(p, [(a, k), (b, o5), (c, n5), (d, m5), (e, l5)]);
-    let q = sum(q, [(a, l), (b, k), (c, o5), (d, n5), (e, m5)]);
-    let r = sum(r, [(a, m), (b, l), (c, k), (d, o5), (e, n5)]);
-    let s = sum(s, [(a, n), (b, m), (c, l), (d, k), (e, o5)]);
-    let t = sum(t, [(a, o), (b, n), (c, m), (d, l), (e, k)]);
+    let by = |a, b| _mm256_mul_epu32(a, b);
+    let sum = |p, a, b, c, d, e| add(add(add(p, a), add(b, c)), add(d, e));
+    let p = sum(p, by(a, k), by(b, o5), by(c, n5), by(d, m5), by(e, l5));
+    let q = sum(q, by(a, l), by(b, k), by(c, o5), by(d, n5), by(e, m5));
+    let r = sum(r, by(a, m), by(b, l), by(c, k), by(d, o5), by(e, n5));
+    let s = sum(s, by(a, n), by(b, m), by(c, l), by(d, k), by(e, o5));
+    let t = sum(t, by(a, o), by(b, n), by(c, m), by(d, l), by(e, k));
 
     let mask = _mm256_set1_epi64x(MASK_26);
     let (low, high) = (

@@ -41,7 +41,10 @@ impl Lanes for Sixteen {
 
     #[inline(always)]
     fn from_fn(Avx512(()): Avx512, word: impl Fn(u64) -> u32) -> Self {
-        let words: [u32; 16] = core::array::from_fn(|lane| word(lane as u64));
+        let mut words = [0; 16];
+        for (lane, to) in (0..).zip(&mut words) {
+            *to = word(lane);
+        }
         // SAFETY: the proof shows that there is AVX-512F, and the array has 64 bytes.
         Self(unsafe { _mm512_loadu_si512(words.as_ptr().cast()) })
     }
@@ -74,10 +77,7 @@ impl Lanes for Sixteen {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn xor_into(words: [Sixteen; 16], text: &mut [[u8; BLOCK]]) {
-    for (text, stream) in text
-        .iter_mut()
-        .zip(transposed(words.map(|Sixteen(word)| word)))
-    {
+    for (text, stream) in text.iter_mut().zip(transposed(words)) {
         let to = text.as_mut_ptr().cast();
         // SAFETY: a block has 64 bytes.
         let block = unsafe { _mm512_loadu_si512(to) };
@@ -90,21 +90,22 @@ fn xor_into(words: [Sixteen; 16], text: &mut [[u8; BLOCK]]) {
 /// From a word of each block in a vector to the words of one block in a vector.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transposed(words: [__m512i; 16]) -> [__m512i; 16] {
-    // Four words of the blocks 0, 4, 8 and 12, of the blocks 1, 5, 9 and 13, and so on.
-    let four = |at: usize| {
-        let [a, b, c, d] = [words[at], words[at + 1], words[at + 2], words[at + 3]];
+fn transposed(words: [Sixteen; 16]) -> [__m512i; 16] {
+    // Each four words, of the blocks 0, 4, 8 and 12, of the blocks 1, 5, 9 and 13, and so on.
+    let mut fours = [[_mm512_setzero_si512(); 4]; 4];
+    let (words, _) = words.as_chunks::<4>();
+    for (four, &[Sixteen(a), Sixteen(b), Sixteen(c), Sixteen(d)]) in fours.iter_mut().zip(words) {
         let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
         let (ab_high, cd_high) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
-        [
+        *four = [
             _mm512_unpacklo_epi64(ab, cd),
             _mm512_unpackhi_epi64(ab, cd),
             _mm512_unpacklo_epi64(ab_high, cd_high),
             _mm512_unpackhi_epi64(ab_high, cd_high),
-        ]
-    };
-    let (e, f, g, h) = (four(0), four(4), four(8), four(12));
-    let mut blocks = words;
+        ];
+    }
+    let [e, f, g, h] = fours;
+    let mut blocks = [_mm512_setzero_si512(); 16];
     for at in 0..4 {
         // Eight words of two of these blocks, then all sixteen of one.
         let low = _mm512_shuffle_i32x4::<0b10_00_10_00>(e[at], f[at]);
@@ -139,6 +140,7 @@ const EIGHT_BLOCKS: usize = 8 * poly1305::BLOCK;
 
 impl Accumulator for SixteenSums {
     type Proof = Ifma;
+    const STEP: usize = 2 * EIGHT_BLOCKS;
 
     #[inline(always)]
     fn new(Ifma(()): Ifma, poly: &mut Poly1305) -> Self {
@@ -154,7 +156,7 @@ impl Accumulator for SixteenSums {
             // SAFETY: who has sums has AVX-512F and AVX-512IFMA.
             unsafe { absorb(self, step) };
         }
-        &bytes[steps.len() * 2 * EIGHT_BLOCKS..]
+        &bytes[steps.len() * Self::STEP..]
     }
 
     #[inline(always)]
@@ -191,7 +193,9 @@ fn absorb(sums: &mut SixteenSums, [first, last]: &[[u8; EIGHT_BLOCKS]; 2]) {
             times_plus(*b, sums.key, last),
         );
     } else {
-        *a = core::array::from_fn(|at| _mm512_add_epi64(a[at], first[at]));
+        for (sum, limb) in a.iter_mut().zip(first) {
+            *sum = _mm512_add_epi64(*sum, limb);
+        }
         *b = last;
     }
     sums.started = true;
