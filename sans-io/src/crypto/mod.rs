@@ -17,9 +17,9 @@
 //! | AES-256-GCM, 16-byte IV | [`aes_gcm`] | aes-gcm | headers and bodies of ratchet messages |
 //! | AES-256-GCM, 12-byte IV | [`aes_gcm::encrypt_frame`] | aes-gcm | media frames of applications |
 //! | sntrup761, hybrid secret | [`kem`] | sntrup | ratchet and its key agreement; remote control (hybrid) |
-//! | HKDF-SHA512 | [`hash::hkdf_sha512`] | orion | chains, links, key agreement and ratchet of agents |
+//! | HKDF-SHA512 | [`hash::hkdf_sha512`] | sha2 | chains, links, key agreement and ratchet of agents |
 //! | SHA-256 | [`hash::sha256`], [`hash::Sha256`] | sha2 | fingerprints of certificates, chain of messages, digests of chunks |
-//! | SHA-512 | [`hash::sha512`], [`hash::Sha512`] | orion, sha2 | authenticators; digests of files |
+//! | SHA-512 | [`hash::sha512`], [`hash::Sha512`] | sha2 | authenticators; digests of files |
 //! | SHA3-256, SHA3-384 | [`hash::sha3_256`], [`hash::sha3_384`] | orion | link keys, hybrid secrets; sender ids |
 //! | XOR of MD5 | [`IdsHash`] | md-5 | services compare their sets of queues |
 //! | ids and keys that follow from others | [`derivation`] | | sender ids, short links |
@@ -38,6 +38,7 @@ pub mod ed25519;
 pub mod ed448;
 mod encoding;
 pub mod hash;
+mod hkdf;
 mod ids_hash;
 pub mod kem;
 mod keys;
