@@ -83,9 +83,19 @@ impl Key {
         text: &[u8],
         size: usize,
     ) -> Result<BytesMut, PaddingError> {
+        self.seal_padded_with(nonce, size, |packet| packet.put_slice(text))
+    }
+
+    /// The same of a text that `put` appends to the packet, so that it is written where it is encrypted.
+    pub fn seal_padded_with(
+        &self,
+        nonce: &Nonce,
+        size: usize,
+        put: impl FnOnce(&mut BytesMut),
+    ) -> Result<BytesMut, PaddingError> {
         let mut packet = BytesMut::with_capacity(size.saturating_add(Tag::LENGTH));
         packet.put_bytes(0, Tag::LENGTH);
-        padding::put(text, size, &mut packet)?;
+        padding::put_with(size, &mut packet, put)?;
         self.seal_in_place(nonce, &mut packet);
         Ok(packet)
     }

@@ -264,6 +264,29 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// The complete transmission of a message, which nobody authorises.
+#[must_use]
+pub fn response<T: Wire>(
+    session: &Session,
+    corr_id: &CorrId,
+    entity_id: &EntityId,
+    message: &T,
+) -> Bytes {
+    let version = session.version;
+    let mut out = BytesMut::with_capacity(SHORT);
+    out.put_u8(0);
+    if version < AUTH_COMMANDS {
+        session.id.put(version, &mut out);
+    }
+    corr_id.put(version, &mut out);
+    entity_id.put(version, &mut out);
+    message.put(version, &mut out);
+    out.freeze()
+}
+
+/// Most transmissions are no longer.
+const SHORT: usize = 256;
+
 /// A transmission that is not authorised yet: the bytes from the session id on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unauthorized {
@@ -283,7 +306,7 @@ impl Unauthorized {
         command: &T,
     ) -> Self {
         let version = session.version;
-        let mut out = BytesMut::with_capacity(256);
+        let mut out = BytesMut::with_capacity(SHORT);
         session.id.put(version, &mut out);
         let session_id_length = out.len();
         corr_id.put(version, &mut out);
@@ -333,5 +356,30 @@ impl Unauthorized {
             false => self.session_id_length,
         };
         out.put_slice(self.bytes.get(from..).unwrap_or(&[]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use crate::wire::Sample;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_response_is_a_transmission_that_nobody_authorises(seed: [u8; 32], version in 6..=20_u16) {
+            let mut rng = Rng::from_seed(seed);
+            let version = Version(version);
+            let session = Session { version, id: Id::sample(version, &mut rng) };
+            let corr_id = CorrId::sample(version, &mut rng);
+            let entity_id = EntityId::sample(version, &mut rng);
+            let message = BrokerMessage::sample(version, &mut rng);
+            let unauthorized = Unauthorized::new(&session, &corr_id, &entity_id, &message);
+            prop_assert_eq!(
+                response(&session, &corr_id, &entity_id, &message),
+                unauthorized.authorize(&session, None, None)
+            );
+        }
     }
 }
