@@ -109,15 +109,15 @@ impl Transmission {
 
     /// The bytes that the authorization is over.
     #[must_use]
-    pub fn authorized(&self, session: &Session) -> Bytes {
-        if session.version < AUTH_COMMANDS {
-            return self.authorized.clone();
+    pub fn authorized(&self, session: &Session) -> Authorized {
+        let prefix = match session.version < AUTH_COMMANDS {
+            true => Bytes::new(),
+            false => wire::encode(&session.id, session.version),
+        };
+        Authorized {
+            prefix,
+            rest: self.authorized.clone(),
         }
-        let mut out =
-            BytesMut::with_capacity(SESSION_ID_ROOM.saturating_add(self.authorized.len()));
-        session.id.put(session.version, &mut out);
-        out.put_slice(&self.authorized);
-        out.freeze()
     }
 
     /// Parses the command, as a router does.
@@ -264,6 +264,37 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// What an authorization covers. Most of it stays where it was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorized {
+    /// What is not in the transmission: the session's id.
+    prefix: Bytes,
+    rest: Bytes,
+}
+
+impl Authorized {
+    /// What is covered, one part after the other.
+    #[must_use]
+    pub fn parts(&self) -> [&[u8]; 2] {
+        [&self.prefix, &self.rest]
+    }
+
+    /// What is covered, in one piece.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        self.parts().concat().into()
+    }
+
+    /// The same after something else.
+    #[must_use]
+    pub fn after(&self, start: &[u8]) -> Self {
+        Self {
+            prefix: [start, &self.prefix].concat().into(),
+            rest: self.rest.clone(),
+        }
+    }
+}
+
 /// The complete transmission of a message, which nobody authorises.
 #[must_use]
 pub fn response<T: Wire>(
@@ -293,8 +324,6 @@ pub struct Unauthorized {
     bytes: Bytes,
     session_id_length: usize,
 }
-
-const SESSION_ID_ROOM: usize = 49;
 
 impl Unauthorized {
     /// The transmission of a command or message.
