@@ -113,8 +113,9 @@ fn tag_with<A: poly1305::Accumulator>(proof: A::Proof, key: &[u8; 32], text: &[u
 fn the_number_of_a_block_carries() {
     use ::salsa20::cipher::StreamCipherSeek as _;
 
+    const LENGTH: usize = if cfg!(miri) { 640 } else { 4096 };
     for first in [u64::from(u32::MAX) - 3, u64::from(u32::MAX)] {
-        let mut expected = text(4096);
+        let mut expected = text(LENGTH);
         let mut stream = ::salsa20::Salsa20::new(&Array::from([7; 32]), &Array::from([9; 8]));
         stream.seek(first * 64);
         stream.apply_keystream(&mut expected);
@@ -123,7 +124,7 @@ fn the_number_of_a_block_carries() {
                 stream: Stream::at(&[7; 32], [9; 8], first),
                 poly: Poly1305::new(&[0; 32]),
             };
-            let mut text = text(4096);
+            let mut text = text(LENGTH);
             backend.apply(&mut ciphers, Direction::Encrypt, &mut text);
             assert!(text == expected, "{backend:?}");
         }
