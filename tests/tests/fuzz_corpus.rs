@@ -101,6 +101,7 @@ macro_rules! targets {
 targets! {
     blocks
     frames_pair
+    http2_ops
     keys_and_certificates
     link_data
     ratchet_actions
@@ -117,6 +118,10 @@ targets! {
     storelog
     text
     tls_records
+    xftp_block
+    xftp_description
+    xftp_file
+    xftp_router_ops
 }
 
 #[test]

@@ -14,6 +14,7 @@
 //! assert_eq!(pair.left().events(), [FramesEvent::Frame(b"hello".as_slice().into())]);
 //! ```
 
+pub mod agents;
 mod checked;
 mod frames;
 pub mod fuzz;
@@ -27,6 +28,8 @@ pub mod smp;
 pub mod store;
 mod trace;
 pub mod world;
+#[cfg(feature = "xftp")]
+pub mod xftp;
 
 #[cfg(feature = "drive")]
 mod duplex;

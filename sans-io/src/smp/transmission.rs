@@ -31,7 +31,8 @@ pub enum Authorization {
 }
 
 impl Authorization {
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads what is not empty.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         match bytes.first_chunk() {
             Some(authenticator) if bytes.len() == authenticator.len() => Some(Self::Authenticator(
                 Authenticator::from_bytes(*authenticator),
@@ -40,7 +41,7 @@ impl Authorization {
         }
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Signature(signature) => signature.as_bytes(),
             Self::Authenticator(authenticator) => authenticator.as_bytes(),
@@ -291,6 +292,16 @@ impl Authorized {
         Self {
             prefix: [start, &self.prefix].concat().into(),
             rest: self.rest.clone(),
+        }
+    }
+}
+
+/// All of it is in the transmission.
+impl From<Bytes> for Authorized {
+    fn from(rest: Bytes) -> Self {
+        Self {
+            prefix: Bytes::new(),
+            rest,
         }
     }
 }

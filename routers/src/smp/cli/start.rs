@@ -43,7 +43,7 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     let data = &directories.data;
     let mut server = Server::start(settings, credentials, store, data, connections()).await?;
-    say(&banner(settings, &server))?;
+    say(&banner(settings, &server, directories))?;
     systemd::notify("READY=1");
     let mut watchdog = systemd::watchdog();
     loop {
@@ -81,7 +81,7 @@ fn reload(directories: &Directories, server: &mut Server) -> Result<(), CliError
 }
 
 /// The same words as the reference implementation, which operators and their scripts know; without the password, as it may end in a log.
-fn banner(settings: &Settings, server: &Server) -> String {
+fn banner(settings: &Settings, server: &Server, directories: &Directories) -> String {
     let ports: Vec<_> = settings
         .transport
         .ports
@@ -100,13 +100,14 @@ fn banner(settings: &Settings, server: &Server) -> String {
         NewQueues::Refused(_) => "NOT allowed",
     };
     let address = init::address(server.fingerprint(), None, host, &ports.join(","));
+    let store = directories.store();
     let mut lines = vec![
         format!("SMP server v{}", env!("CARGO_PKG_VERSION")),
         format!("Fingerprint: {}", server.fingerprint()),
         format!("Server address: {address}"),
         match settings.store {
             StoreKind::Memory => "Store log disabled.".to_owned(),
-            StoreKind::Embedded { .. } => "Store: embedded".to_owned(),
+            StoreKind::Embedded { .. } => format!("Store log: {}", store.display()),
         },
     ];
     for address in server.addresses() {

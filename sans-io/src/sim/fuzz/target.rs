@@ -68,6 +68,8 @@ impl Target {
 pub const TARGETS: &[Target] = &[
     BLOCKS,
     FRAMES_PAIR,
+    #[cfg(feature = "xftp")]
+    HTTP2_OPS,
     KEYS_AND_CERTIFICATES,
     LINK_DATA,
     RATCHET_ACTIONS,
@@ -85,6 +87,14 @@ pub const TARGETS: &[Target] = &[
     TEXT,
     #[cfg(feature = "tls")]
     TLS_RECORDS,
+    #[cfg(feature = "xftp")]
+    XFTP_BLOCK,
+    #[cfg(feature = "xftp")]
+    XFTP_DESCRIPTION,
+    #[cfg(feature = "xftp")]
+    XFTP_FILE,
+    #[cfg(feature = "xftp")]
+    XFTP_ROUTER_OPS,
 ];
 
 /// Blocks that are cut, altered, dropped, doubled and swapped on their way.
@@ -143,3 +153,23 @@ pub const TEXT: Target = Target::parser("text", super::text);
 /// TLS with somebody in the middle.
 #[cfg(feature = "tls")]
 pub const TLS_RECORDS: Target = Target::machines("tls_records", super::tls::run);
+
+/// Both sides of HTTP/2, with somebody in the middle.
+#[cfg(feature = "xftp")]
+pub const HTTP2_OPS: Target = Target::machines("http2_ops", super::http2::run);
+
+/// The blocks of XFTP, and the records of its routers.
+#[cfg(feature = "xftp")]
+pub const XFTP_BLOCK: Target = Target::parser("xftp_block", super::xftp_block);
+
+/// Descriptions of files, and links to them.
+#[cfg(feature = "xftp")]
+pub const XFTP_DESCRIPTION: Target = Target::parser("xftp_description", super::xftp_description);
+
+/// Encrypted files.
+#[cfg(feature = "xftp")]
+pub const XFTP_FILE: Target = Target::parser("xftp_file", super::xftp_file);
+
+/// An XFTP router with clients that do anything, and crashes.
+#[cfg(feature = "xftp")]
+pub const XFTP_ROUTER_OPS: Target = Target::machines("xftp_router_ops", super::files::run);

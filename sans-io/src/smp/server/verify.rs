@@ -93,7 +93,7 @@ pub struct Work {
 
 /// The verdict on a transmission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Authorized,
     Unauthorized,
     /// If this signature of what is authorised is valid. Whoever has signed with the key of nobody is not authorised all the same.
@@ -106,7 +106,7 @@ pub(super) enum Verdict {
 
 /// Whose key a signature is verified with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signer {
+pub(crate) enum Signer {
     /// One who may.
     Known,
     /// Nobody: so that it takes as long.
@@ -125,7 +125,7 @@ impl Verdict {
 
 impl Verdict {
     /// Whether it is favourable for what is authorised.
-    pub(super) fn holds(&self, authorized: &Authorized) -> bool {
+    pub(crate) fn holds(&self, authorized: &Authorized) -> bool {
         let valid = self
             .signed(authorized)
             .is_none_or(|signed| signed.verify().is_ok());
@@ -155,16 +155,16 @@ impl Verdict {
 }
 
 /// Verifies transmissions of one session.
-pub(super) struct Verifier<'a> {
-    pub(super) session_key: &'a x25519::PrivateKey,
-    pub(super) work: &'a mut Work,
+pub(crate) struct Verifier<'a> {
+    pub(crate) session_key: &'a x25519::PrivateKey,
+    pub(crate) work: &'a mut Work,
 }
 
 /// What is to be verified.
-pub(super) struct Claim<'a> {
-    pub(super) authorization: Option<&'a Authorization>,
-    pub(super) corr_id: &'a CorrId,
-    pub(super) authorized: &'a Authorized,
+pub(crate) struct Claim<'a> {
+    pub(crate) authorization: Option<&'a Authorization>,
+    pub(crate) corr_id: &'a CorrId,
+    pub(crate) authorized: &'a Authorized,
 }
 
 impl Verifier<'_> {
@@ -248,7 +248,7 @@ impl Verifier<'_> {
     }
 
     /// Whether a key has authorised; no key, or one of another algorithm, has not, at the same cost.
-    fn key(&mut self, key: Option<&AuthPublicKey>, claim: &Claim<'_>) -> Verdict {
+    pub(crate) fn key(&mut self, key: Option<&AuthPublicKey>, claim: &Claim<'_>) -> Verdict {
         let Some(authorization) = claim.authorization else {
             return Verdict::Unauthorized;
         };
