@@ -8,6 +8,7 @@
 mod advance;
 mod answers;
 mod create;
+mod found;
 mod handshake;
 mod join;
 mod links;
@@ -24,9 +25,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::found::Stop;
+
 pub(super) use self::create::NewQueue;
+pub(super) use self::found::{Delivery, Found, Need};
 pub(super) use self::join::Join;
-pub(super) use self::receive::{Delivery, Found, Need};
 pub(super) use self::rotation::can_abort;
 pub(super) use self::tasks::Task;
 
