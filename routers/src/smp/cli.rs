@@ -20,13 +20,13 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::doctor;
 use super::forget::forget_messages;
-use super::identity::{IdentityError, IdentityFiles, Privacy, write_file};
 use super::server::{Server, ServerError};
 use super::settings::{Settings, SettingsError, StoreKind};
 use super::store::export::{ExportError, export};
 use super::store::import::{Event as ImportEvent, ImportError, Sources, import, imported};
 use super::store::{EmbeddedStore, MemoryStore, Options, Store, StoreError};
-use super::systemd;
+use crate::identity::{IdentityError, IdentityFiles, Privacy, write_file};
+use crate::systemd;
 
 const INI: &str = "smp-server.ini";
 
@@ -688,7 +688,14 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let data = &directories.data;
-    let mut server = Server::start(settings, credentials, store, data, connections()).await?;
+    let mut server = Server::start(
+        settings,
+        credentials,
+        store,
+        data,
+        crate::limits::connections(),
+    )
+    .await?;
     say(&banner(settings, &server))?;
     systemd::notify("READY=1");
     let mut watchdog = systemd::watchdog();
@@ -870,22 +877,6 @@ fn export_files(directories: &Directories, to: &Path) -> Result<(), CliError> {
             "{count} of them the reference implementation cannot read, because they are empty: start it with --skip-warnings."
         )),
     }
-}
-
-/// Nine tenths of the files that may be open, after raising their number as far as possible; the store needs the rest.
-fn connections() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    let open_files = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let open_files = open_files.unwrap_or(1 << 20).min(1 << 20);
-    usize::try_from(open_files / 10 * 9).unwrap_or(usize::MAX)
 }
 
 fn now() -> UnixTime {

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::core::CoreHandle;
-use super::identity::{Privacy, write_file};
 use super::listener::Sockets;
+use crate::identity::{Privacy, write_file};
 
 /// The longest request.
 const REQUEST: usize = 8192;
