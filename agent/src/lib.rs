@@ -1,1 +1,3 @@
 //! SimpleX agent.
+
+pub mod xftp;
