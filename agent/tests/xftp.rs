@@ -1,7 +1,6 @@
 //! Files of every size, there and back, between processes.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "a result that is missing fails the test"
 )]
 

@@ -55,6 +55,8 @@
 //! | [`http2`] | HTTP/2 around another machine: requests and responses instead of bytes |
 //! | [`socks`] | SOCKS5 in front of another machine |
 //! | [`smp`] | formats and handshake; [`client`](smp::client), [`server`](smp::server), a [`pool`](smp::pool) of sessions, the [`router`](smp::router)'s queues |
+//! | [`ratchet`] | what encrypts the messages of a connection end to end: key agreement, double ratchet, post-quantum keys |
+//! | [`agent`] | links and messages of agents, and the machine over all their connections |
 //! | [`drive`] | the one event loop, over two small traits that a runtime implements, and clients built on it |
 //! | [`sim`] | an emulated network, virtual time, contract checks and fuzz targets |
 //!
@@ -84,12 +86,14 @@
     )
 )]
 
+pub mod agent;
 pub mod crypto;
 #[cfg(feature = "drive")]
 pub mod drive;
 #[cfg(feature = "xftp")]
 pub mod http2;
 pub mod machine;
+pub mod ratchet;
 pub mod rng;
 pub mod session;
 #[cfg(any(test, feature = "sim"))]

@@ -104,6 +104,8 @@ targets! {
     http2_ops
     keys_and_certificates
     link_data
+    ratchet_actions
+    router_ops
     smp_client_ops
     smp_command
     smp_handshake

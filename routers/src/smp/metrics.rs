@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::core::CoreHandle;
-use super::listener::Sockets;
+use super::listener::{Bites, Sockets};
 use crate::identity::{Privacy, write_file};
 
 /// The longest request.
@@ -31,13 +31,20 @@ const READERS: usize = 16;
 pub(crate) struct Metrics {
     pub(crate) core: CoreHandle,
     pub(crate) sockets: Vec<(u16, Arc<Sockets>)>,
+    pub(crate) bites: Arc<Bites>,
 }
 
 impl Metrics {
     async fn text(&self) -> Option<String> {
         let (gauges, counters) = self.core.read().await?;
         let now = UnixTime::from(SystemTime::now());
-        Some(exposition(&gauges, &counters, &self.sockets, now))
+        Some(exposition(
+            &gauges,
+            &counters,
+            &self.sockets,
+            &self.bites,
+            now,
+        ))
     }
 
     /// Writes the file again and again, until the future is dropped.
@@ -127,6 +134,7 @@ fn exposition(
     gauges: &Gauges,
     counters: &Counters,
     sockets: &[(u16, Arc<Sockets>)],
+    bites: &Bites,
     now: UnixTime,
 ) -> String {
     let (g, c) = (gauges, counters);
@@ -147,6 +155,12 @@ fn exposition(
     text.counter("queues_deleted_batch", "", c.queues_deleted_blocks);
     text.gauge("queues_total1", "", g.queues);
     text.gauge("queues_total2", "", g.queues);
+    text.gauge("queues_daily", "", g.active.day);
+    text.gauge("queues_weekly", "", g.active.week);
+    text.gauge("queues_monthly", "", g.active.month);
+    text.gauge("queues_notify_daily", "", g.active_notified.day);
+    text.gauge("queues_notify_weekly", "", g.active_notified.week);
+    text.gauge("queues_notify_monthly", "", g.active_notified.month);
     text.counter("subscribtion_successes", "", c.subscriptions);
     text.counter("subscribtion_successes_batch", "", c.subscription_blocks);
     text.counter("subscribtion_end", "", c.subscriptions_ended);
@@ -253,9 +267,201 @@ fn exposition(
         "type=\"duplicate\"",
         c.notifier_subscriptions_duplicate,
     );
+    text.counter(
+        "relay_sessions_requests",
+        "source=\"all\"",
+        c.relay_sessions_requests,
+    );
+    text.counter(
+        "relay_sessions_requests",
+        "source=\"own\"",
+        c.relay_sessions_own_requests,
+    );
+    text.counter(
+        "relay_sessions_successes",
+        "source=\"all\"",
+        c.relay_sessions_successes,
+    );
+    text.counter(
+        "relay_sessions_successes",
+        "source=\"own\"",
+        c.relay_sessions_own_successes,
+    );
+    text.counter(
+        "relay_sessions_errors",
+        "source=\"all\",type=\"connect\"",
+        c.relay_sessions_connect,
+    );
+    text.counter(
+        "relay_sessions_errors",
+        "source=\"all\",type=\"compat\"",
+        c.relay_sessions_compat,
+    );
+    text.counter(
+        "relay_sessions_errors",
+        "source=\"all\",type=\"other\"",
+        c.relay_sessions_other,
+    );
+    text.counter(
+        "relay_sessions_errors",
+        "source=\"own\",type=\"connect\"",
+        c.relay_sessions_own_connect,
+    );
+    text.counter(
+        "relay_sessions_errors",
+        "source=\"own\",type=\"compat\"",
+        c.relay_sessions_own_compat,
+    );
+    text.counter(
+        "relay_sessions_errors",
+        "source=\"own\",type=\"other\"",
+        c.relay_sessions_own_other,
+    );
+    text.counter(
+        "relay_messages_requests",
+        "source=\"all\"",
+        c.relay_messages_requests,
+    );
+    text.counter(
+        "relay_messages_requests",
+        "source=\"own\"",
+        c.relay_messages_own_requests,
+    );
+    text.counter(
+        "relay_messages_successes",
+        "source=\"all\"",
+        c.relay_messages_successes,
+    );
+    text.counter(
+        "relay_messages_successes",
+        "source=\"own\"",
+        c.relay_messages_own_successes,
+    );
+    text.counter(
+        "relay_messages_errors",
+        "source=\"all\",type=\"connect\"",
+        c.relay_messages_connect,
+    );
+    text.counter(
+        "relay_messages_errors",
+        "source=\"all\",type=\"compat\"",
+        c.relay_messages_compat,
+    );
+    text.counter(
+        "relay_messages_errors",
+        "source=\"all\",type=\"other\"",
+        c.relay_messages_other,
+    );
+    text.counter(
+        "relay_messages_errors",
+        "source=\"own\",type=\"connect\"",
+        c.relay_messages_own_connect,
+    );
+    text.counter(
+        "relay_messages_errors",
+        "source=\"own\",type=\"compat\"",
+        c.relay_messages_own_compat,
+    );
+    text.counter(
+        "relay_messages_errors",
+        "source=\"own\",type=\"other\"",
+        c.relay_messages_own_other,
+    );
     text.counter("relay_messages_received", "", c.forwarded_received);
     text.gauge("rcv_services_count", "", g.messaging_services);
+    text.gauge("rcv_services_queues_count", "", g.messaging_service_queues);
     text.gauge("ntf_services_count", "", g.notifier_services);
+    text.gauge("ntf_services_queues_count", "", g.notifier_service_queues);
+    text.counter("rcv_services_sub_msg_count", "", c.service_messages);
+    text.counter(
+        "rcv_services_sub_duplicate_count",
+        "",
+        c.service_messages_duplicate,
+    );
+    text.counter("rcv_services_assoc_new", "", c.messaging_services_assoc_new);
+    text.counter(
+        "rcv_services_assoc_duplicate",
+        "",
+        c.messaging_services_assoc_duplicate,
+    );
+    text.counter(
+        "rcv_services_assoc_updated",
+        "",
+        c.messaging_services_assoc_updated,
+    );
+    text.counter(
+        "rcv_services_assoc_removed",
+        "",
+        c.messaging_services_assoc_removed,
+    );
+    text.counter("rcv_services_sub_count", "", c.messaging_services_sub_count);
+    text.counter(
+        "rcv_services_sub_duplicate",
+        "",
+        c.messaging_services_sub_duplicate,
+    );
+    text.gauge(
+        "rcv_services_sub_queues",
+        "",
+        c.messaging_services_sub_queues,
+    );
+    text.gauge("rcv_services_sub_end", "", c.messaging_services_sub_end);
+    text.gauge("rcv_services_sub_ok", "", c.messaging_services_sub_ok);
+    text.gauge("rcv_services_sub_more", "", c.messaging_services_sub_more);
+    text.gauge("rcv_services_sub_fewer", "", c.messaging_services_sub_fewer);
+    text.gauge("rcv_services_sub_diff", "", c.messaging_services_sub_diff);
+    text.gauge(
+        "rcv_services_sub_more_total",
+        "",
+        c.messaging_services_sub_more_total,
+    );
+    text.gauge(
+        "rcv_services_sub_fewer_total",
+        "",
+        c.messaging_services_sub_fewer_total,
+    );
+    text.counter("ntf_services_assoc_new", "", c.notifier_services_assoc_new);
+    text.counter(
+        "ntf_services_assoc_duplicate",
+        "",
+        c.notifier_services_assoc_duplicate,
+    );
+    text.counter(
+        "ntf_services_assoc_updated",
+        "",
+        c.notifier_services_assoc_updated,
+    );
+    text.counter(
+        "ntf_services_assoc_removed",
+        "",
+        c.notifier_services_assoc_removed,
+    );
+    text.counter("ntf_services_sub_count", "", c.notifier_services_sub_count);
+    text.counter(
+        "ntf_services_sub_duplicate",
+        "",
+        c.notifier_services_sub_duplicate,
+    );
+    text.gauge(
+        "ntf_services_sub_queues",
+        "",
+        c.notifier_services_sub_queues,
+    );
+    text.gauge("ntf_services_sub_end", "", c.notifier_services_sub_end);
+    text.gauge("ntf_services_sub_ok", "", c.notifier_services_sub_ok);
+    text.gauge("ntf_services_sub_more", "", c.notifier_services_sub_more);
+    text.gauge("ntf_services_sub_fewer", "", c.notifier_services_sub_fewer);
+    text.gauge("ntf_services_sub_diff", "", c.notifier_services_sub_diff);
+    text.gauge(
+        "ntf_services_sub_more_total",
+        "",
+        c.notifier_services_sub_more_total,
+    );
+    text.gauge(
+        "ntf_services_sub_fewer_total",
+        "",
+        c.notifier_services_sub_fewer_total,
+    );
     text.counter("names_reqs", "", c.names_requested);
     text.counter("names_success", "", c.names_resolved);
     text.counter("names_not_found", "", c.names_not_found);
@@ -271,6 +477,22 @@ fn exposition(
         text.counter("sockets_closed", &port, closed);
         text.gauge("sockets_active", &port, accepted.saturating_sub(closed));
     }
+    for (limit, bites) in [
+        ("connections", &bites.connections),
+        ("handshakes", &bites.handshakes),
+        ("write_stall", &bites.stalled),
+        ("silence", &bites.silent),
+    ] {
+        let label = format!("limit=\"{limit}\"");
+        text.counter("limits_reached", &label, bites.load(Ordering::Relaxed));
+    }
+    text.counter(
+        "limits_reached",
+        "limit=\"deliveries\"",
+        c.deliveries_delayed,
+    );
+    text.counter("limits_reached", "limit=\"forwarded\"", c.forwards_delayed);
+    text.counter("limits_reached", "limit=\"loads\"", c.loads_delayed);
     text.gauge("clients_total", "", g.clients);
     text.gauge("subscribtion_total", "", g.subscriptions);
     text.gauge("subscription_ntf_total", "", g.notifier_subscriptions);
@@ -324,7 +546,13 @@ mod tests {
             ..Gauges::default()
         };
         let now = UnixTime::from_seconds(5);
-        let text = exposition(&gauges, &Counters::default(), &sockets, now);
+        let text = exposition(
+            &gauges,
+            &Counters::default(),
+            &sockets,
+            &Bites::default(),
+            now,
+        );
         assert!(text.contains(
             "# TYPE simplex_smp_queues_total1 gauge\nsimplex_smp_queues_total1 7 5000\n"
         ));

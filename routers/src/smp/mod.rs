@@ -1,8 +1,10 @@
 //! The SMP router.
 
+pub mod backups;
 pub mod cli;
 mod control;
 mod core;
+mod daily;
 pub mod doctor;
 mod forget;
 mod listener;

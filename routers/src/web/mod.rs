@@ -27,6 +27,8 @@
 //! # Ok::<(), std::convert::Infallible>(())
 //! ```
 
+pub(crate) mod plain;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::marker::PhantomData;

@@ -14,6 +14,7 @@
 //! assert_eq!(pair.left().events(), [FramesEvent::Frame(b"hello".as_slice().into())]);
 //! ```
 
+pub mod agents;
 mod checked;
 mod frames;
 pub mod fuzz;
@@ -21,6 +22,8 @@ pub mod identity;
 mod middle;
 mod netem;
 mod pair;
+pub mod ratchet;
+pub mod script;
 pub mod smp;
 pub mod store;
 mod trace;

@@ -41,6 +41,11 @@ impl Scheme for XftpScheme {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash(Id);
 
+impl KeyHash {
+    /// Of no identity: that of a router which the reader of a short link knows.
+    pub const EMPTY: Self = Self(Id::EMPTY);
+}
+
 impl std::ops::Deref for KeyHash {
     type Target = [u8];
 

@@ -24,6 +24,26 @@ impl<T> List<T> {
     pub fn into_vec(self) -> Vec<T> {
         self.0
     }
+
+    /// The values, to be changed in place.
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
+        self.0.iter_mut()
+    }
+
+    /// Keeps only the values for which `keep` says so.
+    pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.0.retain(keep);
+    }
+
+    /// Adds a value after the others, if the count can express it.
+    pub fn push(&mut self, value: T) -> Result<(), TooMany> {
+        let count = self.0.len().saturating_add(1);
+        if count > Self::MAX {
+            return Err(TooMany(count, Self::MAX));
+        }
+        self.0.push(value);
+        Ok(())
+    }
 }
 
 impl<T> Default for List<T> {

@@ -30,6 +30,8 @@ mod keys;
 mod link;
 mod network;
 mod pool;
+mod ratchet;
+mod router;
 mod server;
 mod session;
 mod socks;

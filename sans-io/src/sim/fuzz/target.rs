@@ -72,6 +72,8 @@ pub const TARGETS: &[Target] = &[
     HTTP2_OPS,
     KEYS_AND_CERTIFICATES,
     LINK_DATA,
+    RATCHET_ACTIONS,
+    ROUTER_OPS,
     SMP_CLIENT_OPS,
     SMP_COMMAND,
     SMP_HANDSHAKE,
@@ -107,6 +109,12 @@ pub const KEYS_AND_CERTIFICATES: Target =
 
 /// The data of a short link.
 pub const LINK_DATA: Target = Target::parser("link_data", super::link_data);
+
+/// A conversation over a ratchet, and what that parses.
+pub const RATCHET_ACTIONS: Target = Target::machines("ratchet_actions", super::ratchet::run);
+
+/// A router with clients, whose store is slow, fails and loses power.
+pub const ROUTER_OPS: Target = Target::machines("router_ops", super::router::run);
 
 /// A client's session with a router that says anything.
 pub const SMP_CLIENT_OPS: Target = Target::machines("smp_client_ops", super::client::run);

@@ -28,7 +28,8 @@ wire! {
 }
 
 impl Signed {
-    fn new<T: Wire>(data: &T, key: &ed25519::PrivateKey) -> Self {
+    /// Signs a part.
+    pub fn new<T: Wire>(data: &T, key: &ed25519::PrivateKey) -> Self {
         let data = encode(data);
         Self {
             signature: key.sign(&data),
@@ -46,6 +47,16 @@ impl Signed {
         boxed.put_slice(nonce.as_bytes());
         boxed.put_slice(&sealed);
         Ok(Large::try_from(boxed.freeze()).unwrap_or_default())
+    }
+
+    /// Encrypts it as the fixed data of a link.
+    pub fn seal_as_fixed(&self, key: &Secret<32>, nonce: &Nonce) -> Result<Large, PaddingError> {
+        self.seal(PADDED_FIXED, key, nonce)
+    }
+
+    /// Encrypts it as the user data of a link.
+    pub fn seal_as_user(&self, key: &Secret<32>, nonce: &Nonce) -> Result<Large, PaddingError> {
+        self.seal(PADDED_USER, key, nonce)
     }
 
     fn open(key: &Secret<32>, boxed: &[u8]) -> Result<Self, LinkError> {
@@ -96,12 +107,12 @@ impl SignedLinkData {
 
     /// Encrypts the fixed part: once, as the router refuses another one.
     pub fn seal_fixed(&self, key: &Secret<32>, nonce: &Nonce) -> Result<Large, PaddingError> {
-        self.fixed.seal(PADDED_FIXED, key, nonce)
+        self.fixed.seal_as_fixed(key, nonce)
     }
 
     /// Encrypts the user's part.
     pub fn seal_user(&self, key: &Secret<32>, nonce: &Nonce) -> Result<Large, PaddingError> {
-        self.user.seal(PADDED_USER, key, nonce)
+        self.user.seal_as_user(key, nonce)
     }
 
     /// Decrypts both parts.

@@ -30,11 +30,11 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The attempts since the last success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Backoff(Option<(Instant, Duration)>);
+pub(crate) struct Backoff(Option<(Instant, Duration)>);
 
 impl Backoff {
     /// When to try again after an attempt that failed now.
-    pub(super) fn next(&mut self, now: Instant, interval: &RetryInterval) -> Instant {
+    pub(crate) fn next(&mut self, now: Instant, interval: &RetryInterval) -> Instant {
         let initial = interval.initial.max(SHORTEST);
         let (since, last) = self.0.unwrap_or((now, initial));
         let wait = if now - since < interval.increase_after {
@@ -51,7 +51,7 @@ impl Backoff {
     }
 
     /// The next attempt is the first again.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.0 = None;
     }
 }

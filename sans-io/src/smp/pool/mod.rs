@@ -58,6 +58,9 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::BytesMut;
+
+pub(crate) use self::backoff::Backoff;
 pub use self::backoff::RetryInterval;
 pub use self::subscriptions::{Counts, SubscriberRole, Subscription};
 
@@ -69,7 +72,7 @@ use super::{BrokerMessage, ServiceQueues};
 use crate::crypto::certificate::Chain;
 use crate::machine::{Actions, Machine};
 use crate::time::{Instant, Latest, Now, UnixTime};
-use crate::wire::{BasicAuth, EntityId, ServerAddress, SmpScheme};
+use crate::wire::{BasicAuth, EntityId, Parsed, ServerAddress, SmpScheme, Source, Version, Wire};
 
 /// How a pool keeps its sessions.
 #[derive(Debug, Clone)]
@@ -125,6 +128,23 @@ impl Eq for Config {}
 /// For whom a session is held: sessions of different users are never shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(pub i64);
+
+impl Wire for UserId {
+    fn parse<'a>(source: Source<'_>, input: &'a [u8]) -> Parsed<'a, Self> {
+        i64::parse(source, input).map(|(input, id)| (input, Self(id)))
+    }
+
+    fn put(&self, version: Version, out: &mut BytesMut) {
+        self.0.put(version, out);
+    }
+}
+
+#[cfg(any(test, feature = "sim"))]
+impl crate::wire::Sample for UserId {
+    fn sample(version: Version, rng: &mut crate::rng::Rng) -> Self {
+        Self(i64::sample(version, rng))
+    }
+}
 
 /// What a session is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -210,6 +230,9 @@ pub enum Call {
     },
     /// The network has changed: what waits to be tried again is tried now.
     NetworkChanged,
+    /// There is no network: sessions end, and nothing is tried for the sake of subscriptions before
+    /// [`NetworkChanged`](Self::NetworkChanged).
+    NetworkLost,
 }
 
 /// What a pool asks its driver to do.
@@ -448,6 +471,12 @@ impl Pool {
                 let sessions: Vec<_> = self.sessions.keys().cloned().collect();
                 for key in sessions {
                     self.with_known(&key, |session, out| session.network_changed(now, out));
+                }
+            }
+            Call::NetworkLost => {
+                let sessions: Vec<_> = self.sessions.keys().cloned().collect();
+                for key in sessions {
+                    self.with_known(&key, |session, out| session.network_lost(now, out));
                 }
             }
         }

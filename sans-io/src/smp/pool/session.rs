@@ -353,6 +353,16 @@ impl Session {
         }
     }
 
+    /// Nothing can be reached: what is connected is not, and nothing is tried.
+    pub(super) fn network_lost(&mut self, now: Now, out: &mut Out<'_>) {
+        if let Link::Connecting(connection, _) | Link::Connected(connection) = self.link {
+            out.disconnect(connection);
+            self.closed(now, connection, &BrokerError::Timeout, out);
+        }
+        self.link = Link::Idle;
+        self.failed = None;
+    }
+
     pub(super) fn timeout(&mut self, now: Now, out: &mut Out<'_>) {
         self.failed.take_if(|(until, _)| *until <= now.instant);
         match self.link {

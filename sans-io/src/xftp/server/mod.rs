@@ -87,7 +87,7 @@ use crate::machine::{Actions, CloseReason, Machine};
 use crate::rng::Rng;
 use crate::session::SessionFacts;
 use crate::smp::server::Work;
-use crate::smp::server::verify::{Claim, Verdict, Verifier};
+use crate::smp::server::verify::{Claim, Verifier};
 use crate::time::{Instant, Latest, Now};
 use crate::wire::padding;
 use crate::wire::{CorrId, EntityId};
@@ -384,9 +384,9 @@ impl Server {
             session_key,
             work: &mut self.work,
         };
-        match verifier.key(key, &claim) {
-            Verdict::Unauthorized => self.answer(stream, Response::Err(ErrorType::Auth)),
-            Verdict::Authorized => {
+        match verifier.key(key, &claim).holds(&transmission.authorized) {
+            false => self.answer(stream, Response::Err(ErrorType::Auth)),
+            true => {
                 let request = Request {
                     entity_id: transmission.entity_id.clone(),
                     version: session.version,

@@ -1,0 +1,127 @@
+//! The commands on one connection.
+
+use super::command::{
+    CanAbort, Command, ConnectionStatistics, ReceiveQueueStatistics, Reply, SendQueueStatistics,
+};
+use super::connection::{Caller, Step, can_abort};
+use super::error::AgentError;
+use super::id::{CommandId, ConnectionId};
+use super::store::record::{ReceiveRotation, SendRotation};
+use crate::wire::Large;
+
+/// The connection that a command is for.
+pub(super) const fn of_connection(command: &Command) -> Option<&ConnectionId> {
+    match command {
+        Command::Create { connection, .. } | Command::Join { connection, .. } => {
+            connection.as_ref()
+        }
+        Command::Allow { connection, .. }
+        | Command::Subscribe { connection }
+        | Command::Send { connection, .. }
+        | Command::Acknowledge { connection, .. }
+        | Command::Switch { connection }
+        | Command::AbortSwitch { connection }
+        | Command::Synchronize { connection, .. }
+        | Command::Suspend { connection }
+        | Command::Delete { connection, .. }
+        | Command::SetLink { connection, .. }
+        | Command::DeleteLink { connection }
+        | Command::Statistics { connection }
+        | Command::SecurityCode { connection } => Some(connection),
+        Command::SetUser { .. }
+        | Command::DeleteUser { .. }
+        | Command::Accept { .. }
+        | Command::Reject { .. }
+        | Command::SubscribeAll { .. }
+        | Command::Confirm { .. }
+        | Command::OpenLink { .. }
+        | Command::Network(_) => None,
+    }
+}
+
+/// Carries out a command on a connection that exists.
+pub(super) fn command_of(step: &mut Step<'_>, id: CommandId, command: Command) {
+    let done = match command {
+        Command::Create { .. } => Err(AgentError::DuplicateConnection),
+        Command::Join { mode, .. } => {
+            return step.join_again(Caller { command: id, mode });
+        }
+        Command::Allow { name, info, .. } => match Large::try_from(info) {
+            Ok(info) => step.allow(&name, info),
+            Err(_) => Err(AgentError::Large {
+                context: "info".into(),
+            }),
+        },
+        Command::Subscribe { .. } => {
+            step.subscribe();
+            Ok(())
+        }
+        Command::Send {
+            pq, flags, body, ..
+        } => return step.send(id, pq, flags, body),
+        Command::Acknowledge {
+            message, receipt, ..
+        } => return step.acknowledged(id, message, receipt),
+        Command::Switch { .. } => step.switch(),
+        Command::AbortSwitch { .. } => step.abort_switch(),
+        Command::Synchronize { pq, force, .. } => step.synchronize(pq, force),
+        Command::Suspend { .. } => step.suspend(),
+        Command::Delete { waiting, .. } => {
+            step.delete(waiting);
+            Ok(())
+        }
+        Command::SetLink { data, .. } => return step.set_link(id, &data),
+        Command::DeleteLink { .. } => return step.delete_link(id),
+        Command::Statistics { .. } => {
+            let statistics = Box::new(statistics(step));
+            return step.reply(id, Ok(Reply::Statistics(statistics)));
+        }
+        Command::SecurityCode { .. } => {
+            let ratchet = step.connection.ratchet.as_ref();
+            let code = ratchet.map(|ratchet| ratchet.associated_data().security_code());
+            let code = code.ok_or_else(|| AgentError::prohibited("no ratchet"));
+            return step.reply(id, code.map(Reply::SecurityCode));
+        }
+        Command::SetUser { .. }
+        | Command::DeleteUser { .. }
+        | Command::Accept { .. }
+        | Command::Reject { .. }
+        | Command::SubscribeAll { .. }
+        | Command::Confirm { .. }
+        | Command::OpenLink { .. }
+        | Command::Network(_) => Err(AgentError::internal("not a command of a connection")),
+    };
+    step.reply(id, done.map(|()| Reply::Done));
+}
+
+fn statistics(step: &Step<'_>) -> ConnectionStatistics {
+    let record = &step.connection.record;
+    let receive = record.receive.iter().map(|queue| {
+        let switch = match queue.rotation {
+            Some(ReceiveRotation::ReplacedBy { phase, .. }) => Some(phase),
+            Some(ReceiveRotation::Replaces { .. }) | None => None,
+        };
+        ReceiveQueueStatistics {
+            router: queue.router.clone(),
+            switch,
+            can_abort: match switch.is_some_and(can_abort) {
+                true => CanAbort::Yes,
+                false => CanAbort::No,
+            },
+        }
+    });
+    let send = record.send.iter().map(|queue| SendQueueStatistics {
+        router: queue.address.router.clone(),
+        switch: match queue.rotation {
+            Some(SendRotation::ReplacedBy { phase, .. }) => Some(phase),
+            Some(SendRotation::Replaces { .. }) | None => None,
+        },
+    });
+    ConnectionStatistics {
+        version: record.version,
+        receive: receive.collect(),
+        send: send.collect(),
+        sync: record.sync.state(),
+        outgoing: step.connection.outgoing.len(),
+    }
+}

@@ -1,0 +1,204 @@
+//! How an agent is set up: what it supports, how it uses the network, and which routers its users have.
+
+use std::time::Duration;
+
+use super::queue::CLIENT_VERSIONS;
+use crate::ratchet;
+use crate::smp::pool::RetryInterval;
+use crate::wire::{BasicAuth, ServerAddress, SmpScheme, Version, VersionRange};
+
+/// The versions of agents that are supported.
+pub const VERSIONS: VersionRange = match VersionRange::new(2, 7) {
+    Some(range) => range,
+    None => VersionRange::only(Version(7)),
+};
+/// Receipts of messages.
+pub const RECEIPTS: Version = Version(4);
+/// Ratchets can be replaced.
+pub const RATCHET_SYNC: Version = Version(3);
+/// Post-quantum keys.
+pub const PQ: Version = Version(5);
+/// The joiner may send before the initiator has agreed.
+pub const EARLY_RATCHET: Version = Version(7);
+
+/// How an agent is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The versions of agents that it speaks with: a higher floor refuses older peers.
+    pub versions: VersionRange,
+    /// The versions of ratchets.
+    pub ratchet_versions: VersionRange,
+    /// The versions of what is written into queues.
+    pub client_versions: VersionRange,
+    /// How it uses the network.
+    pub network: NetworkConfig,
+    /// The time between attempts to do something that has failed for now.
+    pub retry: RetryInterval,
+    /// The time between attempts to send to a queue that is full.
+    pub retry_full: RetryInterval,
+    /// After how long a message that cannot be sent is given up.
+    pub message_expiry: Duration,
+    /// After how long a message for a queue that is full is given up.
+    pub quota_expiry: Duration,
+    /// For how long a connection that is being deleted may send what waits.
+    pub delete_wait: Duration,
+    /// How long each phase of the rotation of a queue may take, before it is given up.
+    pub rotation_phase: Duration,
+    /// How often deleting a queue may fail before it is given up.
+    pub delete_attempts: u16,
+    /// For how long it is remembered what was received and sent.
+    pub memory: Duration,
+    /// How often what has expired is deleted.
+    pub cleanup: Duration,
+    /// How many connections are kept in memory without need.
+    pub cache: usize,
+    /// How many messages of one connection may wait to be sent.
+    pub max_outgoing: usize,
+    /// How many records are loaded at a time.
+    pub page: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            versions: VERSIONS,
+            ratchet_versions: ratchet::SUPPORTED,
+            client_versions: CLIENT_VERSIONS,
+            network: NetworkConfig::default(),
+            retry: RetryInterval {
+                initial: Duration::from_secs(2),
+                increase_after: Duration::from_secs(10),
+                max: Duration::from_secs(120),
+            },
+            retry_full: RetryInterval {
+                initial: Duration::from_secs(300),
+                increase_after: Duration::from_secs(60),
+                max: Duration::from_secs(6 * 3600),
+            },
+            message_expiry: Duration::from_secs(2 * 86400),
+            quota_expiry: Duration::from_secs(7 * 86400),
+            delete_wait: Duration::from_secs(2 * 86400),
+            rotation_phase: Duration::from_secs(2 * 86400),
+            delete_attempts: 10,
+            memory: Duration::from_secs(21 * 86400),
+            cleanup: Duration::from_secs(300),
+            cache: 256,
+            max_outgoing: 10_000,
+            page: 1350,
+        }
+    }
+}
+
+/// How an agent uses the network.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NetworkConfig {
+    /// What has a session of its own.
+    pub sessions: SessionMode,
+    /// When routers of others are reached through a proxy.
+    pub proxy: ProxyMode,
+    /// When a router is reached directly because the proxy cannot.
+    pub fallback: ProxyFallback,
+    /// What hides the address of this machine from routers.
+    pub protection: Protection,
+}
+
+/// What has a session of its own with a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionMode {
+    /// Each user.
+    #[default]
+    User,
+    /// Each queue.
+    Entity,
+}
+
+/// When routers of others are reached through a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProxyMode {
+    /// Always.
+    Always,
+    /// If the user does not know the router.
+    Unknown,
+    /// If the user does not know the router, and nothing else hides the address of this machine.
+    Unprotected,
+    /// Never.
+    #[default]
+    Never,
+}
+
+/// When a router is reached directly because the proxy cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProxyFallback {
+    /// Always.
+    #[default]
+    Allow,
+    /// If something else hides the address of this machine.
+    AllowProtected,
+    /// Never: the message waits.
+    Prohibit,
+}
+
+/// What hides the address of this machine from routers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protection {
+    /// Nothing.
+    #[default]
+    None,
+    /// Onion addresses are preferred: routers that have one do not see it.
+    Onion,
+    /// All connections go through a SOCKS proxy.
+    Socks,
+}
+
+/// A router that a user has chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRouter {
+    /// Where it is.
+    pub address: ServerAddress<SmpScheme>,
+    /// What it asks for before queues are made.
+    pub password: Option<BasicAuth>,
+    /// What it is used for.
+    pub roles: Roles,
+    /// Who operates it, if that is known: a proxy is to be operated by somebody else than the router behind it.
+    pub operator: Option<u32>,
+}
+
+/// What a router is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// Whether queues are made there.
+    pub storage: Use,
+    /// Whether it is a proxy.
+    pub proxy: Use,
+}
+
+impl Default for Roles {
+    fn default() -> Self {
+        Self {
+            storage: Use::Yes,
+            proxy: Use::Yes,
+        }
+    }
+}
+
+/// Whether a router is used for something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+}
+
+impl UserRouter {
+    /// A router that is used for everything.
+    #[must_use]
+    pub fn new(address: ServerAddress<SmpScheme>) -> Self {
+        Self {
+            address,
+            password: None,
+            roles: Roles::default(),
+            operator: None,
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! How a queue is replaced by another one, so that messages come another way.
+//!
+//! ```text
+//!   recipient                                           sender
+//!
+//!   Creating: NEW, at another router while that fails
+//!      │──────────────── QADD, old queue ─────────────▶ Keying: a queue to send to
+//!   Adding                                                │
+//!      │◀─────────────── QKEY, old queue ─────────────────│
+//!   Securing: KEY                                         │
+//!      │──────────────── QUSE, old queue ─────────────▶ Testing
+//!   Using                                                 │
+//!      │◀─────────────── QTEST, new queue ────────────────│ taken by the router: what waits for
+//!   Received: the old queue is deleted once it is empty     the old queue goes to the new one
+//! ```
+//! Up to QUSE the recipient can give up: the old queue is used as before. A phase that takes too long is given up by itself.
+
+use super::{NewQueue, Step};
+use crate::agent::error::AgentError;
+use crate::agent::event::{Direction, EventContent, SwitchPhase};
+use crate::agent::id::QueueNumber;
+use crate::agent::message::{AMessage, AddedQueue, KeyedQueue, UsedQueue};
+use crate::agent::queue::{QueueUri, SmpQueueInfo};
+use crate::agent::store::record::{
+    OutgoingPurpose, RatchetSync, ReceivePhase, ReceiveRotation, ReceiveStatus, SendPhase,
+    SendRotation, SendStatus, Stage,
+};
+use crate::smp::{MsgFlags, QueueMode};
+use crate::wire::{List, NonEmpty};
+
+const SILENT: MsgFlags = MsgFlags {
+    notification: false,
+};
+
+impl Step<'_> {
+    /// Begins to replace the queue that messages come from.
+    pub(in crate::agent) fn switch(&mut self) -> Result<(), AgentError> {
+        let record = &self.connection.record;
+        let in_sync = matches!(record.sync, RatchetSync::Ok | RatchetSync::Allowed);
+        let rotating = record.receive.iter().any(|queue| queue.rotation.is_some());
+        if record.stage != Stage::Connected || !in_sync || rotating || record.deleting.is_some() {
+            return Err(AgentError::prohibited("switch"));
+        }
+        let current = record.receive.iter().find(|queue| {
+            !matches!(
+                queue.status,
+                ReceiveStatus::Deleting { .. }
+                    | ReceiveStatus::Suspending
+                    | ReceiveStatus::Suspended
+            )
+        });
+        let old = current
+            .map(|queue| queue.number)
+            .ok_or_else(|| AgentError::prohibited("switch"))?;
+        let avoid: Vec<_> = record
+            .receive
+            .iter()
+            .map(|queue| queue.router.clone())
+            .collect();
+        let router = self.shared.choose_router(record.user, &avoid)?;
+        let version = self.shared.config.client_versions.max();
+        let new = self.add_receive_queue(NewQueue {
+            router,
+            mode: QueueMode::Messaging,
+            version,
+            rotation: Some(ReceiveRotation::Replaces { queue: old }),
+        });
+        self.set_phase(old, new, ReceivePhase::Creating);
+        Ok(())
+    }
+
+    /// Stays with the queue.
+    pub(in crate::agent) fn abort_switch(&mut self) -> Result<(), AgentError> {
+        let rotating = self.rotating().filter(|(_, _, phase)| can_abort(*phase));
+        let (old, new, _) = rotating.ok_or_else(|| AgentError::prohibited("abort of a switch"))?;
+        self.abort(old, new);
+        Ok(())
+    }
+
+    fn abort(&mut self, old: QueueNumber, new: QueueNumber) {
+        if let Some(queue) = self.receive_queue_mut(old) {
+            queue.rotation = None;
+        }
+        self.remove_receive_queue(new);
+        self.switched(Direction::Receive, SwitchPhase::Aborted);
+    }
+
+    /// The queue that is being replaced, the one that takes its place, and how far that is.
+    fn rotating(&self) -> Option<(QueueNumber, QueueNumber, ReceivePhase)> {
+        let mut queues = self.connection.record.receive.iter();
+        queues.find_map(|old| match old.rotation {
+            Some(ReceiveRotation::ReplacedBy { queue, phase, .. }) => {
+                Some((old.number, queue, phase))
+            }
+            Some(ReceiveRotation::Replaces { .. }) | None => None,
+        })
+    }
+
+    fn set_phase(&mut self, old: QueueNumber, new: QueueNumber, phase: ReceivePhase) {
+        let deadline = (self.now.unix + self.shared.config.rotation_phase).seconds();
+        if let Some(queue) = self.receive_queue_mut(old) {
+            queue.rotation = Some(ReceiveRotation::ReplacedBy {
+                queue: new,
+                phase,
+                deadline,
+            });
+        }
+    }
+
+    fn switched(&mut self, direction: Direction, phase: SwitchPhase) {
+        self.event(EventContent::Switch { direction, phase });
+    }
+
+    /// A phase that takes too long is given up. Once something has come through the new queue, the old one is.
+    pub(super) fn advance_rotation(&mut self) {
+        let Some((old, new, phase)) = self.rotating() else {
+            return;
+        };
+        let deadline = self
+            .connection
+            .receive_queue(old)
+            .and_then(|queue| match queue.rotation {
+                Some(ReceiveRotation::ReplacedBy { deadline, .. }) => Some(deadline),
+                Some(ReceiveRotation::Replaces { .. }) | None => None,
+            });
+        if deadline.is_none_or(|deadline| self.unix_seconds() < deadline) {
+            return;
+        }
+        if can_abort(phase) {
+            self.abort(old, new);
+        } else if phase == ReceivePhase::Received {
+            self.remove_receive_queue(old);
+        }
+    }
+
+    /// The new queue was made: the sender is told.
+    pub(super) fn rotation_queue_made(&mut self, number: QueueNumber) {
+        let Some((old, new, ReceivePhase::Creating)) = self.rotating() else {
+            return;
+        };
+        let queues = self
+            .connection
+            .receive_queue(number)
+            .zip(self.connection.receive_queue(old));
+        let Some((queue, replaced)) = queues.filter(|(queue, _)| queue.number == new) else {
+            return;
+        };
+        let added = AddedQueue {
+            queue: QueueUri {
+                versions: self.shared.config.client_versions,
+                address: queue.address(),
+                dh_key: queue.sender_dh_key.public_key(),
+                mode: Some(queue.mode),
+            },
+            replaced: Some(replaced.address()),
+        };
+        let message = AMessage::QAdd {
+            queues: NonEmpty::one(added),
+        };
+        self.set_phase(old, new, ReceivePhase::Adding);
+        if self.say(message, OutgoingPurpose::QueueAdd).is_err() {
+            return self.abort(old, new);
+        }
+        self.switched(Direction::Receive, SwitchPhase::Started);
+    }
+
+    /// Says something in the queue that is used for messages.
+    fn say(&mut self, message: AMessage, purpose: OutgoingPurpose) -> Result<(), AgentError> {
+        let queue = self.sends_to()?.number;
+        self.enqueue(message, purpose, SILENT, vec![queue])?;
+        Ok(())
+    }
+
+    /// The sender has sent its keys: the router is told.
+    pub(super) fn queue_keyed(&mut self, keyed: &KeyedQueue) {
+        let rotating = self
+            .rotating()
+            .filter(|(_, _, phase)| *phase == ReceivePhase::Adding);
+        let Some((old, new, _)) = rotating else {
+            return self.rotation_error("QKEY");
+        };
+        let Some(queue) = self.receive_queue_mut(new) else {
+            return;
+        };
+        if !queue.address().is_same(&keyed.queue.address) {
+            return self.rotation_error("QKEY: another queue");
+        }
+        queue.sender_secret = Some(queue.sender_dh_key.agree(&keyed.queue.dh_key));
+        queue.version = keyed.queue.version.min(queue.version);
+        queue.status = ReceiveStatus::Securing {
+            sender_key: keyed.key,
+        };
+        self.set_phase(old, new, ReceivePhase::Securing);
+        self.switched(Direction::Receive, SwitchPhase::Confirmed);
+    }
+
+    /// The router knows the sender: the sender is told.
+    pub(super) fn rotation_queue_secured(&mut self, number: QueueNumber) {
+        let Some((old, new, ReceivePhase::Securing)) = self.rotating() else {
+            return;
+        };
+        let Some(queue) = self.connection.receive_queue(number) else {
+            return;
+        };
+        let message = AMessage::QUse {
+            queues: NonEmpty::one(UsedQueue {
+                queue: queue.address(),
+                primary: true,
+            }),
+        };
+        if self.say(message, OutgoingPurpose::QueueUse).is_err() {
+            return self.abort(old, new);
+        }
+        self.set_phase(old, new, ReceivePhase::Using);
+        self.switched(Direction::Receive, SwitchPhase::Secured);
+    }
+
+    /// Something has come through the new queue.
+    pub(super) fn rotation_completed(&mut self, number: QueueNumber) {
+        let Some((old, new, phase)) = self.rotating() else {
+            return;
+        };
+        if number != new || phase == ReceivePhase::Received {
+            return;
+        }
+        if let Some(queue) = self.receive_queue_mut(new) {
+            queue.rotation = None;
+        }
+        self.set_phase(old, new, ReceivePhase::Received);
+        self.switched(Direction::Receive, SwitchPhase::Completed);
+    }
+
+    /// The queues that are to be deleted once they are empty.
+    pub(super) fn draining(&self) -> Option<QueueNumber> {
+        let (old, _, phase) = self.rotating()?;
+        let queue = self.connection.receive_queue(old)?;
+        let deleting = matches!(queue.status, ReceiveStatus::Deleting { .. });
+        let quiet = queue.delivered.is_none() && !self.connection.acks.contains_key(&old);
+        (phase == ReceivePhase::Received && quiet && !deleting).then_some(old)
+    }
+
+    /// The recipient has another queue: it gets keys for it.
+    pub(super) fn queue_added(&mut self, added: &AddedQueue) {
+        let Some(replaced) = &added.replaced else {
+            return self.rotation_error("QADD: nothing is replaced");
+        };
+        let Some(info) = added.queue.agreed(self.shared.config.client_versions) else {
+            return self.rotation_error("QADD: version");
+        };
+        let send = &self.connection.record.send;
+        let known = send
+            .iter()
+            .any(|queue| queue.address.is_same(&info.address));
+        let old = send.iter().find(|queue| queue.address.is_same(replaced));
+        let old =
+            old.filter(|queue| !matches!(queue.rotation, Some(SendRotation::Replaces { .. })));
+        let Some(old) = old.map(|queue| queue.number).filter(|_| !known) else {
+            return self.rotation_error("QADD: queue");
+        };
+        self.drop_replacement(old);
+        let new = self.add_send_queue(&info, None, Some(SendRotation::Replaces { queue: old }));
+        self.set_send_phase(old, new, SendPhase::Keying);
+        let Some(queue) = self.connection.send_queue(new) else {
+            return;
+        };
+        let message = AMessage::QKey {
+            queues: NonEmpty::one(KeyedQueue {
+                queue: SmpQueueInfo {
+                    version: queue.version,
+                    address: queue.address.clone(),
+                    dh_key: queue.dh_key,
+                    mode: queue.mode,
+                },
+                key: queue.key.public_key(),
+            }),
+        };
+        match self.enqueue(message, OutgoingPurpose::QueueKey, SILENT, vec![old]) {
+            Ok(_) => self.switched(Direction::Send, SwitchPhase::Started),
+            Err(error) => {
+                self.drop_replacement(old);
+                self.error(error);
+            }
+        }
+    }
+
+    fn set_send_phase(&mut self, old: QueueNumber, new: QueueNumber, phase: SendPhase) {
+        if let Some(queue) = self.send_queue_mut(old) {
+            queue.rotation = Some(SendRotation::ReplacedBy { queue: new, phase });
+        }
+    }
+
+    /// A queue that was to take the place of another one is forgotten.
+    fn drop_replacement(&mut self, old: QueueNumber) {
+        let Some(queue) = self.send_queue_mut(old) else {
+            return;
+        };
+        let Some(SendRotation::ReplacedBy { queue: new, .. }) = queue.rotation.take() else {
+            return;
+        };
+        self.connection
+            .record
+            .send
+            .retain(|queue| queue.number != new);
+        let tests: Vec<_> = self
+            .connection
+            .outgoing
+            .iter()
+            .filter(|(_, outgoing)| outgoing.queues.contains(&new))
+            .map(|(message, _)| *message)
+            .collect();
+        for message in tests {
+            self.forget_outgoing(message);
+        }
+    }
+
+    pub(super) fn queue_key_sent(&mut self, _: QueueNumber) {
+        self.switched(Direction::Send, SwitchPhase::Confirmed);
+    }
+
+    /// The new queue is ready: it is tried.
+    pub(super) fn queue_to_be_used(&mut self, used: &UsedQueue) {
+        let send = &self.connection.record.send;
+        let new = send.iter().find(|queue| queue.address.is_same(&used.queue));
+        let rotation = new.map(|queue| (queue.number, queue.rotation));
+        let Some((new, Some(SendRotation::Replaces { queue: old }))) = rotation else {
+            return self.rotation_error("QUSE");
+        };
+        let address = used.queue.clone();
+        if let Some(queue) = self.send_queue_mut(new) {
+            queue.status = SendStatus::Secured;
+        }
+        self.set_send_phase(old, new, SendPhase::Testing);
+        let message = AMessage::QTest {
+            queues: NonEmpty::one(address),
+        };
+        match self.enqueue(message, OutgoingPurpose::QueueTest, SILENT, vec![new]) {
+            Ok(_) => self.switched(Direction::Send, SwitchPhase::Secured),
+            Err(error) => self.error(error),
+        }
+    }
+
+    /// The new queue works: what waits for the old one goes there, and nothing is lost.
+    pub(super) fn queue_test_sent(&mut self, new: QueueNumber) {
+        let Some(queue) = self.send_queue_mut(new) else {
+            return;
+        };
+        let Some(SendRotation::Replaces { queue: old }) = queue.rotation.take() else {
+            return;
+        };
+        queue.status = SendStatus::Active;
+        self.connection
+            .record
+            .send
+            .retain(|queue| queue.number != old);
+        let waiting: Vec<_> = self
+            .connection
+            .outgoing
+            .iter()
+            .filter(|(_, outgoing)| outgoing.queues.contains(&old))
+            .map(|(message, outgoing)| (*message, outgoing.clone()))
+            .collect();
+        for (message, mut outgoing) in waiting {
+            outgoing.queues = List::try_from(vec![new]).unwrap_or_default();
+            self.keep_outgoing(message, outgoing);
+        }
+        self.switched(Direction::Send, SwitchPhase::Completed);
+    }
+
+    /// A message about the rotation was not sent.
+    pub(super) fn rotation_message_lost(&mut self, purpose: OutgoingPurpose, error: &AgentError) {
+        let context = format!("{}: {error}", word(purpose));
+        match purpose {
+            OutgoingPurpose::QueueKey | OutgoingPurpose::QueueTest => {
+                let replaced =
+                    self.connection.record.send.iter().find(|queue| {
+                        matches!(queue.rotation, Some(SendRotation::ReplacedBy { .. }))
+                    });
+                if let Some(old) = replaced.map(|queue| queue.number) {
+                    self.drop_replacement(old);
+                    self.switched(Direction::Send, SwitchPhase::Aborted);
+                }
+            }
+            OutgoingPurpose::QueueAdd | OutgoingPurpose::QueueUse => {
+                // If QUSE may have been taken, the sender may have begun to use the queue.
+                let rotating = self.rotating().filter(|(_, _, phase)| can_abort(*phase));
+                if let Some((old, new, _)) = rotating {
+                    self.abort(old, new);
+                }
+            }
+            OutgoingPurpose::Confirmation
+            | OutgoingPurpose::Invitation
+            | OutgoingPurpose::Hello
+            | OutgoingPurpose::Message { .. }
+            | OutgoingPurpose::Receipt
+            | OutgoingPurpose::QueueContinue
+            | OutgoingPurpose::RatchetKey
+            | OutgoingPurpose::RatchetReady => {}
+        }
+        self.rotation_error(&context);
+    }
+
+    fn rotation_error(&mut self, context: &str) {
+        self.error(AgentError::Queue {
+            context: context.into(),
+        });
+    }
+}
+
+/// Whether the sender cannot have been told to use the new queue.
+pub(in crate::agent) const fn can_abort(phase: ReceivePhase) -> bool {
+    match phase {
+        ReceivePhase::Creating | ReceivePhase::Adding | ReceivePhase::Securing => true,
+        ReceivePhase::Using | ReceivePhase::Received => false,
+    }
+}
+
+const fn word(purpose: OutgoingPurpose) -> &'static str {
+    match purpose {
+        OutgoingPurpose::QueueAdd => "QADD",
+        OutgoingPurpose::QueueKey => "QKEY",
+        OutgoingPurpose::QueueUse => "QUSE",
+        OutgoingPurpose::QueueTest => "QTEST",
+        OutgoingPurpose::Confirmation
+        | OutgoingPurpose::Invitation
+        | OutgoingPurpose::Hello
+        | OutgoingPurpose::Message { .. }
+        | OutgoingPurpose::Receipt
+        | OutgoingPurpose::QueueContinue
+        | OutgoingPurpose::RatchetKey
+        | OutgoingPurpose::RatchetReady => "message",
+    }
+}

@@ -1,0 +1,230 @@
+//! How two ratchets that do not fit to each other any more are replaced.
+//!
+//! ```text
+//!                 undecryptable                      application                keys of the peer
+//!   ┌────┐ ─────────────────────▶ ┌────────────────┐ ──────────▶ ┌─────────┐ ──────────────────▶ ┌────────┐
+//!   │ Ok │                        │Allowed Required│             │ Started │                     │ Agreed │
+//!   └────┘ ◀───────────────────── └────────────────┘             └─────────┘                     └────────┘
+//!     ▲          decrypted            │   ▲  keys of the peer: ours in return                      ▲   │  │
+//!     │                               └───│────────────────────────────────────────────────────────┘   │  │
+//!     │                                   └── other keys of the peer ─────────────────────────────────┘  │
+//!     └─────────────────────────────────────── decrypted ──────────────────────────────────────────────┘
+//! ```
+//! The private keys are stored in the transaction in which the public ones are given to the queue, and keys of the peer are remembered in
+//! the transaction that makes the ratchet. Nothing is started by itself: a peer that is back from an old backup is reported, not
+//! answered with a new ratchet each time.
+
+use super::Step;
+use super::receive::{Incoming, Stop};
+use crate::agent::command::Force;
+use crate::agent::config::{PQ, RATCHET_SYNC};
+use crate::agent::envelope::{AgentEnvelope, EnvelopeContent};
+use crate::agent::error::{AgentError, CryptoError};
+use crate::agent::event::{EventContent, SyncState};
+use crate::agent::id::MessageId;
+use crate::agent::message::{AMessage, AgentMessage, MsgHash};
+use crate::agent::store::Kind;
+use crate::agent::store::record::{
+    Outgoing, OutgoingContent, OutgoingPurpose, RatchetSync, Seen, Stage,
+};
+use crate::ratchet::{E2eParams, KemProposal, OfferedKeys, Pq, Ratchet, Resync, Role};
+use crate::smp::MsgFlags;
+use crate::wire::{self, Large, List, Version};
+
+impl RatchetSync {
+    /// As the application sees it.
+    #[must_use]
+    pub const fn state(&self) -> SyncState {
+        match self {
+            Self::Ok => SyncState::Ok,
+            Self::Allowed => SyncState::Allowed,
+            Self::Required => SyncState::Required,
+            Self::Started { .. } => SyncState::Started,
+            Self::Agreed => SyncState::Agreed,
+        }
+    }
+}
+
+impl Step<'_> {
+    fn set_sync(&mut self, sync: RatchetSync, error: Option<CryptoError>) {
+        if sync.state() == self.connection.record.sync.state() {
+            return;
+        }
+        let state = sync.state();
+        self.connection.record.sync = sync;
+        self.event(EventContent::RatchetSync { state, error });
+    }
+
+    /// A message cannot be decrypted.
+    pub(super) fn out_of_sync(&mut self, error: CryptoError, resync: Resync) {
+        if self.connection.record.stage != Stage::Connected {
+            return self.error(AgentError::Crypto { error });
+        }
+        let sync = match (&self.connection.record.sync, resync) {
+            (RatchetSync::Ok | RatchetSync::Allowed, Resync::Allowed) => RatchetSync::Allowed,
+            (RatchetSync::Ok | RatchetSync::Allowed, Resync::Required) => RatchetSync::Required,
+            (RatchetSync::Required, _) => RatchetSync::Required,
+            // What was encrypted for the old ratchet cannot be read, as was to be expected.
+            (RatchetSync::Started { .. } | RatchetSync::Agreed, _) => return,
+        };
+        self.set_sync(sync, Some(error));
+    }
+
+    /// A message was decrypted: the ratchets fit.
+    pub(super) fn ratchet_works(&mut self) {
+        match self.connection.record.sync {
+            RatchetSync::Ok | RatchetSync::Started { .. } => {}
+            RatchetSync::Allowed | RatchetSync::Required | RatchetSync::Agreed => {
+                self.set_sync(RatchetSync::Ok, None);
+            }
+        }
+    }
+
+    /// The application wants a new ratchet.
+    pub(in crate::agent) fn synchronize(&mut self, pq: Pq, force: Force) -> Result<(), AgentError> {
+        let record = &self.connection.record;
+        let needed = matches!(record.sync, RatchetSync::Allowed | RatchetSync::Required);
+        let allowed = needed || force == Force::Yes;
+        if record.stage != Stage::Connected || record.version < RATCHET_SYNC || !allowed {
+            return Err(AgentError::prohibited("synchronization of the ratchet"));
+        }
+        let pq = match record.version >= PQ {
+            true => pq,
+            false => Pq::Off,
+        };
+        self.connection.record.pq = pq;
+        let keys = OfferedKeys::generate(&mut self.shared.rng, pq);
+        let highest = self.shared.config.ratchet_versions.max();
+        self.send_ratchet_key(&keys, highest)?;
+        self.set_sync(RatchetSync::Started { keys }, None);
+        Ok(())
+    }
+
+    /// Tells the peer the keys of a new ratchet: not encrypted by any, and counted as a message nevertheless.
+    fn send_ratchet_key(&mut self, keys: &OfferedKeys, version: Version) -> Result<(), AgentError> {
+        let queue = self.sends_to()?.number;
+        let info = AgentMessage::RatchetInfo {
+            info: bytes::Bytes::new(),
+        };
+        let info = wire::encode(&info, Version::default());
+        let envelope = AgentEnvelope {
+            version: self.shared.config.versions.max(),
+            content: EnvelopeContent::RatchetKey {
+                params: keys.params(version),
+                info: info.clone(),
+            },
+        };
+        let envelope = wire::encode(&envelope, Version::default());
+        let envelope = Large::try_from(envelope).map_err(|_| AgentError::internal("keys"))?;
+        let counters = &mut self.connection.record.counters;
+        counters.sent = counters.sent.saturating_add(1);
+        counters.sent_hash = MsgHash::of(&info);
+        let message = self.next_message();
+        let outgoing = Outgoing {
+            purpose: OutgoingPurpose::RatchetKey,
+            queues: List::try_from(vec![queue]).unwrap_or_default(),
+            since: self.unix_seconds(),
+            flags: MsgFlags { notification: true },
+            content: OutgoingContent::Plain { envelope },
+        };
+        self.keep_outgoing(message, outgoing);
+        Ok(())
+    }
+
+    /// The peer has sent the keys of a new ratchet.
+    pub(super) fn ratchet_key_received(
+        &mut self,
+        incoming: &Incoming<'_>,
+        params: &E2eParams<KemProposal>,
+    ) -> Result<(), Stop> {
+        let key = self.key(Kind::Seen, params.key_hash());
+        if incoming.found.get::<Seen>(&key)?.is_some() {
+            return Err(Stop::Known);
+        }
+        if self.connection.record.stage != Stage::Connected {
+            return Err(AgentError::MessageProhibited {
+                context: "keys of a ratchet".into(),
+            }
+            .into());
+        }
+        let (keys, in_return) = match self.connection.record.sync.clone() {
+            RatchetSync::Started { keys } => (keys, false),
+            RatchetSync::Ok | RatchetSync::Allowed | RatchetSync::Required => {
+                let pq = self.connection.record.pq;
+                (OfferedKeys::generate(&mut self.shared.rng, pq), true)
+            }
+            RatchetSync::Agreed => {
+                let seen = Seen {
+                    message: MessageId(0),
+                };
+                self.put_until(key, &seen);
+                let error = CryptoError::Sync;
+                self.set_sync(RatchetSync::Required, Some(error));
+                return Err(AgentError::Crypto { error }.into());
+            }
+        };
+        let versions = self.shared.config.ratchet_versions;
+        let pq = self.connection.record.pq;
+        let rng = &mut self.shared.rng;
+        let (ratchet, role) = Ratchet::renegotiated(rng, &keys, params, pq, versions)
+            .map_err(|_| AgentError::Version)?;
+        if in_return {
+            self.send_ratchet_key(&keys, params.version)?;
+        }
+        let skipped = self.connection.skipped.clear(&self.connection.id);
+        self.changes.extend(skipped);
+        self.set_ratchet(ratchet);
+        let seen = Seen {
+            message: MessageId(0),
+        };
+        self.put_until(key, &seen);
+        self.set_sync(RatchetSync::Agreed, None);
+        if role == Role::Joiner {
+            self.encrypt_again();
+            self.say_ready();
+        }
+        Ok(())
+    }
+
+    fn say_ready(&mut self) {
+        let last_msg_id = self.connection.record.counters.received;
+        let message = AMessage::EReady { last_msg_id };
+        let flags = MsgFlags { notification: true };
+        if let Ok(queue) = self.sends_to() {
+            let queues = vec![queue.number];
+            self.enqueue(message, OutgoingPurpose::RatchetReady, flags, queues)
+                .ok();
+        }
+    }
+
+    /// The peer has the new ratchet, too. Who could not send before can now.
+    pub(super) fn ratchet_ready(&mut self, could_send: bool) {
+        if !could_send {
+            self.encrypt_again();
+            self.say_ready();
+        }
+    }
+
+    /// What waits to be sent would be encrypted for a ratchet that the peer does not have any more.
+    fn encrypt_again(&mut self) {
+        let waiting: Vec<_> = self
+            .connection
+            .outgoing
+            .iter()
+            .map(|(message, outgoing)| (*message, outgoing.clone()))
+            .collect();
+        for (message, mut outgoing) in waiting {
+            let OutgoingContent::Encrypted { sealed } = &mut outgoing.content else {
+                continue;
+            };
+            let highest = self.shared.config.ratchet_versions.max();
+            let ratchet = self.connection.ratchet.as_ref();
+            let Some(Ok(step)) = ratchet.map(|ratchet| ratchet.encrypt(None, highest)) else {
+                return;
+            };
+            *sealed.key = step.key;
+            self.set_ratchet(step.ratchet);
+            self.keep_outgoing(message, outgoing);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What the application wants, as far as it is not for a connection that exists.
+
+use super::{Action, Agent, Loading, Work};
+use crate::agent::command::{Command, NewConnection, Reply, RequestMode};
+use crate::agent::commands::of_connection;
+use crate::agent::connection::{Caller, Connection, Join, NewQueue};
+use crate::agent::error::AgentError;
+use crate::agent::id::{CommandId, ConnectionId};
+use crate::agent::link::ClientData;
+use crate::agent::store::record::{self, ContactRequest, Purpose, Stage};
+use crate::agent::store::{Change, Key, Kind, Load, OpId, Record};
+use crate::ratchet::{OfferedKeys, Pq};
+use crate::smp::QueueMode;
+use crate::smp::pool::UserId;
+use crate::time::Now;
+use crate::wire::Large;
+
+impl Agent {
+    pub(super) fn reply(&mut self, command: CommandId, result: Result<Reply, AgentError>) {
+        self.actions.push(Action::Reply(command, result));
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all others are for one connection"
+    )]
+    pub(super) fn command(&mut self, now: Now, id: CommandId, command: Command) {
+        if let Some(held) = &mut self.held {
+            held.push_back((id, command));
+            return;
+        }
+        match command {
+            Command::SetUser { user, routers } => {
+                self.shared.users.insert(user, routers);
+                self.reply(id, Ok(Reply::Done));
+                self.resume_all(now);
+            }
+            Command::DeleteUser { user } => {
+                self.reply(id, Ok(Reply::Done));
+                self.load_page(Kind::Connection, None, Loading::DeletedUser(user));
+            }
+            Command::Network(network) => self.network_changed(now, network),
+            Command::Confirm { event } => {
+                let changes = vec![Change::Delete(Key::event(event))];
+                self.commit(changes, Vec::new(), OpId(0));
+            }
+            Command::SubscribeAll { user } => {
+                self.load_page(Kind::Queue, None, Loading::Subscriptions(id, user));
+            }
+            Command::Accept {
+                ref address,
+                ref name,
+                ..
+            }
+            | Command::Reject {
+                ref address,
+                ref name,
+            } => {
+                let key = Key::with(Kind::Request, address, name.as_slice());
+                self.load(Load::Get(vec![key]), Loading::Request(id, command));
+            }
+            Command::OpenLink { user, link } => self.open_link(id, user, &link),
+            Command::Join { ref request, .. } => {
+                let data = request.data().clone();
+                self.load_join(id, command, &data);
+            }
+            Command::Create {
+                connection: None, ..
+            } => {
+                let connection = ConnectionId::random(&mut self.shared.rng);
+                self.without_connection(now, &connection, Work::Command(id, command));
+            }
+            command => match of_connection(&command).cloned() {
+                Some(connection) => self.with(now, &connection, Work::Command(id, command)),
+                None => self.reply(id, Err(AgentError::internal("command"))),
+            },
+        }
+    }
+
+    /// A command for a connection that does not exist.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all others need a connection that exists"
+    )]
+    pub(super) fn without_connection(&mut self, now: Now, id: &ConnectionId, work: Work) {
+        let (command, wanted) = match work {
+            Work::Command(command, wanted) => (command, wanted),
+            Work::Join(caller, user, join, with) => {
+                if let Err(error) = self.join(now, id, caller, user, *join, with) {
+                    self.reply(caller.command, Err(error));
+                }
+                return;
+            }
+            _ => return,
+        };
+        let made = match wanted {
+            Command::Create {
+                user,
+                kind,
+                client_data,
+                short,
+                mode,
+                ..
+            } => self.create(now, id, command, user, kind, client_data, short, mode),
+            _ => Err(AgentError::not_found("connection")),
+        };
+        if let Err(error) = made {
+            self.reply(command, Err(error));
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of the command, one by one"
+    )]
+    pub(super) fn create(
+        &mut self,
+        now: Now,
+        id: &ConnectionId,
+        command: CommandId,
+        user: UserId,
+        kind: NewConnection,
+        client_data: Option<ClientData>,
+        short: Option<bytes::Bytes>,
+        mode: RequestMode,
+    ) -> Result<(), AgentError> {
+        let router = self.shared.choose_router(user, &[])?;
+        let short = short.map(Large::try_from).transpose();
+        let short = short.map_err(|_| AgentError::Large {
+            context: "short link".into(),
+        })?;
+        let version = self.shared.config.versions.max();
+        let (pq, queue_mode) = match kind {
+            NewConnection::Invitation { pq } => (pq.support(), QueueMode::Messaging),
+            NewConnection::Address => (Pq::Off, QueueMode::Contact),
+        };
+        let mut connection = Box::new(Connection::empty(
+            id.clone(),
+            user,
+            Stage::Failed,
+            pq,
+            version,
+        ));
+        self.step_of(now, &mut connection, |_, step| {
+            let short = short.map(|data| step.new_short_link(data));
+            let purpose = match kind {
+                NewConnection::Invitation { pq } => {
+                    let proposed = match &short {
+                        Some(_) => pq.in_short_link(),
+                        None => pq.in_full_link(),
+                    };
+                    Purpose::Invitation {
+                        keys: OfferedKeys::generate(&mut step.shared.rng, proposed),
+                        pq,
+                        client_data,
+                        short,
+                    }
+                }
+                NewConnection::Address => Purpose::Address { client_data, short },
+            };
+            step.connection.record.stage = Stage::Creating { purpose };
+            step.connection.callers.push(Caller { command, mode });
+            let version = step.shared.config.client_versions.max();
+            step.add_receive_queue(NewQueue {
+                router,
+                mode: queue_mode,
+                version,
+                rotation: None,
+            });
+        });
+        self.keep(id, connection);
+        Ok(())
+    }
+
+    pub(super) fn join(
+        &mut self,
+        now: Now,
+        id: &ConnectionId,
+        caller: Caller,
+        user: UserId,
+        join: Join,
+        with: Vec<Change>,
+    ) -> Result<(), AgentError> {
+        let joining = Connection::joining(id.clone(), user, &mut self.shared, join)?;
+        let (connection, first) = joining.into_parts();
+        let mut connection = Box::new(connection);
+        self.step_of(now, &mut connection, |_, step| {
+            step.changes.extend(with);
+            step.begin_to_join(first, caller);
+        });
+        self.keep(id, connection);
+        Ok(())
+    }
+
+    /// A request for a connection that is to be answered.
+    pub(super) fn request_loaded(
+        &mut self,
+        now: Now,
+        id: CommandId,
+        command: Command,
+        records: Vec<Record>,
+    ) {
+        let Some(record) = records.into_iter().next() else {
+            return self.reply(id, Err(AgentError::not_found("request")));
+        };
+        let delete = Change::Delete(record.key);
+        let Command::Accept {
+            connection,
+            info,
+            pq,
+            mode,
+            ..
+        } = command
+        else {
+            let done = vec![Action::Reply(id, Ok(Reply::Done))];
+            self.commit(vec![delete], done, OpId(0));
+            return;
+        };
+        let accepted = record::from_bytes::<ContactRequest>(&record.value)
+            .map_err(|_| AgentError::internal("a record cannot be read"));
+        let info = Large::try_from(info).map_err(|_| AgentError::Large {
+            context: "info".into(),
+        });
+        let (kept, info) = match accepted.and_then(|kept| Ok((kept, info?))) {
+            Ok(accepted) => accepted,
+            Err(error) => return self.reply(id, Err(error)),
+        };
+        let join = Box::new(Join {
+            request: kept.request,
+            info,
+            pq,
+            link_key: None,
+        });
+        let caller = Caller { command: id, mode };
+        let work = Work::Join(caller, kept.user, join, vec![delete]);
+        match connection {
+            Some(name) => self.with(now, &name, work),
+            None => {
+                let name = ConnectionId::random(&mut self.shared.rng);
+                self.without_connection(now, &name, work);
+            }
+        }
+    }
+}

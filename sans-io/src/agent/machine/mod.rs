@@ -1,0 +1,492 @@
+//! The machine over all connections.
+
+mod commands;
+mod links;
+mod loads;
+mod subscriptions;
+mod told;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+pub(super) use self::links::OpenLink;
+
+use crate::agent::command::{Command, NetworkState, Reply, Waiting};
+use crate::agent::commands::command_of;
+use crate::agent::config::{Config, UserRouter};
+use crate::agent::connection::{Caller, Connection, Delivery, Found, Join, Need, Step};
+use crate::agent::error::AgentError;
+use crate::agent::event::{Event, EventContent};
+use crate::agent::id::{CommandId, ConnectionId, EventId};
+use crate::agent::index::QueueIndex;
+use crate::agent::network::{Asked, Purpose as AskedFor};
+use crate::agent::store::record::{self, EventRecord};
+use crate::agent::store::{Change, Key, Kind, Load, LoadId, OpId, Record};
+use crate::machine::{Actions, Machine};
+use crate::rng::Rng;
+use crate::smp::client::{RequestId, Response};
+use crate::smp::pool::{self, Call, PoolError, SessionKey, UserId};
+use crate::time::{Instant, Latest, Now, UnixTime};
+use crate::wire::{EntityId, ServerAddress, SmpScheme};
+
+/// What an agent takes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The application wants something. The reply has the same id.
+    Command(CommandId, Command),
+    /// The pool of sessions with routers tells something.
+    Network(pool::Event),
+    /// This transaction, and all before it, are stored.
+    Stored(OpId),
+    /// What was asked for.
+    Loaded(LoadId, Vec<Record>),
+    /// The deadline has passed.
+    Timeout,
+}
+
+/// What an agent asks its driver to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Answer a command.
+    Reply(CommandId, Result<Reply, AgentError>),
+    /// Tell the application.
+    Event(Event),
+    /// Pass this to the pool of sessions with routers.
+    Network(Call),
+    /// Store all of this, or nothing. [`Input::Stored`] says that it is.
+    Store(OpId, Vec<Change>),
+    /// Load this. [`Input::Loaded`] brings it.
+    Load(LoadId, Load),
+}
+
+/// Duplex connections over the queues of routers. See the [module](super) for how it is driven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    shared: Shared,
+    connections: BTreeMap<ConnectionId, Entry>,
+    loading: BTreeMap<LoadId, Loading>,
+    next_load: LoadId,
+    /// What waits until transactions are stored.
+    barrier: BTreeMap<OpId, Vec<Action>>,
+    next_op: OpId,
+    stored: OpId,
+    /// When connections want to be woken.
+    deadlines: BTreeSet<(Instant, ConnectionId)>,
+    /// Inputs that have come before the machine knows what was stored.
+    held: Option<VecDeque<(CommandId, Command)>>,
+    cleaned: UnixTime,
+    latest: Latest,
+    /// The time of the input that is being dealt with.
+    clock: Now,
+    actions: Actions<Action>,
+}
+
+/// What all connections share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) rng: Rng,
+    pub(super) users: BTreeMap<UserId, Vec<UserRouter>>,
+    pub(super) proxies: BTreeMap<(UserId, ServerAddress<SmpScheme>), ServerAddress<SmpScheme>>,
+    pub(super) requests: BTreeMap<RequestId, Asked>,
+    pub(super) index: QueueIndex,
+    next_request: u64,
+    next_event: EventId,
+    network: NetworkState,
+}
+
+impl Shared {
+    pub(super) fn next_request(&mut self) -> RequestId {
+        self.next_request = self.next_request.wrapping_add(1);
+        RequestId(self.next_request)
+    }
+
+    /// Whether anything may be asked for a user now.
+    pub(super) fn may_ask(&self, user: UserId) -> bool {
+        self.network == NetworkState::Online && self.users.contains_key(&user)
+    }
+
+    /// An event, which is kept if it has to be confirmed.
+    pub(super) fn event(
+        &mut self,
+        connection: Option<ConnectionId>,
+        content: EventContent,
+        changes: &mut Vec<Change>,
+    ) -> Event {
+        if !content.is_kept() {
+            return Event {
+                id: None,
+                connection,
+                content,
+            };
+        }
+        let id = self.next_event;
+        self.next_event = id.next();
+        let record = EventRecord {
+            connection,
+            content,
+        };
+        changes.push(Change::Put {
+            key: Key::event(id),
+            value: record::to_bytes(&record),
+            expires: None,
+        });
+        Event {
+            id: Some(id),
+            connection: record.connection,
+            content: record.content,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entry {
+    Ready(Box<Connection>),
+    Loading(VecDeque<Work>),
+}
+
+/// What is to be done with a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Work {
+    Command(CommandId, Command),
+    /// Join it, and store this with it.
+    Join(Caller, UserId, Box<Join>, Vec<Change>),
+    Deliver(Incoming),
+    Receive(Delivery, Found),
+    Answer(
+        super::connection::Task,
+        Box<Asked>,
+        Result<Response, PoolError>,
+    ),
+    /// It may have something to do.
+    Resume,
+    /// Its user is being deleted.
+    Delete,
+    Tell(EventContent),
+}
+
+/// A message whose queue has yet to be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Incoming {
+    router: ServerAddress<SmpScheme>,
+    recipient_id: EntityId,
+    broker_id: EntityId,
+    body: bytes::Bytes,
+}
+
+/// What a load is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Loading {
+    Connection(ConnectionId),
+    Message(ConnectionId, Delivery, Vec<Key>),
+    Owner(Incoming),
+    Events,
+    Work,
+    Subscriptions(CommandId, Option<UserId>),
+    Request(CommandId, Command),
+    DeletedUser(UserId),
+    Link(Box<OpenLink>),
+    Join(CommandId, Box<Command>),
+}
+
+impl Agent {
+    /// An agent, which asks at once for what is stored.
+    #[must_use]
+    pub fn new(config: Config, rng: Rng, now: Now) -> Self {
+        let mut agent = Self {
+            shared: Shared {
+                config,
+                rng,
+                users: BTreeMap::new(),
+                proxies: BTreeMap::new(),
+                requests: BTreeMap::new(),
+                index: QueueIndex::default(),
+                next_request: 0,
+                next_event: EventId(1),
+                network: NetworkState::Online,
+            },
+            connections: BTreeMap::new(),
+            loading: BTreeMap::new(),
+            next_load: LoadId(0),
+            barrier: BTreeMap::new(),
+            next_op: OpId(1),
+            stored: OpId(0),
+            deadlines: BTreeSet::new(),
+            held: Some(VecDeque::new()),
+            cleaned: now.unix,
+            latest: Latest::new(now),
+            clock: now,
+            actions: Actions::default(),
+        };
+        agent.load_page(Kind::Event, None, Loading::Events);
+        agent
+    }
+
+    /// How many connections are in memory.
+    #[must_use]
+    pub fn loaded(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Does something with a connection, once it is in memory.
+    fn with(&mut self, now: Now, id: &ConnectionId, work: Work) {
+        match self.connections.get_mut(id) {
+            Some(Entry::Loading(waiting)) => waiting.push_back(work),
+            Some(Entry::Ready(_)) => self.step(now, id, work),
+            None => {
+                let waiting = Entry::Loading(VecDeque::from([work]));
+                self.connections.insert(id.clone(), waiting);
+                let owner = id.to_bytes();
+                self.load(Load::Owned { owner }, Loading::Connection(id.clone()));
+            }
+        }
+    }
+
+    fn step(&mut self, now: Now, id: &ConnectionId, work: Work) {
+        let Some(Entry::Ready(mut connection)) = self.connections.remove(id) else {
+            return;
+        };
+        self.step_of(now, &mut connection, |needed, step| {
+            Self::work(needed, step, work)
+        });
+        self.keep(id, connection);
+    }
+
+    /// Keeps a connection in memory, unless it is gone.
+    fn keep(&mut self, id: &ConnectionId, connection: Box<Connection>) {
+        if connection.gone {
+            let owned = |asked: &AskedFor| matches!(asked, AskedFor::Task(owner, _) if owner == id);
+            self.shared
+                .requests
+                .retain(|_, asked| !owned(&asked.purpose));
+        } else {
+            self.connections
+                .insert(id.clone(), Entry::Ready(connection));
+        }
+    }
+
+    /// Makes a step, then whatever follows from the state, and stores what has changed.
+    fn step_of(
+        &mut self,
+        now: Now,
+        connection: &mut Connection,
+        work: impl FnOnce(&mut Needed, &mut Step<'_>),
+    ) {
+        if let Some(deadline) = connection.wake.take() {
+            self.deadlines.remove(&(deadline, connection.id.clone()));
+        }
+        let before = connection.record.clone();
+        let new = std::mem::take(&mut connection.unsaved);
+        let mut needed = Needed::default();
+        let mut step = Step::new(now, &mut self.shared, connection);
+        work(&mut needed, &mut step);
+        step.advance();
+        let (mut changes, actions) = (step.changes, step.actions);
+        if !connection.gone {
+            let id = &connection.id;
+            if connection.record != before || new {
+                changes.push(Change::Put {
+                    key: Key::of(Kind::Connection, id),
+                    value: record::to_bytes(&connection.record),
+                    expires: None,
+                });
+            }
+            let has_work = connection.has_work();
+            if has_work != connection.marked {
+                connection.marked = has_work;
+                let key = Key::of(Kind::Work, id);
+                changes.push(match has_work {
+                    true => Change::Put {
+                        key,
+                        value: bytes::Bytes::new(),
+                        expires: None,
+                    },
+                    false => Change::Delete(key),
+                });
+            }
+            connection.wake = connection.next_wake(now.instant);
+            if let Some(deadline) = connection.wake {
+                self.deadlines.insert((deadline, connection.id.clone()));
+            }
+        }
+        connection.op = self.commit(changes, actions, connection.op);
+        for (delivery, need) in needed.0 {
+            let keys = need.0;
+            let what = Loading::Message(connection.id.clone(), delivery, keys.clone());
+            self.load(Load::Get(keys), what);
+        }
+    }
+
+    /// Stores changes; what depends on them, or on what was stored before them, waits.
+    fn commit(&mut self, changes: Vec<Change>, actions: Vec<Action>, after: OpId) -> OpId {
+        let op = if changes.is_empty() {
+            after
+        } else {
+            let op = self.next_op;
+            self.next_op = OpId(op.0.saturating_add(1));
+            self.actions.push(Action::Store(op, changes));
+            op
+        };
+        if op <= self.stored {
+            self.act(actions);
+        } else {
+            self.barrier.entry(op).or_default().extend(actions);
+        }
+        op
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        let mut last: Option<(SessionKey, Vec<crate::smp::client::Request>)> = None;
+        for action in actions {
+            // Requests that leave together share blocks.
+            if let Action::Network(Call::Send { session, requests }) = action {
+                match &mut last {
+                    Some((same, all)) if *same == session => all.extend(requests),
+                    Some(_) | None => self.flush(last.replace((session, requests))),
+                }
+            } else {
+                self.flush(last.take());
+                self.actions.push(action);
+            }
+        }
+        self.flush(last);
+    }
+
+    fn flush(&mut self, requests: Option<(SessionKey, Vec<crate::smp::client::Request>)>) {
+        if let Some((session, requests)) = requests {
+            let call = Call::Send { session, requests };
+            self.actions.push(Action::Network(call));
+        }
+    }
+
+    fn stored(&mut self, op: OpId) {
+        self.stored = self.stored.max(op);
+        let mut ready = Vec::new();
+        while let Some(entry) = self.barrier.first_entry()
+            && *entry.key() <= op
+        {
+            ready.extend(entry.remove());
+        }
+        self.act(ready);
+    }
+
+    fn timeout(&mut self, now: Now) {
+        while let Some((deadline, id)) = self.deadlines.first().cloned()
+            && deadline <= now.instant
+        {
+            self.deadlines.remove(&(deadline, id.clone()));
+            self.step(now, &id, Work::Resume);
+        }
+    }
+
+    /// What has expired is deleted now and then, when the machine is awake anyway.
+    fn clean(&mut self, now: Now) {
+        let due = self.cleaned + self.shared.config.cleanup <= now.unix;
+        if due && self.held.is_none() {
+            self.cleaned = now.unix;
+            self.commit(vec![Change::Expire(now.unix)], Vec::new(), OpId(0));
+        }
+    }
+
+    /// Connections that were not used for long, and have nothing to do, leave the memory.
+    fn evict(&mut self) {
+        if self.connections.len() <= self.shared.config.cache.saturating_mul(2) {
+            return;
+        }
+        let mut idle: Vec<_> = self
+            .connections
+            .iter()
+            .filter_map(|(id, entry)| match entry {
+                Entry::Ready(connection)
+                    if connection.is_idle() && connection.op <= self.stored =>
+                {
+                    Some((connection.used, id.clone()))
+                }
+                Entry::Ready(_) | Entry::Loading(_) => None,
+            })
+            .collect();
+        idle.sort_unstable();
+        let excess = self
+            .connections
+            .len()
+            .saturating_sub(self.shared.config.cache);
+        for (_, id) in idle.into_iter().take(excess) {
+            self.connections.remove(&id);
+        }
+    }
+
+    fn work(needed: &mut Needed, step: &mut Step<'_>, work: Work) {
+        match work {
+            Work::Command(id, command) => command_of(step, id, command),
+            Work::Join(caller, _, _, with) if with.is_empty() => step.join_again(caller),
+            Work::Join(caller, ..) => {
+                step.reply(caller.command, Err(AgentError::DuplicateConnection));
+            }
+            Work::Deliver(incoming) => {
+                let mut queues = step.connection.record.receive.iter();
+                let queue = queues.find(|queue| queue.recipient_id == incoming.recipient_id);
+                if let Some(queue) = queue {
+                    let delivery = Delivery {
+                        queue: queue.number,
+                        broker_id: incoming.broker_id,
+                        body: incoming.body,
+                    };
+                    needed.receive(step, delivery, &Found::default());
+                }
+            }
+            Work::Receive(delivery, found) => needed.receive(step, delivery, &found),
+            Work::Answer(task, asked, result) => {
+                let result = result.map_err(|error| asked.error(error));
+                if let Some(delivery) = step.answered(task, &asked, result) {
+                    needed.receive(step, delivery, &Found::default());
+                }
+            }
+            Work::Resume => {}
+            Work::Delete => step.delete(Waiting::Drop),
+            Work::Tell(content) => step.event(content),
+        }
+    }
+}
+
+/// What steps need before they can be made.
+#[derive(Default)]
+struct Needed(Vec<(Delivery, Need)>);
+
+impl Needed {
+    fn receive(&mut self, step: &mut Step<'_>, delivery: Delivery, found: &Found) {
+        if let Err(need) = step.receive(&delivery, found) {
+            self.0.push((delivery, need));
+        }
+    }
+}
+
+impl Machine for Agent {
+    type Input<'a> = Input;
+    type Action = Action;
+    type Error = std::convert::Infallible;
+
+    fn handle(&mut self, now: Now, input: Input) -> Result<(), Self::Error> {
+        let now = self.latest.at(now);
+        self.clock = now;
+        match input {
+            Input::Command(id, command) => self.command(now, id, command),
+            Input::Network(event) => self.told(now, event),
+            Input::Stored(op) => self.stored(op),
+            Input::Loaded(id, records) => self.loaded_records(now, id, records),
+            Input::Timeout => self.timeout(now),
+        }
+        self.clean(now);
+        self.evict();
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Option<Action> {
+        self.actions.next()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.shared.network {
+            NetworkState::Online => self.deadlines.first().map(|(deadline, _)| *deadline),
+            NetworkState::Offline => None,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What is done for many connections at once.
+
+use std::collections::BTreeMap;
+
+use super::{Action, Agent, Loading, Work};
+use crate::agent::command::Reply;
+use crate::agent::event::EventContent;
+use crate::agent::id::{CommandId, ConnectionId};
+use crate::agent::store::record::{self, QueueRecord};
+use crate::agent::store::{Kind, OpId, Record};
+use crate::smp::pool::{Call, SessionKey, SubscriberRole, Subscription, UserId};
+use crate::time::Now;
+
+impl Agent {
+    pub(super) fn subscribe_page(
+        &mut self,
+        command: CommandId,
+        user: Option<UserId>,
+        records: &[Record],
+    ) {
+        let mut sessions: BTreeMap<SessionKey, Vec<Subscription>> = BTreeMap::new();
+        for record in records {
+            let Ok(queue) = record::from_bytes::<QueueRecord>(&record.value) else {
+                continue;
+            };
+            if user.is_some_and(|user| user != queue.user) {
+                continue;
+            }
+            let (router, id) = (&queue.router, &queue.recipient_id);
+            self.shared.index.insert(router, id, &queue.connection);
+            let session = self.shared.session(queue.user, router, id);
+            sessions.entry(session).or_default().push(Subscription {
+                queue: queue.recipient_id,
+                role: SubscriberRole::Recipient,
+                key: std::sync::Arc::new(queue.key),
+            });
+        }
+        for (session, subscriptions) in sessions {
+            self.actions.push(Action::Network(Call::Subscribe {
+                session,
+                subscriptions,
+            }));
+        }
+        let next = Loading::Subscriptions(command, user);
+        if !self.load_next(Kind::Queue, records, next) {
+            self.reply(command, Ok(Reply::Done));
+        }
+    }
+
+    pub(super) fn delete_page(&mut self, now: Now, user: UserId, records: &[Record]) {
+        for record in records {
+            let of_user = record::from_bytes::<record::ConnectionRecord>(&record.value)
+                .is_ok_and(|connection| connection.user == user);
+            if let (true, Ok(id)) = (of_user, ConnectionId::try_from(&*record.key.owner)) {
+                self.with(now, &id, Work::Delete);
+            }
+        }
+        if !self.load_next(Kind::Connection, records, Loading::DeletedUser(user)) {
+            let mut changes = Vec::new();
+            let content = EventContent::UserDeleted { user };
+            let event = self.shared.event(None, content, &mut changes);
+            self.commit(changes, vec![Action::Event(event)], OpId(0));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What the pool of sessions with routers tells.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Agent, Entry, Incoming, Loading, Work};
+use crate::agent::command::NetworkState;
+use crate::agent::event::{Event, EventContent};
+use crate::agent::id::ConnectionId;
+use crate::agent::network::{Asked, Purpose as AskedFor};
+use crate::agent::store::{Key, Load};
+use crate::smp::BrokerMessage;
+use crate::smp::client::{RequestId, Response};
+use crate::smp::pool::{self, Call, PoolError, SessionKey, SubscriptionError};
+use crate::time::Now;
+use crate::wire::{EntityId, List};
+
+impl Agent {
+    pub(super) fn network_changed(&mut self, now: Now, network: NetworkState) {
+        self.shared.network = network;
+        let call = match network {
+            NetworkState::Online => Call::NetworkChanged,
+            NetworkState::Offline => Call::NetworkLost,
+        };
+        self.actions.push(Action::Network(call));
+        if network == NetworkState::Online {
+            for entry in self.connections.values_mut() {
+                if let Entry::Ready(connection) = entry {
+                    connection.retries.clear();
+                }
+            }
+            self.resume_all(now);
+        }
+    }
+
+    /// Connections that have something to do go on.
+    pub(super) fn resume_all(&mut self, now: Now) {
+        let ready = |entry: &Entry| match entry {
+            Entry::Ready(connection) => !connection.is_idle(),
+            Entry::Loading(_) => false,
+        };
+        let ids: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, entry)| ready(entry))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ids {
+            self.step(now, &id, Work::Resume);
+        }
+    }
+
+    pub(super) fn told(&mut self, now: Now, event: pool::Event) {
+        match event {
+            pool::Event::Connected { session, .. } => {
+                let router = session.router;
+                self.tell(None, EventContent::RouterConnected { router });
+            }
+            pool::Event::Disconnected { session, queues } => self.disconnected(session, &queues),
+            pool::Event::Response { request, result } => self.answered(now, request, result),
+            pool::Event::Late { request, result } => self.answered(now, request, result),
+            pool::Event::Subscribed { session, queue, .. } => {
+                if let Some(id) = self.shared.index.get(&session.router, &queue) {
+                    let router = session.router;
+                    let connections = List::try_from(vec![id]).unwrap_or_default();
+                    let content = EventContent::Up {
+                        router,
+                        connections,
+                    };
+                    self.tell(None, content);
+                }
+            }
+            pool::Event::NotSubscribed {
+                session,
+                queue,
+                error: SubscriptionError::Permanent(error),
+            } => {
+                if let Some(id) = self.shared.index.get(&session.router, &queue) {
+                    let asked = Asked {
+                        purpose: AskedFor::Nobody,
+                        router: session.router,
+                        proxy: None,
+                    };
+                    let error = asked.error(PoolError::Request(error));
+                    self.with(now, &id, Work::Tell(EventContent::Error { error }));
+                }
+            }
+            pool::Event::Message {
+                session,
+                entity_id,
+                message,
+            } => self.router_says(now, session, entity_id, message),
+            pool::Event::NotSubscribed { .. }
+            | pool::Event::ServiceSubscribed { .. }
+            | pool::Event::ServiceNotSubscribed { .. } => {}
+        }
+    }
+
+    pub(super) fn tell(&mut self, connection: Option<ConnectionId>, content: EventContent) {
+        self.actions.push(Action::Event(Event {
+            id: None,
+            connection,
+            content,
+        }));
+    }
+
+    pub(super) fn disconnected(&mut self, session: SessionKey, queues: &[EntityId]) {
+        let router = session.router;
+        let connections: BTreeSet<_> = queues
+            .iter()
+            .filter_map(|queue| self.shared.index.get(&router, queue))
+            .collect();
+        let connections: Vec<_> = connections.into_iter().collect();
+        for chunk in connections.chunks(List::<ConnectionId>::MAX) {
+            let content = EventContent::Down {
+                router: router.clone(),
+                connections: List::try_from(chunk.to_vec()).unwrap_or_default(),
+            };
+            self.tell(None, content);
+        }
+        self.tell(None, EventContent::RouterDisconnected { router });
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        result: Result<Response, PoolError>,
+    ) {
+        let Some(asked) = self.shared.requests.remove(&request) else {
+            return;
+        };
+        match asked.purpose.clone() {
+            AskedFor::Task(id, task) => {
+                if matches!(self.connections.get(&id), Some(Entry::Ready(_))) {
+                    self.step(now, &id, Work::Answer(task, Box::new(asked), result));
+                }
+            }
+            AskedFor::Link(opening) => {
+                let result = result.map_err(|error| asked.error(error));
+                self.link_answered(*opening, result);
+            }
+            AskedFor::Nobody => {}
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "routers say nothing else unasked to those who receive messages"
+    )]
+    pub(super) fn router_says(
+        &mut self,
+        now: Now,
+        session: SessionKey,
+        recipient_id: EntityId,
+        message: BrokerMessage,
+    ) {
+        let router = session.router;
+        let known = self.shared.index.get(&router, &recipient_id);
+        match message {
+            BrokerMessage::Msg { id, body } => {
+                let incoming = Incoming {
+                    router,
+                    recipient_id,
+                    broker_id: id,
+                    body,
+                };
+                match known {
+                    Some(owner) => self.with(now, &owner, Work::Deliver(incoming)),
+                    None => {
+                        let key = Key::queue(&incoming.router, &incoming.recipient_id);
+                        self.load(Load::Get(vec![key]), Loading::Owner(incoming));
+                    }
+                }
+            }
+            BrokerMessage::End => self.tell_owner(known, EventContent::End),
+            BrokerMessage::Deld => self.tell_owner(known, EventContent::QueueDeleted),
+            _ => {}
+        }
+    }
+
+    pub(super) fn tell_owner(&mut self, owner: Option<ConnectionId>, content: EventContent) {
+        if owner.is_some() {
+            self.tell(owner, content);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Queues that are replaced.
+
+use std::time::Duration;
+
+use super::peers::{ALICE, BOB, Peers};
+use crate::agent::command::{CanAbort, Command, Reply};
+use crate::agent::error::AgentError;
+use crate::agent::event::{Direction, EventContent, SwitchPhase};
+use crate::ratchet::InitialKeys;
+use crate::sim::agents::Reach;
+
+fn switch(peers: &mut Peers, who: usize) -> Result<Reply, AgentError> {
+    let connection = peers.names[who].clone();
+    peers.agents.ask(who, Command::Switch { connection })
+}
+
+fn abort(peers: &mut Peers, who: usize) -> Result<Reply, AgentError> {
+    let connection = peers.names[who].clone();
+    peers.agents.ask(who, Command::AbortSwitch { connection })
+}
+
+fn phases(peers: &mut Peers, who: usize) -> Vec<(Direction, SwitchPhase)> {
+    let events = peers.told(who).into_iter().filter_map(|event| match event {
+        EventContent::Switch { direction, phase } => Some((direction, phase)),
+        EventContent::Error { error } => panic!("{error}"),
+        _ => None,
+    });
+    events.collect()
+}
+
+const ALL: [SwitchPhase; 4] = [
+    SwitchPhase::Started,
+    SwitchPhase::Confirmed,
+    SwitchPhase::Secured,
+    SwitchPhase::Completed,
+];
+
+fn routers(peers: &mut Peers, who: usize) -> (usize, usize) {
+    let connection = peers.names[who].clone();
+    match peers.agents.ask(who, Command::Statistics { connection }) {
+        Ok(Reply::Statistics(statistics)) => (statistics.receive.len(), statistics.send.len()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_queue_is_replaced() {
+    let mut peers = Peers::connected(1, 3, InitialKeys::Later);
+    assert_eq!(switch(&mut peers, ALICE), Ok(Reply::Done));
+    assert_eq!(
+        phases(&mut peers, ALICE),
+        ALL.map(|phase| (Direction::Receive, phase))
+    );
+    assert_eq!(
+        phases(&mut peers, BOB),
+        ALL.map(|phase| (Direction::Send, phase))
+    );
+    peers.send(BOB, "through the new one");
+    assert_eq!(peers.read(ALICE), ["through the new one"]);
+    assert_eq!(routers(&mut peers, ALICE), (1, 1), "the old one is deleted");
+    assert_eq!(routers(&mut peers, BOB), (1, 1));
+    // And again.
+    assert_eq!(switch(&mut peers, ALICE), Ok(Reply::Done));
+    peers.send(BOB, "and again");
+    assert_eq!(peers.read(ALICE), ["and again"]);
+}
+
+#[test]
+fn both_sides_replace_their_queues_at_once() {
+    let mut peers = Peers::connected(1, 3, InitialKeys::Later);
+    let connection = peers.names[ALICE].clone();
+    peers.agents.command(ALICE, Command::Switch { connection });
+    assert_eq!(switch(&mut peers, BOB), Ok(Reply::Done));
+    peers.agents.wait(Duration::from_secs(60));
+    for who in [ALICE, BOB] {
+        assert_eq!(phases(&mut peers, who).len(), 8);
+        assert_eq!(routers(&mut peers, who), (1, 1));
+    }
+    peers.send(ALICE, "a");
+    peers.send(BOB, "b");
+    assert_eq!(
+        (peers.read(ALICE), peers.read(BOB)),
+        (vec!["b".into()], vec!["a".into()])
+    );
+}
+
+/// §5.4 and §10: what waits for the old queue, or waits in it, is not lost.
+#[test]
+fn no_message_of_the_old_queue_is_lost() {
+    let mut peers = Peers::connected(1, 3, InitialKeys::Later);
+    // These wait in the old queue, as Alice does not acknowledge the first.
+    for number in 0..5 {
+        peers.send(BOB, &number.to_string());
+    }
+    assert_eq!(switch(&mut peers, ALICE), Ok(Reply::Done));
+    peers.send(BOB, "5");
+    assert_eq!(peers.read(ALICE), ["0", "1", "2", "3", "4", "5"]);
+    peers.agents.wait(Duration::from_secs(600));
+    assert_eq!(routers(&mut peers, ALICE), (1, 1), "then it is deleted");
+}
+
+#[test]
+fn messages_that_wait_while_the_router_is_away_take_the_new_way() {
+    let mut peers = Peers::connected(3, 4, InitialKeys::Never);
+    let connection = peers.names[ALICE].clone();
+    let statistics = peers.agents.ask(ALICE, Command::Statistics { connection });
+    let Ok(Reply::Statistics(statistics)) = statistics else {
+        panic!()
+    };
+    let old = statistics.receive[0].router.clone();
+    let old = peers
+        .agents
+        .routers
+        .iter()
+        .position(|router| router.address == old);
+    peers.agents.reach(old.unwrap(), Reach::Down);
+    peers.send(BOB, "waits");
+    peers.agents.wait(Duration::from_secs(60));
+    assert_eq!(peers.read(ALICE), [""; 0]);
+    peers.agents.reach(old.unwrap(), Reach::Up);
+    assert_eq!(switch(&mut peers, ALICE), Ok(Reply::Done));
+    peers.agents.wait(Duration::from_secs(600));
+    peers.send(BOB, "follows");
+    assert_eq!(peers.read(ALICE), ["waits", "follows"]);
+    assert_eq!(routers(&mut peers, ALICE), (1, 1));
+}
+
+#[test]
+fn a_rotation_that_the_sender_does_not_know_of_is_aborted() {
+    let mut peers = Peers::connected(1, 3, InitialKeys::Later);
+    assert!(matches!(
+        abort(&mut peers, ALICE),
+        Err(AgentError::Prohibited { .. })
+    ));
+    // Bob's queue cannot be reached: QADD waits.
+    let connection = peers.names[BOB].clone();
+    let statistics = peers.agents.ask(BOB, Command::Statistics { connection });
+    let Ok(Reply::Statistics(statistics)) = statistics else {
+        panic!()
+    };
+    let of_bob = statistics.receive[0].router.clone();
+    let of_bob = peers
+        .agents
+        .routers
+        .iter()
+        .position(|router| router.address == of_bob);
+    peers.agents.reach(of_bob.unwrap(), Reach::Down);
+    assert_eq!(switch(&mut peers, ALICE), Ok(Reply::Done));
+    let again = switch(&mut peers, ALICE);
+    assert!(matches!(again, Err(AgentError::Prohibited { .. })));
+    let connection = peers.names[ALICE].clone();
+    let statistics = peers.agents.ask(ALICE, Command::Statistics { connection });
+    assert!(
+        matches!(statistics, Ok(Reply::Statistics(s)) if s.receive[0].can_abort == CanAbort::Yes)
+    );
+    assert_eq!(abort(&mut peers, ALICE), Ok(Reply::Done));
+    let aborted = (Direction::Receive, SwitchPhase::Aborted);
+    assert_eq!(phases(&mut peers, ALICE).last(), Some(&aborted));
+    peers.agents.reach(of_bob.unwrap(), Reach::Up);
+    peers.agents.wait(Duration::from_secs(300));
+    peers.send(BOB, "the old way");
+    assert_eq!(peers.read(ALICE), ["the old way"]);
+}
+
+/// §12: a rotation does not stay where it is because a router is dead.
+#[test]
+fn a_dead_router_does_not_hold_a_rotation_for_ever() {
+    let mut peers = Peers::connected(1, 4, InitialKeys::Later);
+    let connection = peers.names[BOB].clone();
+    let statistics = peers.agents.ask(BOB, Command::Statistics { connection });
+    let Ok(Reply::Statistics(statistics)) = statistics else {
+        panic!()
+    };
+    let of_bob = statistics.receive[0].router.clone();
+    let of_bob = peers
+        .agents
+        .routers
+        .iter()
+        .position(|router| router.address == of_bob);
+    peers.agents.reach(of_bob.unwrap(), Reach::Down);
+    assert_eq!(switch(&mut peers, ALICE), Ok(Reply::Done));
+    peers.agents.wait(Duration::from_secs(3 * 86400));
+    let told = peers.told(ALICE);
+    let aborted = |event: &EventContent| {
+        matches!(
+            event,
+            EventContent::Switch {
+                phase: SwitchPhase::Aborted,
+                ..
+            }
+        )
+    };
+    assert!(told.iter().any(aborted), "{told:?}");
+    assert_eq!(routers(&mut peers, ALICE), (1, 1));
+}
