@@ -14,7 +14,7 @@ use simplex_agent::xftp::{
 use simplex_routers::identity::IdentityFiles;
 use simplex_routers::web::Site;
 use simplex_routers::xftp::server::Server;
-use simplex_routers::xftp::settings::{Settings, StoreKind};
+use simplex_routers::xftp::settings::{Control, Settings, StoreKind};
 use simplex_routers::xftp::store::{Memory, Store};
 use simplex_sans_io::crypto::Algorithm;
 use simplex_sans_io::rng::Rng;
@@ -36,11 +36,25 @@ async fn router(directory: &Path) -> (Server, Address) {
         router: Config::default(),
         inactive_clients: None,
         web: None,
+        prometheus_interval: None,
+        metrics_port: Some(0),
+        control: Control {
+            port: Some(0),
+            admin_password: Some("secret".parse().unwrap()),
+            user_password: None,
+        },
         advice: Vec::new(),
     };
     let store = Store::new(Memory::default());
     let credentials = files.load(now).unwrap();
-    let server = Server::start(&settings, credentials, store, Site::default(), 100);
+    let server = Server::start(
+        &settings,
+        credentials,
+        store,
+        Site::default(),
+        directory,
+        100,
+    );
     let server = server.await.unwrap();
     let address = format!(
         "xftp://{}@127.0.0.1:{}",

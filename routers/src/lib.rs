@@ -1,9 +1,11 @@
 //! SimpleX routers.
 
 pub mod bench;
+mod control;
 pub mod identity;
 pub mod ini;
 mod limits;
+mod metrics;
 pub mod smp;
 mod systemd;
 pub mod web;

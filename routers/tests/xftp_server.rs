@@ -4,6 +4,7 @@
     reason = "a result that is missing fails the test"
 )]
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use simplex_routers::identity::IdentityFiles;
 use simplex_routers::web::Site;
 use simplex_routers::xftp::server::Server;
-use simplex_routers::xftp::settings::{Settings, StoreKind};
+use simplex_routers::xftp::settings::{Control, Settings, StoreKind};
 use simplex_routers::xftp::store::{Embedded, Store};
 use simplex_runtime_tokio::Tokio;
 use simplex_sans_io::crypto::hash::sha256;
@@ -23,6 +24,8 @@ use simplex_sans_io::wire::{EntityId, NonEmpty, ServerAddress, Short, XftpScheme
 use simplex_sans_io::xftp::client::RequestError;
 use simplex_sans_io::xftp::router::Config;
 use simplex_sans_io::xftp::{ErrorType, NewFile};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 type Key = Arc<AuthPrivateKey>;
 
@@ -46,13 +49,27 @@ async fn start(directory: &Path, quota: Option<u64>) -> (Server, ServerAddress<X
         },
         inactive_clients: None,
         web: None,
+        prometheus_interval: None,
+        metrics_port: Some(0),
+        control: Control {
+            port: Some(0),
+            admin_password: Some("secret".parse().unwrap()),
+            user_password: None,
+        },
         advice: Vec::new(),
     };
     let store = Store::new(Embedded::open(&directory.join("store")).unwrap());
     let credentials = files.load(now).unwrap();
-    let server = Server::start(&settings, credentials, store, Site::default(), 100)
-        .await
-        .unwrap();
+    let server = Server::start(
+        &settings,
+        credentials,
+        store,
+        Site::default(),
+        directory,
+        100,
+    )
+    .await
+    .unwrap();
     let address = format!(
         "xftp://{}@127.0.0.1:{}",
         server.fingerprint(),
@@ -204,5 +221,63 @@ async fn a_router_that_is_full_says_so_and_serves_on() {
     let (id, key) = &one.sender;
     client.delete(id, key).await.unwrap();
     assert_eq!(upload(&client, &two).await, Ok(()));
+    server.stop().await.unwrap();
+}
+
+/// What a port of this machine answers.
+async fn talk(address: Option<SocketAddr>, said: &str) -> String {
+    let mut stream = TcpStream::connect(address.unwrap()).await.unwrap();
+    stream.write_all(said.as_bytes()).await.unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).await.unwrap();
+    heard
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_blocks_and_deletes_and_sees_it() {
+    use simplex_sans_io::wire::text::base64url;
+    let directory = tempfile::tempdir().unwrap();
+    let size = 1 << 16;
+    let (server, address) = start(directory.path(), Some(1 << 20)).await;
+    let client = connect(&address).await;
+    let (one, two) = (
+        create(&client, size, 1).await,
+        create(&client, size, 2).await,
+    );
+    upload(&client, &one).await.unwrap();
+    upload(&client, &two).await.unwrap();
+    let (first, second) = (base64url(&one.recipient.0), base64url(&two.recipient.0));
+    let control = server.control_address();
+    let said = format!("block {first} reason=spam\nquit\n");
+    assert!(talk(control, &said).await.ends_with("AUTH\n"));
+    let said = format!("auth secret\n{said}");
+    assert!(
+        talk(control, &said)
+            .await
+            .ends_with("Current role is CPRAdmin\nok\n")
+    );
+    let said = format!("auth secret\ndelete {second}\ndelete {second}\nstats\nquit\n");
+    let heard = talk(control, &said).await;
+    assert!(heard.contains("ok\nerror: AUTH\n"), "{heard}");
+    assert!(heard.contains("\nfilesBlocked: 1\n"), "{heard}");
+    assert!(matches!(
+        download(&client, &one).await,
+        Err(RequestError::Protocol(ErrorType::Blocked { .. }))
+    ));
+    let metrics = talk(server.metrics_address(), "GET /metrics HTTP/1.1\r\n\r\n").await;
+    assert!(
+        metrics.contains("\nsimplex_xftp_files_size 0 "),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("\nsimplex_xftp_quota 1048576 "),
+        "{metrics}"
+    );
+    let ready = talk(
+        server.metrics_address(),
+        "GET /health/ready HTTP/1.1\r\n\r\n",
+    )
+    .await;
+    assert!(ready.starts_with("HTTP/1.1 200 OK\r\n"));
     server.stop().await.unwrap();
 }

@@ -298,16 +298,26 @@ fn configuration(init: &Init, host: &str, port: u16) -> String {
          store_files = memory\n\
          expire_files_hours = 48\n\
          log_stats = off\n\
+         # Metrics, in xftp-server-metrics.txt, every so many seconds.\n\
+         # prometheus_interval = 60\n\
+         \n\
+         [METRICS]\n\
+         # /metrics, /health/live and /health/ready, for this machine only.\n\
+         # port = 9465\n\
          \n\
          [AUTH]\n\
          # Whether files can be created, and the password that is needed for it.\n\
          new_files = on\n\
          # create_password =\n\
+         # The passwords of the control port.\n\
+         # control_port_admin_password =\n\
+         # control_port_user_password =\n\
          \n\
          [TRANSPORT]\n\
          host = {host}\n\
          port = {port}\n\
          log_tls_errors = off\n\
+         # control_port = 5226\n\
          \n\
          [FILES]\n\
          path = {path}\n\
@@ -398,14 +408,14 @@ fn run(directories: &Directories) -> Result<(), CliError> {
     match settings.store {
         StoreKind::Memory => {
             let store = Store::new(Memory::default());
-            runtime.block_on(serve(&settings, credentials, store))
+            runtime.block_on(serve(&settings, credentials, store, &directories.data))
         }
         StoreKind::Embedded => {
             let mut store = Store::new(Embedded::open(&directories.store())?);
             if let Some(count) = import(&mut store, &directories.data)? {
                 tracing::info!("{count} files of the store log are taken over");
             }
-            runtime.block_on(serve(&settings, credentials, store))
+            runtime.block_on(serve(&settings, credentials, store, &directories.data))
         }
     }
 }
@@ -414,13 +424,14 @@ async fn serve<E: Engine>(
     settings: &Settings,
     credentials: Credentials,
     store: Store<E>,
+    data: &Path,
 ) -> Result<(), CliError> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let site = page::site(settings, credentials.chain().fingerprint());
     let connections = crate::limits::connections();
-    let mut server = Server::start(settings, credentials, store, site, connections).await?;
+    let mut server = Server::start(settings, credentials, store, site, data, connections).await?;
     say(&banner(settings, &server))?;
     systemd::notify("READY=1");
     let mut watchdog = systemd::watchdog();

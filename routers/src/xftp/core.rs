@@ -8,7 +8,9 @@ use simplex_sans_io::drive::{Clock as _, Sender};
 use simplex_sans_io::machine::Machine as _;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::time::Instant;
-use simplex_sans_io::xftp::router::{Action, Config, ConnId, Counters, Gauges, Input, Router};
+use simplex_sans_io::xftp::router::{
+    Action, Config, ConnId, Counters, Gauges, Input, Operation, Outcome, Router, Ticket,
+};
 use simplex_sans_io::xftp::server::{Call, Event};
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,6 +28,8 @@ pub(crate) enum Message {
     Closed(ConnId),
     /// The store or the disk answers.
     Input(Input),
+    /// The operator wants something done.
+    Operate(Operation, oneshot::Sender<Outcome>),
     /// Somebody wants to know how it goes.
     Read(oneshot::Sender<(Gauges, Counters)>),
     /// The router stops: every connection is closed, then everything is stored.
@@ -47,6 +51,13 @@ impl CoreHandle {
     /// Tells the core. One that has ended does not want to know.
     pub(crate) fn tell(&self, message: Message) {
         self.0.send(message).ok();
+    }
+
+    /// Does something for the operator; nothing if the router stops.
+    pub(crate) async fn operate(&self, operation: Operation) -> Option<Outcome> {
+        let (sender, outcome) = oneshot::channel();
+        self.tell(Message::Operate(operation, sender));
+        outcome.await.ok()
     }
 
     /// How it goes; nothing if the router stops.
@@ -75,6 +86,8 @@ pub(crate) async fn run(
         disk,
         handle,
         connections: BTreeMap::new(),
+        operations: BTreeMap::new(),
+        next_ticket: 0,
         stage: Stage::Running,
     };
     core.act();
@@ -106,6 +119,8 @@ struct Core {
     disk: Disk,
     handle: CoreHandle,
     connections: BTreeMap<ConnId, Sender<Call>>,
+    operations: BTreeMap<Ticket, oneshot::Sender<Outcome>>,
+    next_ticket: u64,
     stage: Stage,
 }
 
@@ -130,6 +145,12 @@ impl Core {
                 self.give(Input::Closed(id));
             }
             Message::Input(input) => self.give(input),
+            Message::Operate(operation, sender) => {
+                self.next_ticket = self.next_ticket.wrapping_add(1);
+                let ticket = Ticket(self.next_ticket);
+                self.operations.insert(ticket, sender);
+                self.give(Input::Operator(ticket, operation));
+            }
             Message::Read(sender) => {
                 let numbers = (self.router.gauges(), *self.router.counters());
                 sender.send(numbers).ok();
@@ -167,7 +188,12 @@ impl Core {
                 }
                 Action::Discard(upload) => self.disk.discard(upload),
                 Action::Remove(chunk) => self.disk.remove(chunk),
-                Action::Reconciled | Action::Operated(..) => {}
+                Action::Reconciled => {}
+                Action::Operated(ticket, outcome) => {
+                    if let Some(operator) = self.operations.remove(&ticket) {
+                        operator.send(outcome).ok();
+                    }
+                }
             }
         }
     }

@@ -15,13 +15,16 @@ use simplex_sans_io::tls::{
 use simplex_sans_io::xftp::handshake::Identity;
 use simplex_sans_io::xftp::router::{ConnId, Counters, Gauges, Input};
 use simplex_sans_io::xftp::server::{Config, Pages};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::control::Control;
 use super::core::{self, CoreHandle, Message};
 use super::disk::Disk;
+use super::metrics::Metrics;
 use super::session::{Terms, serve};
 use super::settings::Settings;
 use super::store::{Answer, Engine, Store, StoreError, StoreThread};
@@ -66,7 +69,9 @@ pub struct Server {
     core: CoreHandle,
     core_task: JoinHandle<()>,
     store: StoreThread,
-    listener: JoinHandle<()>,
+    listeners: JoinSet<()>,
+    control_address: Option<SocketAddr>,
+    metrics_address: Option<SocketAddr>,
     sessions: TaskTracker,
     stopping: CancellationToken,
     address: SocketAddr,
@@ -74,12 +79,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a router on a store. `connections` is how many clients it takes at a time.
+    /// Starts a router on a store, whose other files are in the directory `data`. `connections` is how many clients it takes at a time.
     pub async fn start<E: Engine>(
         settings: &Settings,
         credentials: Credentials,
         store: Store<E>,
         site: Site,
+        data: &Path,
         connections: usize,
     ) -> Result<Self, ServerError> {
         let network = Tokio::new();
@@ -142,11 +148,39 @@ impl Server {
             stopping.clone(),
             rng,
         );
+        let mut listeners = JoinSet::new();
+        listeners.spawn(listening);
+        let metrics = Metrics {
+            core: core.clone(),
+            quota: settings.router.quota,
+        };
+        if let Some(interval) = settings.prometheus_interval {
+            let path = data.join("xftp-server-metrics.txt");
+            listeners.spawn(crate::metrics::write(metrics.clone(), path, interval));
+        }
+        let mut metrics_address = None;
+        if let Some(port) = settings.metrics_port {
+            let (listener, address) = bind_loopback(port).await?;
+            metrics_address = Some(address);
+            listeners.spawn(crate::metrics::listen(metrics, listener));
+        }
+        let mut control_address = None;
+        if let Some(port) = settings.control.port {
+            let (listener, address) = bind_loopback(port).await?;
+            control_address = Some(address);
+            let control = Control {
+                settings: settings.control.clone(),
+                core: core.clone(),
+            };
+            listeners.spawn(crate::control::listen(listener, control));
+        }
         Ok(Self {
             core,
             core_task,
             store,
-            listener: tokio::spawn(listening),
+            listeners,
+            control_address,
+            metrics_address,
             sessions,
             stopping,
             address,
@@ -158,6 +192,18 @@ impl Server {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the control port is, if there is one.
+    #[must_use]
+    pub const fn control_address(&self) -> Option<SocketAddr> {
+        self.control_address
+    }
+
+    /// Where metrics can be read, if they can.
+    #[must_use]
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// Its identity.
@@ -177,8 +223,8 @@ impl Server {
     }
 
     /// Stops accepting, lets clients go, stores everything.
-    pub async fn stop(self) -> Result<(), ServerError> {
-        self.listener.abort();
+    pub async fn stop(mut self) -> Result<(), ServerError> {
+        self.listeners.shutdown().await;
         self.sessions.close();
         self.stopping.cancel();
         self.core.tell(Message::Stop);
@@ -270,6 +316,17 @@ async fn bind(network: Tokio, port: u16) -> Result<(Listener, SocketAddr), Serve
         Ok((listener, address))
     });
     bound.map_err(|error| ServerError::Listen { port, error })
+}
+
+async fn bind_loopback(port: u16) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let bound = async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound
+        .await
+        .map_err(|error| ServerError::Listen { port, error })
 }
 
 fn stored(answer: Answer) -> Input {

@@ -26,8 +26,25 @@ pub struct Settings {
     pub inactive_clients: Option<Duration>,
     /// The certificate that web browsers trust, and its key.
     pub web: Option<(PathBuf, PathBuf)>,
+    /// How often the file of metrics is written.
+    pub prometheus_interval: Option<Duration>,
+    /// The port on the loopback address where metrics can be read.
+    pub metrics_port: Option<u16>,
+    /// The control port.
+    pub control: Control,
     /// What is to be said at start.
     pub advice: Vec<String>,
+}
+
+/// The control port.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Control {
+    /// The port, on the loopback address.
+    pub port: Option<u16>,
+    /// What makes an administrator.
+    pub admin_password: Option<BasicAuth>,
+    /// What makes a user.
+    pub user_password: Option<BasicAuth>,
 }
 
 /// Where records are kept.
@@ -87,10 +104,28 @@ const KNOWN: &[(&str, &[&str])] = &[
     ),
     (
         "STORE_LOG",
-        &["enable", "store_files", "expire_files_hours", "log_stats"],
+        &[
+            "enable",
+            "store_files",
+            "expire_files_hours",
+            "log_stats",
+            "prometheus_interval",
+        ],
     ),
-    ("AUTH", &["new_files", "create_password"]),
-    ("TRANSPORT", &["host", "port", "log_tls_errors"]),
+    (
+        "AUTH",
+        &[
+            "new_files",
+            "create_password",
+            "control_port_admin_password",
+            "control_port_user_password",
+        ],
+    ),
+    ("METRICS", &["port"]),
+    (
+        "TRANSPORT",
+        &["host", "port", "log_tls_errors", "control_port"],
+    ),
     ("FILES", &["path", "storage_quota"]),
     ("INACTIVE_CLIENTS", &["disconnect", "ttl", "check_interval"]),
     ("WEB", &["cert", "key"]),
@@ -138,14 +173,27 @@ impl Settings {
             router: router(ini)?,
             inactive_clients: inactive_clients(ini)?,
             web: web.map(|(certificate, key)| (certificate.into(), key.into())),
+            prometheus_interval: ini
+                .parse("STORE_LOG", "prometheus_interval", "a number of seconds")?
+                .map(Duration::from_secs),
+            metrics_port: ini.parse("METRICS", "port", "a port")?,
+            control: Control {
+                port: ini.parse("TRANSPORT", "control_port", "a port")?,
+                admin_password: password(ini, "control_port_admin_password")?,
+                user_password: password(ini, "control_port_user_password")?,
+            },
             advice,
         })
     }
 }
 
-fn router(ini: &Ini) -> Result<Config, IniError> {
+fn password(ini: &Ini, key: &'static str) -> Result<Option<BasicAuth>, IniError> {
     let expected = "printable characters without spaces, `@`, `:` and `/`";
-    let password: Option<BasicAuth> = ini.parse("AUTH", "create_password", expected)?;
+    ini.parse("AUTH", key, expected)
+}
+
+fn router(ini: &Ini) -> Result<Config, IniError> {
+    let password = password(ini, "create_password")?;
     let new_files = match (ini.switch("AUTH", "new_files", Switch::On)?, password) {
         (Switch::On, None) => NewFiles::Allowed,
         (Switch::On, Some(password)) => NewFiles::WithPassword(password),
