@@ -99,6 +99,7 @@ macro_rules! targets {
 }
 
 targets! {
+    agent_formats
     blocks
     frames_pair
     http2_ops

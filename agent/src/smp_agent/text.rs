@@ -269,6 +269,10 @@ pub fn event(
             ))
         }
         EventContent::QueueContinue => (level > Level::L0).then(|| Said::line("QCONT")),
+        // In the old dialects the response to DEL is all that is said.
+        EventContent::ReceiveQueueDeleted { .. } | EventContent::Deleted if level < Level::L7 => {
+            None
+        }
         EventContent::ReceiveQueueDeleted {
             router,
             recipient_id,

@@ -25,7 +25,8 @@ pub enum Command {
         /// The routers.
         routers: Vec<UserRouter>,
     },
-    /// Delete a user with all connections.
+    /// Delete a user with all connections. [`Reply::Done`] at once; [`UserDeleted`](super::event::EventContent::UserDeleted) follows
+    /// when none is left, if the command is given again after a restart.
     DeleteUser {
         /// The user.
         user: UserId,

@@ -11,12 +11,15 @@
 //!                                  the command waits ◀── otherwise ───────────────────────────────────────────────┘
 //! ```
 
+use std::sync::Arc;
+
 use super::config::{Protection, ProxyFallback, ProxyMode, SessionMode, Use, UserRouter};
 use super::connection::Task;
 use super::error::AgentError;
 use super::id::ConnectionId;
 use super::machine::{Action, OpenLink, Shared};
 use super::queue::same_router;
+use crate::crypto::AuthPrivateKey;
 use crate::smp::client::{Request, RequestError, RequestId};
 use crate::smp::error::{BrokerError, ErrorType, NetworkError, TransportError};
 use crate::smp::pool::{Call, PoolError, SessionKey, UserId};
@@ -182,6 +185,29 @@ impl Shared {
         self.requests.insert(id, Asked { proxy, ..asked });
         actions.push(Action::Network(call));
         Ok(id)
+    }
+
+    /// Deletes a queue that nobody knows of.
+    pub(super) fn delete_orphan(
+        &mut self,
+        user: UserId,
+        router: &ServerAddress<SmpScheme>,
+        recipient_id: &EntityId,
+        key: &AuthPrivateKey,
+        actions: &mut Vec<Action>,
+    ) {
+        let command = crate::smp::Command::Del;
+        let request = Request::new(RequestId(0), recipient_id.clone(), command);
+        let request = request.authorized_by(Arc::new(key.clone()));
+        let asked = Asked {
+            purpose: Purpose::Nobody,
+            router: router.clone(),
+            proxy: None,
+        };
+        let directness = Directness::Recipient;
+        // If it cannot be deleted now, nobody will.
+        self.ask(user, router, request, directness, asked, actions)
+            .ok();
     }
 
     /// The session with a router.

@@ -27,17 +27,35 @@ impl PublicKey {
     /// Bytes that are no point of the curve make a key whose signatures are all invalid. A signature whose scalar is not reduced is
     /// refused, which the reference accepts: no signer makes such signatures, and whoever sees one could change it. One that only its own
     /// signer can have crafted, with a point of small order, is accepted, which the reference refuses.
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), InvalidSignature> {
+        Signed {
+            key: self,
+            signature,
+            message: [message, &[]],
+        }
+        .verify()
+    }
+}
+
+/// A message with the signature that it should have.
+#[derive(Debug, Clone, Copy)]
+pub struct Signed<'a> {
+    /// Who should have signed it.
+    pub key: &'a PublicKey,
+    /// The signature.
+    pub signature: &'a Signature,
+    /// The message, in two parts that need not lie side by side.
+    pub message: [&'a [u8]; 2],
+}
+
+impl Signed<'_> {
+    /// Checks the signature, as [`PublicKey::verify`] does.
     #[expect(
         clippy::arithmetic_side_effects,
         reason = "in a field and in a group nothing overflows"
     )]
-    pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), InvalidSignature> {
-        let signed = Signed {
-            key: self,
-            signature,
-            message,
-        };
-        let equation = signed.equation().ok_or(InvalidSignature)?;
+    pub fn verify(&self) -> Result<(), InvalidSignature> {
+        let equation = self.equation().ok_or(InvalidSignature)?;
         let Equation { k, s, a, r } = equation;
         let expected = EdwardsPoint::vartime_double_scalar_mul_basepoint(&k, &-a, &s);
         // Of signatures that an honest signer has made the first comparison is true, and cheaper than finding the point.
@@ -50,17 +68,6 @@ impl PublicKey {
             false => Err(InvalidSignature),
         }
     }
-}
-
-/// A message with the signature that it should have.
-#[derive(Debug, Clone, Copy)]
-pub struct Signed<'a> {
-    /// Who should have signed it.
-    pub key: &'a PublicKey,
-    /// The signature.
-    pub signature: &'a Signature,
-    /// The message.
-    pub message: &'a [u8],
 }
 
 /// What a signature asserts: `s B = R + k A`, but for the cofactor.
@@ -76,10 +83,12 @@ impl Signed<'_> {
         let (r, s) = self.signature.0.split_first_chunk::<32>()?;
         let s = Option::from(Scalar::from_canonical_bytes(s.try_into().ok()?))?;
         let a = CompressedEdwardsY(self.key.0).decompress()?;
+        let [first, last] = self.message;
         let hash = Sha512::new()
             .chain_update(r)
             .chain_update(self.key.0)
-            .chain_update(self.message);
+            .chain_update(first)
+            .chain_update(last);
         Some(Equation {
             k: Scalar::from_bytes_mod_order_wide(&hash.finalize().into()),
             s,
@@ -99,15 +108,8 @@ impl Signed<'_> {
     reason = "in a field and in a group nothing overflows"
 )]
 pub fn verify_all(signed: &[Signed<'_>]) -> bool {
-    if let [
-        Signed {
-            key,
-            signature,
-            message,
-        },
-    ] = signed
-    {
-        return key.verify(message, signature).is_ok();
+    if let [signed] = signed {
+        return signed.verify().is_ok();
     }
     let equations: Option<Vec<_>> = signed.iter().map(Signed::equation).collect();
     let Some(equations) = equations else {
@@ -237,10 +239,13 @@ mod tests {
     }
 
     fn all(signed: &[(PublicKey, Signature, Vec<u8>)]) -> bool {
-        let signed = signed.iter().map(|(key, signature, message)| Signed {
-            key,
-            signature,
-            message,
+        let signed = signed.iter().map(|(key, signature, message)| {
+            let (first, last) = message.split_at(message.len() / 2);
+            Signed {
+                key,
+                signature,
+                message: [first, last],
+            }
         });
         verify_all(&signed.collect::<Vec<_>>())
     }

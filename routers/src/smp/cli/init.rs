@@ -22,6 +22,15 @@ pub(super) struct Init {
     /// Keep queues on disk. This is the default.
     #[arg(short = 'l', long, conflicts_with = "disable_store_log")]
     store_log: bool,
+    /// PostgreSQL, which is not supported.
+    #[arg(short = 'd', long, hide = true)]
+    database: Option<String>,
+    /// Of PostgreSQL.
+    #[arg(long, hide = true)]
+    schema: Option<String>,
+    /// Of PostgreSQL.
+    #[arg(long, hide = true)]
+    pool_size: Option<u32>,
     /// Write statistics every day.
     #[arg(short = 's', long)]
     daily_stats: bool,
@@ -79,6 +88,12 @@ pub(super) struct Init {
     /// The country of the router, two letters.
     #[arg(long, requires = "source_code")]
     server_country: Option<String>,
+    /// Has no effect: the page needs no files.
+    #[arg(long, hide = true)]
+    web_path: Option<String>,
+    /// Has no effect: the page is served when it has a certificate.
+    #[arg(long)]
+    disable_web: bool,
     /// Ask nothing. Nothing is ever asked by this command.
     #[arg(short = 'y', long)]
     yes: bool,
@@ -115,6 +130,11 @@ impl Init {
         Self {
             disable_store_log: false,
             store_log: true,
+            database: None,
+            schema: None,
+            pool_size: None,
+            web_path: None,
+            disable_web: false,
             daily_stats: false,
             sign_algorithm: SignAlgorithm::Ed25519,
             ip: "127.0.0.1".to_owned(),
@@ -145,6 +165,9 @@ pub(super) fn initialize(
     let ini = directories.ini();
     if ini.exists() {
         return Err(CliError::Initialized(ini));
+    }
+    if init.database.is_some() || init.schema.is_some() || init.pool_size.is_some() {
+        return Err(CliError::Database);
     }
     let is_port = |port: &str| port.parse::<u16>().is_ok();
     if !ports.split(',').all(is_port) {
@@ -352,7 +375,8 @@ pub(super) fn renew(directories: &Directories, cert: &Cert) -> Result<(), CliErr
     let mut rng = simplex_runtime_tokio::rng().map_err(io::Error::other)?;
     let fingerprint = files.renew(algorithm, &name, now(), &mut rng)?;
     say(&format!(
-        "New certificate for {name}.\nFingerprint: {fingerprint}\nRestart the router to use it."
+        "New certificate for {name}, signed by {}.\nFingerprint: {fingerprint}\nRestart the router to use it, or send it SIGHUP.",
+        directories.configuration.join("ca.key").display()
     ))
 }
 

@@ -90,6 +90,9 @@ struct Start {
     /// Has no effect: nothing is asked at start.
     #[arg(long)]
     skip_warnings: bool,
+    /// Has no effect: there is no database whose tables change.
+    #[arg(long, value_parser = ["up", "down"])]
+    confirm_migrations: Option<String>,
     /// How much is logged.
     #[arg(long, value_enum, default_value = "info")]
     log_level: LogLevel,
@@ -280,7 +283,14 @@ enum CliError {
 /// Does what the command line asks for.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Scripts know 1 as the code of a command line that is wrong.
+        Err(error) => {
+            error.print().ok();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -394,7 +404,7 @@ fn confirm(confirmed: bool, warning: &str) -> Result<(), CliError> {
     if confirmed {
         return Ok(());
     }
-    write!(io::stdout(), "{warning} Y to continue: ")?;
+    write!(io::stdout(), "{warning}\nContinue (Y/n): ")?;
     io::stdout().flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

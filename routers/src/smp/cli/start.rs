@@ -42,15 +42,9 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let data = &directories.data;
-    let mut server = Server::start(
-        settings,
-        credentials,
-        store,
-        data,
-        crate::limits::connections(),
-    )
-    .await?;
-    say(&banner(settings, &server))?;
+    let connections = crate::limits::connections();
+    let mut server = Server::start(settings, credentials, store, data, connections).await?;
+    say(&banner(settings, &server, directories))?;
     systemd::notify("READY=1");
     let mut watchdog = systemd::watchdog();
     loop {
@@ -88,7 +82,7 @@ fn reload(directories: &Directories, server: &mut Server) -> Result<(), CliError
 }
 
 /// The same words as the reference implementation, which operators and their scripts know; without the password, as it may end in a log.
-fn banner(settings: &Settings, server: &Server) -> String {
+fn banner(settings: &Settings, server: &Server, directories: &Directories) -> String {
     let ports: Vec<_> = settings
         .transport
         .ports
@@ -107,13 +101,14 @@ fn banner(settings: &Settings, server: &Server) -> String {
         NewQueues::Refused(_) => "NOT allowed",
     };
     let address = init::address(server.fingerprint(), None, host, &ports.join(","));
+    let store = directories.store();
     let mut lines = vec![
         format!("SMP server v{}", env!("CARGO_PKG_VERSION")),
         format!("Fingerprint: {}", server.fingerprint()),
         format!("Server address: {address}"),
         match settings.store {
             StoreKind::Memory => "Store log disabled.".to_owned(),
-            StoreKind::Embedded { .. } => "Store: embedded".to_owned(),
+            StoreKind::Embedded { .. } => format!("Store log: {}", store.display()),
         },
     ];
     for address in server.addresses() {

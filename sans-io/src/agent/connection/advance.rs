@@ -50,8 +50,9 @@ impl Step<'_> {
     }
 
     fn tasks(&self) -> Vec<Task> {
-        let acks = self.connection.acks.keys();
-        let mut tasks: Vec<_> = acks.map(|queue| Task::Acknowledge(*queue)).collect();
+        let acks = self.connection.acks.iter();
+        let acks = acks.map(|(queue, ack)| Task::Acknowledge(*queue, ack.number));
+        let mut tasks: Vec<_> = acks.collect();
         for queue in self.connection.record.receive.iter() {
             let number = queue.number;
             match queue.status {

@@ -42,7 +42,9 @@ impl Step<'_> {
             Task::Send(number, message) => {
                 self.message_sent(number, message, asked.proxy.clone());
             }
-            Task::Acknowledge(number) => return self.acknowledged_at_router(number, response),
+            Task::Acknowledge(queue, number) => {
+                return self.acknowledged_at_router(queue, number, response);
+            }
             Task::Suspend(number) => {
                 if let Some(queue) = self.receive_queue_mut(number)
                     && queue.status == ReceiveStatus::Suspending
@@ -74,9 +76,10 @@ impl Step<'_> {
     fn acknowledged_at_router(
         &mut self,
         queue: QueueNumber,
+        number: u64,
         response: Response,
     ) -> Option<Delivery> {
-        self.connection.acks.remove(&queue);
+        self.forget_ack(queue, number);
         let Response::Message(Some((broker_id, body))) = response else {
             return None;
         };
@@ -85,6 +88,14 @@ impl Step<'_> {
             broker_id,
             body,
         })
+    }
+
+    /// The router knows; unless another message has come meanwhile.
+    fn forget_ack(&mut self, queue: QueueNumber, number: u64) {
+        let same = |ack: &super::Ack| ack.number == number;
+        if self.connection.acks.get(&queue).is_some_and(same) {
+            self.connection.acks.remove(&queue);
+        }
     }
 
     /// How much is left in a queue that is to be deleted once it is empty.
@@ -102,12 +113,20 @@ impl Step<'_> {
             self.shared.forget_proxy(user, &asked.router);
         }
         match task {
+            // The message goes another way meanwhile.
+            Task::Send(queue, message) if !self.is_to_be_sent(queue, message) => {}
+            // The recipient has heard from the new queue before we know that it works, and has deleted the old one.
+            Task::Send(queue, _) if is_gone(error) && self.replacement_in_test(queue).is_some() => {
+                if let Some(new) = self.replacement_in_test(queue) {
+                    self.queue_test_sent(new);
+                }
+            }
             Task::Create(number) => self.creation_failed(number, error),
             Task::Delete(number) if is_gone(error) => self.queue_deleted(number, None),
             Task::Delete(number) => self.deletion_failed(number, error),
-            Task::Acknowledge(number) if !error.is_temporary() => {
-                // There is nothing to be acknowledged any more.
-                self.connection.acks.remove(&number);
+            // There is nothing to be acknowledged any more.
+            Task::Acknowledge(queue, number) if !error.is_temporary() => {
+                self.forget_ack(queue, number);
             }
             task if error.is_temporary() => {
                 self.failed_for_now(task, error);
@@ -134,7 +153,7 @@ impl Step<'_> {
             }
             Task::Inspect(number) => self.remove_receive_queue(number),
             Task::SetLink | Task::DeleteLink => self.link_failed(error),
-            Task::Acknowledge(_) => {}
+            Task::Acknowledge(..) => {}
         }
     }
 
@@ -161,6 +180,11 @@ impl Step<'_> {
             | Stage::Address
             | Stage::Failed => false,
         }
+    }
+
+    fn is_to_be_sent(&self, queue: QueueNumber, message: crate::agent::id::MessageId) -> bool {
+        let outgoing = self.connection.outgoing.get(&message);
+        outgoing.is_some_and(|outgoing| outgoing.queues.contains(&queue))
     }
 
     /// A full queue in the handshake will not be emptied by anybody.

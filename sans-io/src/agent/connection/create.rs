@@ -222,7 +222,12 @@ impl Step<'_> {
             return;
         };
         if queue.status != ReceiveStatus::Creating {
-            return;
+            // It was made twice.
+            let (router, key) = (queue.router.clone(), queue.key.clone());
+            let (user, id) = (self.connection.record.user, &ids.recipient_id);
+            return self
+                .shared
+                .delete_orphan(user, &router, id, &key, &mut self.actions);
         }
         queue.recipient_id = ids.recipient_id.clone();
         queue.sender_id = ids.sender_id.clone();

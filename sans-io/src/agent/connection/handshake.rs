@@ -329,7 +329,7 @@ impl Step<'_> {
         let queue = self.connection.current_send_queue().ok_or_else(simplex)?;
         match self.connection.record.stage {
             Stage::Connected => Ok(queue),
-            Stage::Handshake { side: Side::Joiner } if queue.is_sender_secured() => Ok(queue),
+            Stage::Handshake { .. } if queue.is_sender_secured() => Ok(queue),
             Stage::Handshake { .. } | Stage::Joining { .. } => Err(AgentError::NotAccepted {
                 context: "send".into(),
             }),

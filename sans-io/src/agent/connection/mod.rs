@@ -20,6 +20,7 @@ mod sync;
 mod tasks;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -61,7 +62,8 @@ pub(super) struct Connection {
     /// What has failed for now.
     pub(super) retries: BTreeMap<Task, Retry>,
     /// What routers are to be told was received.
-    pub(super) acks: BTreeMap<QueueNumber, MsgId>,
+    pub(super) acks: BTreeMap<QueueNumber, Ack>,
+    next_ack: u64,
     /// Who waits for the connection.
     pub(super) callers: Vec<Caller>,
     /// The last transaction.
@@ -76,6 +78,13 @@ pub(super) struct Connection {
     pub(super) used: Instant,
     /// When it wants to be woken.
     pub(super) wake: Option<Instant>,
+}
+
+/// That a message of a queue was received. A later one may come while the router is being told of one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ack {
+    number: u64,
+    broker_id: MsgId,
 }
 
 /// What has failed for now.
@@ -172,6 +181,7 @@ impl Connection {
             asked: BTreeMap::new(),
             retries: BTreeMap::new(),
             acks: BTreeMap::new(),
+            next_ack: 0,
             callers: Vec::new(),
             op: OpId::default(),
             marked: false,
@@ -279,9 +289,30 @@ impl Connection {
     }
 
     /// When it wants to be woken next: what is due already waits for something else.
-    pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn next_wake(&self, now: Now) -> Option<Instant> {
+        let deadline = |seconds: i64| {
+            let left = seconds.saturating_sub(now.unix.seconds());
+            now.instant + Duration::from_secs(u64::try_from(left).unwrap_or_default())
+        };
+        let rotations = self
+            .record
+            .receive
+            .iter()
+            .filter_map(|queue| match queue.rotation {
+                Some(record::ReceiveRotation::ReplacedBy { deadline, .. }) => Some(deadline),
+                Some(record::ReceiveRotation::Replaces { .. }) | None => None,
+            });
+        let deleting = self
+            .record
+            .deleting
+            .as_ref()
+            .and_then(|deleting| deleting.until);
+        let deadlines = rotations.chain(deleting).map(deadline);
         let retries = self.retries.values().map(|retry| retry.at);
-        retries.filter(|at| *at > now).min()
+        retries
+            .chain(deadlines)
+            .filter(|at| *at > now.instant)
+            .min()
     }
 }
 

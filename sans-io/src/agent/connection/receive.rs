@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 
-use super::Step;
+use super::{Ack, Step};
 use crate::agent::config::PQ;
 use crate::agent::envelope::{AgentEnvelope, ClientEnvelope, EnvelopeContent};
 use crate::agent::error::{AgentError, CryptoError};
@@ -176,7 +176,12 @@ impl Step<'_> {
 
     /// The router may delete a message.
     pub(super) fn acknowledge(&mut self, number: QueueNumber, broker_id: MsgId) {
-        self.connection.acks.insert(number, broker_id);
+        let ack = Ack {
+            number: self.connection.next_ack,
+            broker_id,
+        };
+        self.connection.next_ack = ack.number.wrapping_add(1);
+        self.connection.acks.insert(number, ack);
     }
 
     fn dispose(&mut self, delivery: &Delivery, found: &Found) -> Result<Disposal, Stop> {
@@ -507,7 +512,7 @@ impl Step<'_> {
             info: info.clone(),
         };
         let key = self.key(Kind::Request, name.as_slice());
-        self.put(key, &kept);
+        self.put_until(key, &kept);
         self.event(EventContent::Request {
             name,
             pq: Pq::from(capable),

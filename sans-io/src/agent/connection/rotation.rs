@@ -130,6 +130,8 @@ impl Step<'_> {
             self.abort(old, new);
         } else if phase == ReceivePhase::Received {
             self.remove_receive_queue(old);
+        } else {
+            self.use_queue(old, new);
         }
     }
 
@@ -199,8 +201,15 @@ impl Step<'_> {
         let Some((old, new, ReceivePhase::Securing)) = self.rotating() else {
             return;
         };
-        let Some(queue) = self.connection.receive_queue(number) else {
-            return;
+        if number == new && self.use_queue(old, new) {
+            self.switched(Direction::Receive, SwitchPhase::Secured);
+        }
+    }
+
+    /// Tells the sender that the new queue is ready: again, if nothing comes through it.
+    fn use_queue(&mut self, old: QueueNumber, new: QueueNumber) -> bool {
+        let Some(queue) = self.connection.receive_queue(new) else {
+            return false;
         };
         let message = AMessage::QUse {
             queues: NonEmpty::one(UsedQueue {
@@ -208,11 +217,10 @@ impl Step<'_> {
                 primary: true,
             }),
         };
-        if self.say(message, OutgoingPurpose::QueueUse).is_err() {
-            return self.abort(old, new);
-        }
+        // While the ratchet is being replaced nothing can be said: it is tried again.
+        self.say(message, OutgoingPurpose::QueueUse).ok();
         self.set_phase(old, new, ReceivePhase::Using);
-        self.switched(Direction::Receive, SwitchPhase::Secured);
+        true
     }
 
     /// Something has come through the new queue.
@@ -336,6 +344,17 @@ impl Step<'_> {
         match self.enqueue(message, OutgoingPurpose::QueueTest, SILENT, vec![new]) {
             Ok(_) => self.switched(Direction::Send, SwitchPhase::Secured),
             Err(error) => self.error(error),
+        }
+    }
+
+    /// The queue that is being tried, and will take the place of this one.
+    pub(super) fn replacement_in_test(&self, old: QueueNumber) -> Option<QueueNumber> {
+        match self.connection.send_queue(old)?.rotation {
+            Some(SendRotation::ReplacedBy {
+                queue,
+                phase: SendPhase::Testing,
+            }) => Some(queue),
+            Some(_) | None => None,
         }
     }
 

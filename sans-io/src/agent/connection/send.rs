@@ -56,7 +56,7 @@ impl Step<'_> {
     pub(super) fn may_send(&self) -> Result<(), AgentError> {
         match self.connection.record.sync {
             RatchetSync::Ok | RatchetSync::Allowed => Ok(()),
-            RatchetSync::Required | RatchetSync::Started { .. } | RatchetSync::Agreed => {
+            RatchetSync::Required | RatchetSync::Started { .. } | RatchetSync::Agreed { .. } => {
                 Err(AgentError::prohibited("the ratchet is out of sync"))
             }
         }
@@ -134,7 +134,11 @@ impl Step<'_> {
         let Some(mut outgoing) = self.connection.outgoing.get(&message).cloned() else {
             return;
         };
-        outgoing.queues.retain(|queue| *queue != number);
+        match outgoing.queues.contains(&number) {
+            true => outgoing.queues.retain(|queue| *queue != number),
+            // It was to go another way, but has arrived.
+            false => outgoing.queues = List::default(),
+        }
         if !outgoing.queues.is_empty() {
             return self.keep_outgoing(message, outgoing);
         }

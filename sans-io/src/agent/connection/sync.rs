@@ -5,11 +5,14 @@
 //!   ┌────┐ ─────────────────────▶ ┌────────────────┐ ──────────▶ ┌─────────┐ ──────────────────▶ ┌────────┐
 //!   │ Ok │                        │Allowed Required│             │ Started │                     │ Agreed │
 //!   └────┘ ◀───────────────────── └────────────────┘             └─────────┘                     └────────┘
-//!     ▲          decrypted            │   ▲  keys of the peer: ours in return                      ▲   │  │
-//!     │                               └───│────────────────────────────────────────────────────────┘   │  │
-//!     │                                   └── other keys of the peer ─────────────────────────────────┘  │
-//!     └─────────────────────────────────────── decrypted ──────────────────────────────────────────────┘
+//!     ▲          decrypted            │   keys of the peer: ours in return                         ▲   │ ▲ │
+//!     │                               └────────────────────────────────────────────────────────────┘   └─┘ │
+//!     │                                                                           other keys of the peer  │
+//!     └──────────────────────────────────────── decrypted ───────────────────────────────────────────────┘
 //! ```
+//! A ratchet always follows from the last keys that each side has sent: whoever starts when, and whatever crosses on the way, once all
+//! keys have arrived both sides have the same one. Keys are answered with keys only by who has not sent any, so that it ends.
+//!
 //! The private keys are stored in the transaction in which the public ones are given to the queue, and keys of the peer are remembered in
 //! the transaction that makes the ratchet. Nothing is started by itself: a peer that is back from an old backup is reported, not
 //! answered with a new ratchet each time.
@@ -40,19 +43,18 @@ impl RatchetSync {
             Self::Allowed => SyncState::Allowed,
             Self::Required => SyncState::Required,
             Self::Started { .. } => SyncState::Started,
-            Self::Agreed => SyncState::Agreed,
+            Self::Agreed { .. } => SyncState::Agreed,
         }
     }
 }
 
 impl Step<'_> {
     fn set_sync(&mut self, sync: RatchetSync, error: Option<CryptoError>) {
-        if sync.state() == self.connection.record.sync.state() {
-            return;
-        }
         let state = sync.state();
-        self.connection.record.sync = sync;
-        self.event(EventContent::RatchetSync { state, error });
+        let before = std::mem::replace(&mut self.connection.record.sync, sync);
+        if state != before.state() {
+            self.event(EventContent::RatchetSync { state, error });
+        }
     }
 
     /// A message cannot be decrypted.
@@ -65,7 +67,7 @@ impl Step<'_> {
             (RatchetSync::Ok | RatchetSync::Allowed, Resync::Required) => RatchetSync::Required,
             (RatchetSync::Required, _) => RatchetSync::Required,
             // What was encrypted for the old ratchet cannot be read, as was to be expected.
-            (RatchetSync::Started { .. } | RatchetSync::Agreed, _) => return,
+            (RatchetSync::Started { .. } | RatchetSync::Agreed { .. }, _) => return,
         };
         self.set_sync(sync, Some(error));
     }
@@ -74,7 +76,7 @@ impl Step<'_> {
     pub(super) fn ratchet_works(&mut self) {
         match self.connection.record.sync {
             RatchetSync::Ok | RatchetSync::Started { .. } => {}
-            RatchetSync::Allowed | RatchetSync::Required | RatchetSync::Agreed => {
+            RatchetSync::Allowed | RatchetSync::Required | RatchetSync::Agreed { .. } => {
                 self.set_sync(RatchetSync::Ok, None);
             }
         }
@@ -96,13 +98,25 @@ impl Step<'_> {
         let keys = OfferedKeys::generate(&mut self.shared.rng, pq);
         let highest = self.shared.config.ratchet_versions.max();
         self.send_ratchet_key(&keys, highest)?;
-        self.set_sync(RatchetSync::Started { keys }, None);
-        Ok(())
+        match self.connection.record.sync.clone() {
+            // The peer has sent its keys already, and may not answer with others.
+            RatchetSync::Agreed { peer, .. } => self.renegotiate(keys, *peer),
+            RatchetSync::Ok
+            | RatchetSync::Allowed
+            | RatchetSync::Required
+            | RatchetSync::Started { .. } => {
+                self.set_sync(RatchetSync::Started { keys }, None);
+                Ok(())
+            }
+        }
     }
 
     /// Tells the peer the keys of a new ratchet: not encrypted by any, and counted as a message nevertheless.
     fn send_ratchet_key(&mut self, keys: &OfferedKeys, version: Version) -> Result<(), AgentError> {
-        let queue = self.sends_to()?.number;
+        let queue = self.connection.current_send_queue();
+        let queue = queue
+            .ok_or_else(|| AgentError::internal("no queue"))?
+            .number;
         let info = AgentMessage::RatchetInfo {
             info: bytes::Bytes::new(),
         };
@@ -141,44 +155,49 @@ impl Step<'_> {
         if incoming.found.get::<Seen>(&key)?.is_some() {
             return Err(Stop::Known);
         }
-        if self.connection.record.stage != Stage::Connected {
+        if !matches!(
+            self.connection.record.stage,
+            Stage::Connected | Stage::Handshake { .. }
+        ) {
             return Err(AgentError::MessageProhibited {
                 context: "keys of a ratchet".into(),
             }
             .into());
         }
         let (keys, in_return) = match self.connection.record.sync.clone() {
-            RatchetSync::Started { keys } => (keys, false),
+            RatchetSync::Started { keys } | RatchetSync::Agreed { keys, .. } => (keys, false),
             RatchetSync::Ok | RatchetSync::Allowed | RatchetSync::Required => {
                 let pq = self.connection.record.pq;
                 (OfferedKeys::generate(&mut self.shared.rng, pq), true)
             }
-            RatchetSync::Agreed => {
-                let seen = Seen {
-                    message: MessageId(0),
-                };
-                self.put_until(key, &seen);
-                let error = CryptoError::Sync;
-                self.set_sync(RatchetSync::Required, Some(error));
-                return Err(AgentError::Crypto { error }.into());
-            }
         };
-        let versions = self.shared.config.ratchet_versions;
-        let pq = self.connection.record.pq;
-        let rng = &mut self.shared.rng;
-        let (ratchet, role) = Ratchet::renegotiated(rng, &keys, params, pq, versions)
-            .map_err(|_| AgentError::Version)?;
         if in_return {
             self.send_ratchet_key(&keys, params.version)?;
         }
-        let skipped = self.connection.skipped.clear(&self.connection.id);
-        self.changes.extend(skipped);
-        self.set_ratchet(ratchet);
         let seen = Seen {
             message: MessageId(0),
         };
         self.put_until(key, &seen);
-        self.set_sync(RatchetSync::Agreed, None);
+        self.renegotiate(keys, params.clone())?;
+        Ok(())
+    }
+
+    /// Makes the ratchet that follows from the last keys of both sides.
+    fn renegotiate(
+        &mut self,
+        keys: OfferedKeys,
+        peer: E2eParams<KemProposal>,
+    ) -> Result<(), AgentError> {
+        let versions = self.shared.config.ratchet_versions;
+        let pq = self.connection.record.pq;
+        let rng = &mut self.shared.rng;
+        let (ratchet, role) = Ratchet::renegotiated(rng, &keys, &peer, pq, versions)
+            .map_err(|_| AgentError::Version)?;
+        let skipped = self.connection.skipped.clear(&self.connection.id);
+        self.changes.extend(skipped);
+        self.set_ratchet(ratchet);
+        let peer = Box::new(peer);
+        self.set_sync(RatchetSync::Agreed { keys, peer }, None);
         if role == Role::Joiner {
             self.encrypt_again();
             self.say_ready();
@@ -190,7 +209,7 @@ impl Step<'_> {
         let last_msg_id = self.connection.record.counters.received;
         let message = AMessage::EReady { last_msg_id };
         let flags = MsgFlags { notification: true };
-        if let Ok(queue) = self.sends_to() {
+        if let Some(queue) = self.connection.current_send_queue() {
             let queues = vec![queue.number];
             self.enqueue(message, OutgoingPurpose::RatchetReady, flags, queues)
                 .ok();

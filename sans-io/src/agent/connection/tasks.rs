@@ -29,7 +29,7 @@ pub(in crate::agent) enum Task {
     /// Send a message. SEND.
     Send(QueueNumber, MessageId),
     /// A message was received. ACK.
-    Acknowledge(QueueNumber),
+    Acknowledge(QueueNumber, u64),
     /// Take no more messages. OFF.
     Suspend(QueueNumber),
     /// Tell whether the queue is empty. QUE.
@@ -48,7 +48,7 @@ impl Task {
         match self {
             Self::Create(queue)
             | Self::Secure(queue)
-            | Self::Acknowledge(queue)
+            | Self::Acknowledge(queue, _)
             | Self::Suspend(queue)
             | Self::Inspect(queue)
             | Self::Delete(queue) => Some(queue),
@@ -72,8 +72,9 @@ impl Step<'_> {
                 | ReceiveStatus::Suspended
                 | ReceiveStatus::Deleting { .. } => None,
             }),
-            Task::Acknowledge(number) => {
-                let id = self.connection.acks.get(&number).cloned();
+            Task::Acknowledge(number, _) => {
+                let ack = self.connection.acks.get(&number);
+                let id = ack.map(|ack| ack.broker_id.clone());
                 self.of_recipient(number, |_| id.map(Command::Ack))
             }
             Task::Suspend(number) => self.of_recipient(number, |_| Some(Command::Off)),
@@ -97,7 +98,7 @@ impl Step<'_> {
             Task::SecureAsSender(_) | Task::Send(..) => self.directness(task),
             Task::Create(_)
             | Task::Secure(_)
-            | Task::Acknowledge(_)
+            | Task::Acknowledge(..)
             | Task::Suspend(_)
             | Task::Inspect(_)
             | Task::Delete(_)

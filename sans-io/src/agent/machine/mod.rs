@@ -21,6 +21,7 @@ use crate::agent::index::QueueIndex;
 use crate::agent::network::{Asked, Purpose as AskedFor};
 use crate::agent::store::record::{self, EventRecord};
 use crate::agent::store::{Change, Key, Kind, Load, LoadId, OpId, Record};
+use crate::crypto::AuthPrivateKey;
 use crate::machine::{Actions, Machine};
 use crate::rng::Rng;
 use crate::smp::client::{RequestId, Response};
@@ -89,10 +90,25 @@ pub(super) struct Shared {
     pub(super) proxies: BTreeMap<(UserId, ServerAddress<SmpScheme>), ServerAddress<SmpScheme>>,
     pub(super) requests: BTreeMap<RequestId, Asked>,
     pub(super) index: QueueIndex,
+    /// Users that are being deleted, with the connections that are left of them.
+    pub(super) leaving: BTreeMap<UserId, BTreeSet<ConnectionId>>,
+    /// Queues that may have been made although nobody has heard of it.
+    pub(super) late: BTreeMap<RequestId, LateQueue>,
     next_request: u64,
     next_event: EventId,
     network: NetworkState,
 }
+
+/// A queue that was asked for, and not answered in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LateQueue {
+    user: UserId,
+    asked: Asked,
+    key: AuthPrivateKey,
+}
+
+/// How many queues that may have been made are remembered.
+const MAX_LATE: usize = 1024;
 
 impl Shared {
     pub(super) fn next_request(&mut self) -> RequestId {
@@ -200,6 +216,8 @@ impl Agent {
                 proxies: BTreeMap::new(),
                 requests: BTreeMap::new(),
                 index: QueueIndex::default(),
+                leaving: BTreeMap::new(),
+                late: BTreeMap::new(),
                 next_request: 0,
                 next_event: EventId(1),
                 network: NetworkState::Online,
@@ -254,6 +272,7 @@ impl Agent {
     /// Keeps a connection in memory, unless it is gone.
     fn keep(&mut self, id: &ConnectionId, connection: Box<Connection>) {
         if connection.gone {
+            self.left(connection.record.user, id);
             let owned = |asked: &AskedFor| matches!(asked, AskedFor::Task(owner, _) if owner == id);
             self.shared
                 .requests
@@ -303,7 +322,7 @@ impl Agent {
                     false => Change::Delete(key),
                 });
             }
-            connection.wake = connection.next_wake(now.instant);
+            connection.wake = connection.next_wake(now);
             if let Some(deadline) = connection.wake {
                 self.deadlines.insert((deadline, connection.id.clone()));
             }

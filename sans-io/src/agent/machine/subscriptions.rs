@@ -52,14 +52,33 @@ impl Agent {
             let of_user = record::from_bytes::<record::ConnectionRecord>(&record.value)
                 .is_ok_and(|connection| connection.user == user);
             if let (true, Ok(id)) = (of_user, ConnectionId::try_from(&*record.key.owner)) {
+                let leaving = self.shared.leaving.entry(user).or_default();
+                leaving.insert(id.clone());
                 self.with(now, &id, Work::Delete);
             }
         }
-        if !self.load_next(Kind::Connection, records, Loading::DeletedUser(user)) {
-            let mut changes = Vec::new();
-            let content = EventContent::UserDeleted { user };
-            let event = self.shared.event(None, content, &mut changes);
-            self.commit(changes, vec![Action::Event(event)], OpId(0));
+        let any = self.shared.leaving.contains_key(&user);
+        if !self.load_next(Kind::Connection, records, Loading::DeletedUser(user)) && !any {
+            self.user_deleted(user);
         }
+    }
+
+    /// A connection is gone: it may have been the last of a user who is being deleted.
+    pub(super) fn left(&mut self, user: UserId, connection: &ConnectionId) {
+        let Some(leaving) = self.shared.leaving.get_mut(&user) else {
+            return;
+        };
+        leaving.remove(connection);
+        if leaving.is_empty() {
+            self.shared.leaving.remove(&user);
+            self.user_deleted(user);
+        }
+    }
+
+    fn user_deleted(&mut self, user: UserId) {
+        let mut changes = Vec::new();
+        let content = EventContent::UserDeleted { user };
+        let event = self.shared.event(None, content, &mut changes);
+        self.commit(changes, vec![Action::Event(event)], OpId(0));
     }
 }

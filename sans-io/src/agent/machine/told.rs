@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Agent, Entry, Incoming, Loading, Work};
+use super::{Action, Agent, Entry, Incoming, LateQueue, Loading, MAX_LATE, Work};
 use crate::agent::command::NetworkState;
+use crate::agent::connection::Task;
 use crate::agent::event::{Event, EventContent};
 use crate::agent::id::ConnectionId;
 use crate::agent::network::{Asked, Purpose as AskedFor};
+use crate::agent::store::record::ReceiveStatus;
 use crate::agent::store::{Key, Load};
 use crate::smp::BrokerMessage;
-use crate::smp::client::{RequestId, Response};
+use crate::smp::client::{RequestError, RequestId, Response};
 use crate::smp::pool::{self, Call, PoolError, SessionKey, SubscriptionError};
 use crate::time::Now;
 use crate::wire::{EntityId, List};
@@ -57,7 +59,7 @@ impl Agent {
             }
             pool::Event::Disconnected { session, queues } => self.disconnected(session, &queues),
             pool::Event::Response { request, result } => self.answered(now, request, result),
-            pool::Event::Late { request, result } => self.answered(now, request, result),
+            pool::Event::Late { request, result } => self.answered_late(now, request, result),
             pool::Event::Subscribed { session, queue, .. } => {
                 if let Some(id) = self.shared.index.get(&session.router, &queue) {
                     let router = session.router;
@@ -129,6 +131,7 @@ impl Agent {
         let Some(asked) = self.shared.requests.remove(&request) else {
             return;
         };
+        self.expect_late(request, &asked, &result);
         match asked.purpose.clone() {
             AskedFor::Task(id, task) => {
                 if matches!(self.connections.get(&id), Some(Entry::Ready(_))) {
@@ -141,6 +144,65 @@ impl Agent {
             }
             AskedFor::Nobody => {}
         }
+    }
+
+    /// A router that does not answer in time may have made the queue nevertheless.
+    fn expect_late(
+        &mut self,
+        request: RequestId,
+        asked: &Asked,
+        result: &Result<Response, PoolError>,
+    ) {
+        let timed_out = matches!(result, Err(PoolError::Request(RequestError::TimedOut)));
+        let AskedFor::Task(id, Task::Create(number)) = &asked.purpose else {
+            return;
+        };
+        if let (true, Some(Entry::Ready(connection))) = (timed_out, self.connections.get(id))
+            && let Some(queue) = connection.receive_queue(*number)
+        {
+            if self.shared.late.len() >= MAX_LATE {
+                self.shared.late.pop_first();
+            }
+            let late = LateQueue {
+                user: connection.record.user,
+                asked: asked.clone(),
+                key: queue.key.clone(),
+            };
+            self.shared.late.insert(request, late);
+        }
+    }
+
+    /// A queue was made after all: it is used if it is still wanted, and deleted otherwise.
+    fn answered_late(&mut self, now: Now, request: RequestId, result: Result<Response, PoolError>) {
+        let Some(late) = self.shared.late.remove(&request) else {
+            return;
+        };
+        let (AskedFor::Task(id, Task::Create(number)), Ok(Response::Queue(ids))) =
+            (late.asked.purpose.clone(), result)
+        else {
+            return;
+        };
+        let wanted = match self.connections.get(&id) {
+            Some(Entry::Ready(connection)) => {
+                connection.receive_queue(number).is_some_and(|queue| {
+                    queue.status == ReceiveStatus::Creating && queue.router == late.asked.router
+                })
+            }
+            Some(Entry::Loading(_)) | None => false,
+        };
+        if wanted {
+            let answer = Work::Answer(
+                Task::Create(number),
+                Box::new(late.asked),
+                Ok(Response::Queue(ids)),
+            );
+            return self.step(now, &id, answer);
+        }
+        let mut actions = Vec::new();
+        let (router, id) = (&late.asked.router, &ids.recipient_id);
+        self.shared
+            .delete_orphan(late.user, router, id, &late.key, &mut actions);
+        self.act(actions);
     }
 
     #[expect(

@@ -9,7 +9,7 @@ use crate::agent::link::{ClientData, ConnectionRequest};
 use crate::agent::message::MsgHash;
 use crate::agent::queue::{QueueAddress, SmpQueueInfo};
 use crate::crypto::{AuthPrivateKey, AuthPublicKey, ed25519, x25519};
-use crate::ratchet::{E2eParams, EncryptKey, InitialKeys, KemParams, OfferedKeys, Pq};
+use crate::ratchet::{E2eParams, EncryptKey, InitialKeys, KemParams, KemProposal, OfferedKeys, Pq};
 use crate::smp::link::LinkKey;
 use crate::smp::pool::UserId;
 use crate::smp::{MsgFlags, MsgId, QueueMode};
@@ -439,7 +439,12 @@ wire! {
             keys: OfferedKeys,
         },
         /// Both have a new ratchet; nothing was read with it yet.
-        "G" => Agreed,
+        "G" => Agreed {
+            /// The private half of the keys that it was made with, for other keys that the peer may have sent meanwhile.
+            keys: OfferedKeys,
+            /// The keys of the peer, for other keys that we may send meanwhile.
+            peer: Box<E2eParams<KemProposal>>,
+        },
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::peers::{ALICE, BOB, Peers};
-use crate::agent::command::{Command, Reply};
-use crate::agent::event::EventContent;
+use crate::agent::command::{Command, Force, Reply};
+use crate::agent::error::AgentError;
+use crate::agent::event::{EventContent, SyncState};
 use crate::agent::id::{CommandId, MessageId, RequestName};
 use crate::agent::link::ConnectionRequest;
 use crate::ratchet::InitialKeys;
@@ -31,6 +32,7 @@ struct Application {
     received: Vec<u32>,
     names: BTreeSet<MessageId>,
     unacknowledged: BTreeSet<MessageId>,
+    sync: Option<SyncState>,
 }
 
 struct Chaos {
@@ -41,12 +43,23 @@ struct Chaos {
     rng: Rng,
     crashes: [u32; 2],
     joined: bool,
+    /// Whether the applications replace queues and ratchets now and then.
+    restless: Restless,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Restless {
+    No,
+    Queues,
+    Ratchets,
+}
+
+const ROUTERS: usize = 3;
+
 impl Chaos {
-    fn new(seed: u64, pq: InitialKeys) -> Self {
+    fn new(seed: u64, pq: InitialKeys, restless: Restless) -> Self {
         let mut rng = Rng::from_seed([u8::try_from(seed % 251).unwrap(); 32]);
-        let mut peers = Peers::new(seed, 2);
+        let mut peers = Peers::new(seed, ROUTERS);
         let request = peers.invite(pq);
         rng.bytes::<8>();
         Self {
@@ -57,6 +70,7 @@ impl Chaos {
             rng,
             crashes: [0; 2],
             joined: false,
+            restless,
         }
     }
 
@@ -129,8 +143,17 @@ impl Chaos {
                 }
                 application.unacknowledged.insert(meta.message);
             }
+            // Messages about a rotation may come after it was given up.
+            EventContent::Error {
+                error: AgentError::Queue { .. },
+            } if self.restless == Restless::Queues => {}
+            // What was encrypted for a ratchet that is gone.
+            EventContent::Error { .. } if self.restless == Restless::Ratchets => {}
             EventContent::Error { error } => panic!("{who}: {error}"),
-            EventContent::RatchetSync { state, error } => panic!("{who}: {state:?} {error:?}"),
+            EventContent::RatchetSync { state, error } => {
+                assert_eq!(self.restless, Restless::Ratchets, "{who}: {error:?}");
+                application.sync = Some(state);
+            }
             _ => {}
         }
     }
@@ -161,11 +184,12 @@ impl Chaos {
 
     fn run(&mut self, turns: usize) {
         for _ in 0..turns {
-            match self.rng.below(6) {
+            match self.rng.below(7) {
+                6 => self.be_restless(),
                 0 => self.send(ALICE),
                 1 => self.send(BOB),
                 2 => {
-                    let router = self.rng.below(2) as usize;
+                    let router = self.rng.below(ROUTERS as u32) as usize;
                     let reach = if self.rng.below(2) == 0 {
                         Reach::Down
                     } else {
@@ -182,16 +206,84 @@ impl Chaos {
         }
     }
 
+    fn be_restless(&mut self) {
+        let who = self.rng.below(2) as usize;
+        let connection = self.peers.names[who].clone();
+        let command = match (self.restless, self.rng.below(4)) {
+            (Restless::No, _) => return,
+            (Restless::Queues, 0) => Command::AbortSwitch { connection },
+            (Restless::Queues, _) => Command::Switch { connection },
+            (Restless::Ratchets, _) => Command::Synchronize {
+                connection,
+                pq: self.pq.support(),
+                force: Force::Yes,
+            },
+        };
+        self.peers.agents.command(who, command);
+    }
+
     fn heal(&mut self) {
         self.peers.agents.set_faults(Faults::default());
-        for router in 0..2 {
+        for router in 0..ROUTERS {
             self.peers.agents.reach(router, Reach::Up);
         }
         for _ in 0..30 {
             self.turn();
+            self.agree_again();
             self.peers.agents.wait(Duration::from_secs(200));
         }
         self.turn();
+    }
+
+    /// Applications make new ratchets when they have to.
+    fn agree_again(&mut self) {
+        for who in [ALICE, BOB] {
+            if self.applications[who].sync == Some(SyncState::Required) {
+                let synchronize = Command::Synchronize {
+                    connection: self.peers.names[who].clone(),
+                    pq: self.pq.support(),
+                    force: Force::No,
+                };
+                self.peers.agents.ask(who, synchronize).ok();
+            }
+        }
+    }
+
+    /// No rotation is left under way, and no queue that nobody needs.
+    fn check_queues(&mut self) {
+        for who in [ALICE, BOB] {
+            let connection = self.peers.names[who].clone();
+            let statistics = self
+                .peers
+                .agents
+                .ask(who, Command::Statistics { connection });
+            let Ok(Reply::Statistics(statistics)) = statistics else {
+                panic!("{statistics:?}")
+            };
+            assert_eq!(statistics.receive.len(), 1, "{statistics:?}");
+            // One that the peer has given up is forgotten with its next attempt.
+            let given_up = statistics.send[0].switch.iter().count();
+            assert_eq!(statistics.send.len(), 1 + given_up, "{statistics:?}");
+        }
+    }
+
+    /// Whatever was lost with the old ratchets, the last ones fit.
+    fn check_ratchets(&mut self) {
+        self.restless = Restless::No;
+        for who in [ALICE, BOB] {
+            let sync = self.applications[who].sync;
+            assert!(
+                matches!(sync, None | Some(SyncState::Ok)),
+                "{who}: {sync:?}"
+            );
+            assert!(self.applications[who].connected);
+            let before = self.applications[1 - who].received.len();
+            self.send(who);
+            self.peers.agents.wait(Duration::from_secs(300));
+            self.turn();
+            self.turn();
+            assert_eq!(self.applications[1 - who].received.len(), before + 1);
+        }
     }
 
     fn check(&self) {
@@ -227,24 +319,35 @@ impl Chaos {
 /// As many seeds as the variable `AGENT_SEEDS` says.
 fn seeds(first: u64) -> std::ops::Range<u64> {
     let count = std::env::var("AGENT_SEEDS").ok();
-    let count = count.and_then(|count| count.parse().ok()).unwrap_or(8);
+    let count = count.and_then(|count| count.parse().ok()).unwrap_or(5);
     let first = first * 1000;
     first..first + count
 }
 
 fn survives(seed: u64, faults: Faults) {
+    survives_with(seed, faults, Restless::No);
+}
+
+fn survives_with(seed: u64, faults: Faults, restless: Restless) {
     let pq = match seed % 3 {
         0 => InitialKeys::Never,
         1 => InitialKeys::Later,
         _ => InitialKeys::Invitation,
     };
-    let mut chaos = Chaos::new(seed, pq);
+    let mut chaos = Chaos::new(seed, pq, restless);
     chaos.peers.agents.set_faults(faults);
     chaos.run(60);
     chaos.heal();
     chaos.run(20);
     chaos.heal();
-    chaos.check();
+    match restless {
+        Restless::No => chaos.check(),
+        Restless::Queues => {
+            chaos.check();
+            chaos.check_queues();
+        }
+        Restless::Ratchets => chaos.check_ratchets(),
+    }
 }
 
 #[test]
@@ -256,7 +359,7 @@ fn routers_that_come_and_go() {
 
 #[test]
 fn responses_that_are_lost() {
-    for seed in seeds(100) {
+    for seed in seeds(1) {
         let faults = Faults {
             lost_response: 8,
             ..Faults::default()
@@ -267,7 +370,7 @@ fn responses_that_are_lost() {
 
 #[test]
 fn agents_that_crash_when_they_store() {
-    for seed in seeds(200) {
+    for seed in seeds(2) {
         let faults = Faults {
             crash: 12,
             slow_store: 3,
@@ -279,12 +382,36 @@ fn agents_that_crash_when_they_store() {
 
 #[test]
 fn everything_at_once() {
-    for seed in seeds(300) {
+    for seed in seeds(3) {
         let faults = Faults {
             lost_response: 10,
             crash: 20,
             slow_store: 4,
         };
         survives(seed, faults);
+    }
+}
+
+#[test]
+fn queues_that_are_replaced_while_everything_goes_wrong() {
+    for seed in seeds(4) {
+        let faults = Faults {
+            lost_response: 12,
+            crash: 25,
+            slow_store: 4,
+        };
+        survives_with(seed, faults, Restless::Queues);
+    }
+}
+
+#[test]
+fn ratchets_that_are_replaced_while_everything_goes_wrong() {
+    for seed in seeds(5) {
+        let faults = Faults {
+            lost_response: 12,
+            crash: 25,
+            slow_store: 4,
+        };
+        survives_with(seed, faults, Restless::Ratchets);
     }
 }

@@ -16,6 +16,7 @@
 //! }
 //! ```
 
+mod agent;
 mod blocks;
 mod choices;
 mod client;
@@ -44,6 +45,7 @@ mod wire;
 #[cfg(feature = "xftp")]
 mod xftp;
 
+pub use self::agent::agent_formats;
 pub use self::handshake::smp_handshake;
 pub use self::keys::keys_and_certificates;
 pub use self::link::link_data;

@@ -66,6 +66,7 @@ impl Target {
 
 /// Everything that can be run.
 pub const TARGETS: &[Target] = &[
+    AGENT_FORMATS,
     BLOCKS,
     FRAMES_PAIR,
     #[cfg(feature = "xftp")]
@@ -96,6 +97,9 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "xftp")]
     XFTP_ROUTER_OPS,
 ];
+
+/// What agents write into links, queues, messages and records.
+pub const AGENT_FORMATS: Target = Target::parser("agent_formats", super::agent_formats);
 
 /// Blocks that are cut, altered, dropped, doubled and swapped on their way.
 pub const BLOCKS: Target = Target::machines("blocks", super::blocks::run);

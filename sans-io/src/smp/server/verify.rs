@@ -9,7 +9,7 @@ use crate::crypto::{
     AuthPublicKey, AuthorizedHash, Nonce, Signature, VerifyingKey, ed448, ed25519, x25519,
 };
 use crate::rng::Rng;
-use crate::smp::transmission::Authorization;
+use crate::smp::transmission::{Authorization, Authorized};
 use crate::smp::{Command, QueueMode};
 use crate::wire::{CorrId, EntityId};
 
@@ -125,24 +125,21 @@ impl Verdict {
 
 impl Verdict {
     /// Whether it is favourable for what is authorised.
-    pub(crate) fn holds(&self, authorized: &[u8]) -> bool {
-        match self {
-            Self::Authorized => true,
-            Self::Unauthorized => false,
-            Self::IfSigned { key, signature, by } => {
-                key.verify(authorized, signature).is_ok() && *by == Signer::Known
-            }
-        }
+    pub(crate) fn holds(&self, authorized: &Authorized) -> bool {
+        let valid = self
+            .signed(authorized)
+            .is_none_or(|signed| signed.verify().is_ok());
+        valid && self.holds_if_signed()
     }
 
     /// The signature that it depends on.
-    pub(super) fn signed<'a>(&'a self, authorized: &'a [u8]) -> Option<ed25519::Signed<'a>> {
+    pub(super) fn signed<'a>(&'a self, authorized: &'a Authorized) -> Option<ed25519::Signed<'a>> {
         match self {
             Self::Authorized | Self::Unauthorized => None,
             Self::IfSigned { key, signature, .. } => Some(ed25519::Signed {
                 key,
                 signature,
-                message: authorized,
+                message: authorized.parts(),
             }),
         }
     }
@@ -167,7 +164,7 @@ pub(crate) struct Verifier<'a> {
 pub(crate) struct Claim<'a> {
     pub(crate) authorization: Option<&'a Authorization>,
     pub(crate) corr_id: &'a CorrId,
-    pub(crate) authorized: &'a [u8],
+    pub(crate) authorized: &'a Authorized,
 }
 
 impl Verifier<'_> {
@@ -278,7 +275,7 @@ impl Verifier<'_> {
                         &NOBODY.ed448
                     }
                 };
-                key.verify(claim.authorized, ed448).is_ok()
+                key.verify(&claim.authorized.to_bytes(), ed448).is_ok()
             }
             Authorization::Authenticator(authenticator) => {
                 let public_key = match key {
@@ -289,7 +286,7 @@ impl Verifier<'_> {
                 };
                 let secret = self.session_key.agree(public_key);
                 let nonce = Nonce::from_bytes(claim.corr_id);
-                let hash = AuthorizedHash::of(claim.authorized);
+                let hash = AuthorizedHash::of_parts(claim.authorized.parts());
                 authenticator.verify_hash(&secret, &nonce, &hash).is_ok()
             }
         };

@@ -13,7 +13,7 @@ use crate::crypto::{Signature, ed25519};
 use crate::smp::handshake::ServiceRole;
 use crate::smp::handshake::router::Established;
 use crate::smp::proxy::{Forwarded, ForwardedResponse, SealedFor};
-use crate::smp::transmission::{Authorization, Session, Transmission};
+use crate::smp::transmission::{Authorization, Authorized, Session, Transmission};
 use crate::smp::{BrokerMessage, Command, CommandError, ErrorType};
 use crate::wire::{CorrId, EntityId};
 
@@ -62,7 +62,7 @@ enum ItemState {
 struct Claimed {
     request: Request,
     authorization: Option<Authorization>,
-    authorized: Bytes,
+    authorized: Authorized,
     lookup: Option<Lookup>,
 }
 
@@ -121,9 +121,7 @@ impl Block {
             };
             let bound = match (service, &item.forwarded) {
                 (Some(fingerprint), None) if uses_service(&claimed.request.command) => {
-                    [fingerprint.as_bytes(), &*claimed.authorized]
-                        .concat()
-                        .into()
+                    claimed.authorized.after(fingerprint.as_bytes())
                 }
                 _ => claimed.authorized.clone(),
             };
@@ -343,7 +341,7 @@ fn check_service(
     transmission: &Transmission,
     command: &Command,
 ) -> Result<(), ErrorType> {
-    let authorized = || transmission.authorized(&established.session);
+    let authorized = || transmission.authorized(&established.session).to_bytes();
     let service = established.service.as_ref();
     let valid = match (command, service, &transmission.service_signature) {
         (Command::Subs(_) | Command::NSubs(_), Some(service), None) => {

@@ -88,6 +88,7 @@ use crate::rng::Rng;
 use crate::session::SessionFacts;
 use crate::smp::server::Work;
 use crate::smp::server::verify::{Claim, Verifier};
+use crate::smp::transmission::Authorized;
 use crate::time::{Instant, Latest, Now};
 use crate::wire::padding;
 use crate::wire::{CorrId, EntityId};
@@ -375,16 +376,17 @@ impl Server {
         let Greeting::Accepted(session, session_key) = &self.greeting else {
             return self.answer(stream, Response::Err(ErrorType::Session));
         };
+        let authorized = Authorized::from(transmission.authorized.clone());
         let claim = Claim {
             authorization: transmission.authorization.as_ref(),
             corr_id: &transmission.corr_id,
-            authorized: &transmission.authorized,
+            authorized: &authorized,
         };
         let mut verifier = Verifier {
             session_key,
             work: &mut self.work,
         };
-        match verifier.key(key, &claim).holds(&transmission.authorized) {
+        match verifier.key(key, &claim).holds(claim.authorized) {
             false => self.answer(stream, Response::Err(ErrorType::Auth)),
             true => {
                 let request = Request {

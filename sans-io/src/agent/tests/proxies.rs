@@ -1,0 +1,182 @@
+//! Which commands go through a proxy: §4.12. Never is a router reached directly that the user did not allow.
+
+use std::time::Duration;
+
+use super::peers::{ALICE, BOB, Peers};
+use crate::agent::config::{
+    Config, NetworkConfig, Protection, ProxyFallback, ProxyMode, Roles, Use, UserRouter,
+};
+use crate::ratchet::InitialKeys;
+use crate::sim::agents::{Commands, Reach};
+
+fn config(proxy: ProxyMode, fallback: ProxyFallback, protection: Protection) -> Config {
+    Config {
+        network: NetworkConfig {
+            proxy,
+            fallback,
+            protection,
+            ..NetworkConfig::default()
+        },
+        ..Config::default()
+    }
+}
+
+/// Alice has her queues at the first router, Bob at the second; each uses the own one as a proxy.
+fn peers(seed: u64, config: &Config) -> Peers {
+    let mut peers = Peers::with(seed, 2, config);
+    for who in [ALICE, BOB] {
+        let own = peers.agents.routers[who].address.clone();
+        peers.agents.use_routers(who, vec![UserRouter::new(own)]);
+    }
+    peers
+}
+
+fn commands(peers: &mut Peers) -> [Commands; 2] {
+    let commands = [ALICE, BOB].map(|who| peers.agents.routers[who].commands);
+    for router in &mut peers.agents.routers {
+        router.commands = Commands::default();
+    }
+    commands
+}
+
+fn talk(peers: &mut Peers) {
+    peers.send(ALICE, "to bob");
+    assert_eq!(peers.read(BOB), ["to bob"]);
+    peers.send(BOB, "to alice");
+    assert_eq!(peers.read(ALICE), ["to alice"]);
+}
+
+#[test]
+fn routers_of_others_are_reached_through_a_proxy() {
+    for mode in [
+        ProxyMode::Always,
+        ProxyMode::Unknown,
+        ProxyMode::Unprotected,
+    ] {
+        let config = config(mode, ProxyFallback::Prohibit, Protection::None);
+        let mut peers = peers(1, &config);
+        peers.connect(InitialKeys::Later);
+        talk(&mut peers);
+        for commands in commands(&mut peers) {
+            assert_eq!(commands.direct, 0, "{mode:?}");
+            assert!(commands.forwarded > 2, "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn without_a_proxy_or_with_other_protection_they_are_reached_directly() {
+    for (mode, protection) in [
+        (ProxyMode::Never, Protection::None),
+        (ProxyMode::Unprotected, Protection::Socks),
+    ] {
+        let config = config(mode, ProxyFallback::Prohibit, protection);
+        let mut peers = peers(1, &config);
+        peers.connect(InitialKeys::Later);
+        talk(&mut peers);
+        for commands in commands(&mut peers) {
+            assert_eq!(commands.forwarded, 0);
+            assert!(commands.direct > 2);
+        }
+    }
+}
+
+#[test]
+fn the_own_routers_are_known() {
+    let config = config(
+        ProxyMode::Unknown,
+        ProxyFallback::Prohibit,
+        Protection::None,
+    );
+    let mut peers = Peers::with(1, 2, &config);
+    peers.connect(InitialKeys::Never);
+    talk(&mut peers);
+    for commands in commands(&mut peers) {
+        assert_eq!(commands.forwarded, 0);
+    }
+}
+
+/// §10, 29: what the proxy cannot do is not done directly, unless that is allowed.
+#[test]
+fn a_relay_that_the_proxy_cannot_reach() {
+    for (fallback, protection, direct) in [
+        (ProxyFallback::Prohibit, Protection::None, false),
+        (ProxyFallback::AllowProtected, Protection::None, false),
+        (ProxyFallback::AllowProtected, Protection::Socks, true),
+        (ProxyFallback::Allow, Protection::None, true),
+    ] {
+        let config = config(ProxyMode::Always, fallback, protection);
+        let mut peers = peers(1, &config);
+        peers.connect(InitialKeys::Never);
+        talk(&mut peers);
+        commands(&mut peers);
+        // Nobody is a proxy for Alice any more.
+        let own = UserRouter {
+            roles: Roles {
+                storage: Use::Yes,
+                proxy: Use::No,
+            },
+            ..UserRouter::new(peers.agents.routers[ALICE].address.clone())
+        };
+        peers.agents.use_routers(ALICE, vec![own]);
+        peers.send(ALICE, "directly?");
+        peers.agents.wait(Duration::from_secs(600));
+        let read = peers.read(BOB);
+        let [_, of_bob] = commands(&mut peers);
+        assert_eq!(of_bob.direct > 0, direct, "{fallback:?} {protection:?}");
+        assert_eq!(!read.is_empty(), direct, "{fallback:?} {protection:?}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_proxy_is_sent_when_it_is_back() {
+    let config = config(ProxyMode::Always, ProxyFallback::Prohibit, Protection::None);
+    let mut peers = peers(1, &config);
+    peers.connect(InitialKeys::Later);
+    peers.agents.reach(ALICE, Reach::Down);
+    peers.send(ALICE, "waits for the proxy");
+    peers.agents.wait(Duration::from_secs(600));
+    assert_eq!(peers.read(BOB), [""; 0]);
+    peers.agents.reach(ALICE, Reach::Up);
+    peers.agents.wait(Duration::from_secs(600));
+    assert_eq!(peers.read(BOB), ["waits for the proxy"]);
+    let [of_alice, of_bob] = commands(&mut peers);
+    assert_eq!((of_alice.direct, of_bob.direct), (0, 0));
+}
+
+/// A proxy is operated by somebody else than the router behind it.
+#[test]
+fn the_operator_of_a_router_is_no_proxy_for_it() {
+    let config = config(ProxyMode::Always, ProxyFallback::Prohibit, Protection::None);
+    let mut peers = Peers::with(1, 3, &config);
+    let router = |peers: &Peers, index: usize, operator| UserRouter {
+        operator: Some(operator),
+        ..UserRouter::new(peers.agents.routers[index].address.clone())
+    };
+    for who in [ALICE, BOB] {
+        let mut routers: Vec<_> = (0..2).map(|index| router(&peers, index, 1)).collect();
+        routers.push(UserRouter {
+            roles: Roles {
+                storage: Use::No,
+                proxy: Use::Yes,
+            },
+            ..router(&peers, 2, 2)
+        });
+        peers.agents.use_routers(who, routers);
+    }
+    peers.connect(InitialKeys::Never);
+    talk(&mut peers);
+    let direct = peers
+        .agents
+        .routers
+        .iter()
+        .map(|router| router.commands.direct);
+    assert_eq!(direct.sum::<u32>(), 0);
+    let forwarded: Vec<_> = peers
+        .agents
+        .routers
+        .iter()
+        .map(|r| r.commands.forwarded)
+        .collect();
+    assert_eq!(forwarded[2], 0, "nobody has a queue there");
+}
