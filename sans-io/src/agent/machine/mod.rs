@@ -263,10 +263,13 @@ impl Agent {
         let Some(Entry::Ready(mut connection)) = self.connections.remove(id) else {
             return;
         };
-        self.step_of(now, &mut connection, |needed, step| {
+        let released = self.step_of(now, &mut connection, |needed, step| {
             Self::work(needed, step, work)
         });
         self.keep(id, connection);
+        for delivery in released {
+            self.step(now, id, Work::Receive(delivery, Found::default()));
+        }
     }
 
     /// Keeps a connection in memory, unless it is gone.
@@ -283,13 +286,13 @@ impl Agent {
         }
     }
 
-    /// Makes a step, then whatever follows from the state, and stores what has changed.
+    /// Makes a step, then whatever follows from the state, and stores what has changed. Messages that have waited for it are returned.
     fn step_of(
         &mut self,
         now: Now,
         connection: &mut Connection,
         work: impl FnOnce(&mut Needed, &mut Step<'_>),
-    ) {
+    ) -> Vec<Delivery> {
         if let Some(deadline) = connection.wake.take() {
             self.deadlines.remove(&(deadline, connection.id.clone()));
         }
@@ -299,6 +302,7 @@ impl Agent {
         let mut step = Step::new(now, &mut self.shared, connection);
         work(&mut needed, &mut step);
         step.advance();
+        let released = step.released();
         let (mut changes, actions) = (step.changes, step.actions);
         if !connection.gone {
             let id = &connection.id;
@@ -333,6 +337,7 @@ impl Agent {
             let what = Loading::Message(connection.id.clone(), delivery, keys.clone());
             self.load(Load::Get(keys), what);
         }
+        released
     }
 
     /// Stores changes; what depends on them, or on what was stored before them, waits.
