@@ -1,1 +1,32 @@
-//! SimpleX agent.
+#![doc = include_str!("../README.md")]
+
+mod blocking;
+mod builder;
+mod handle;
+mod running;
+#[cfg(feature = "programs")]
+pub mod smp_agent;
+pub mod store;
+#[cfg(feature = "programs")]
+pub mod xftp;
+
+pub use simplex_sans_io::agent::command::{
+    ConnectionStatistics, Force, LinkContent, NetworkState, NewConnection, RequestMode, Sending,
+    Waiting,
+};
+pub use simplex_sans_io::agent::config::{
+    Config, NetworkConfig, Protection, ProxyFallback, ProxyMode, Roles, SessionMode, Use,
+    UserRouter,
+};
+pub use simplex_sans_io::agent::error::AgentError;
+pub use simplex_sans_io::agent::event::{Event, EventContent, MessageMeta};
+pub use simplex_sans_io::agent::id::{ConnectionId, EventId, MessageId, RequestName};
+pub use simplex_sans_io::agent::link::{ConnectionRequest, ShortLink};
+pub use simplex_sans_io::ratchet::{InitialKeys, Pq};
+pub use simplex_sans_io::smp::MsgFlags;
+pub use simplex_sans_io::smp::pool::UserId;
+
+pub use self::blocking::block_on;
+pub use self::builder::Builder;
+pub use self::handle::{Agent, Created, Error, Events, Joining, NewLink};
+pub use self::running::RunError;

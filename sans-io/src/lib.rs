@@ -52,6 +52,7 @@
 //! | [`mod@wire`] | primitive encodings, texts, and [`wire!`], the one way to declare a format |
 //! | [`crypto`] | keys and certificates, boxes, authenticators, chains, hashes, the KEM |
 //! | [`session`], [`tls`] | what a secured session agreed on, and rustls around another machine |
+//! | [`http2`] | HTTP/2 around another machine: requests and responses instead of bytes |
 //! | [`socks`] | SOCKS5 in front of another machine |
 //! | [`smp`] | formats and handshake; [`client`](smp::client), [`server`](smp::server), a [`pool`](smp::pool) of sessions, the [`router`](smp::router)'s queues |
 //! | [`ratchet`] | what encrypts the messages of a connection end to end: key agreement, double ratchet, post-quantum keys |
@@ -63,6 +64,7 @@
 //!
 //! * `tls` (default): [`tls`], which needs rustls and ring.
 //! * `drive` (default): [`drive`]. Without both, the crate builds for `wasm32-unknown-unknown`; with `drive` alone, too.
+//! * `xftp`: [`http2`], which needs the h2 crate.
 //! * `sim`: [`sim`].
 //!
 //! Sockets for [`drive`] are in the crates `simplex-runtime-tokio`, `simplex-runtime-smol` and `simplex-runtime-async-std`.
@@ -88,6 +90,8 @@ pub mod agent;
 pub mod crypto;
 #[cfg(feature = "drive")]
 pub mod drive;
+#[cfg(feature = "xftp")]
+pub mod http2;
 pub mod machine;
 pub mod ratchet;
 pub mod rng;
@@ -100,3 +104,5 @@ pub mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod wire;
+#[cfg(feature = "xftp")]
+pub mod xftp;

@@ -1,6 +1,11 @@
-//! Every construction of the protocols on 16 KB, or on what it is used for, beside ring's ChaCha20-Poly1305 on 16 KB.
+//! Every construction of the protocols on 16 KB, or on what it is used for, beside ring's ChaCha20-Poly1305 on 16 KB; and the cipher of
+//! the boxes with every kind of vectors that the processor has, beside that of the crates.
 
+use poly1305::Poly1305;
+use poly1305::universal_hash::{KeyInit as _, UniversalHash as _};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce as RingNonce, UnboundKey};
+use salsa20::XSalsa20;
+use salsa20::cipher::{KeyIvInit as _, StreamCipher as _, array::Array};
 use simplex_sans_io::crypto::block_chain::{BLOCK, BlockChains};
 use simplex_sans_io::crypto::secret_box::Key;
 use simplex_sans_io::crypto::{
@@ -8,8 +13,10 @@ use simplex_sans_io::crypto::{
 };
 use simplex_sans_io::rng::Rng;
 use simplex_tests::bench::{Bench, shared};
+use simplex_xsalsa20poly1305::{Backend, XSalsa20Poly1305};
 
 fn main() {
+    of_backends();
     of_blocks();
     of_commands_and_sessions();
 }
@@ -23,6 +30,41 @@ fn seal_16_kb() -> impl FnMut() -> bool {
         let nonce = RingNonce::assume_unique_for_key([7; 12]);
         let sealed = key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut buffer);
         sealed.is_ok()
+    }
+}
+
+fn of_backends() {
+    for (title, length) in [
+        ("XSalsa20-Poly1305 of a block", BLOCK),
+        ("XSalsa20-Poly1305 of 1 KB", 1024),
+        ("XSalsa20-Poly1305 of 64 B", 64),
+    ] {
+        let mut text = vec![7; length];
+        let mut bench = Bench::new(title, "salsa20 and poly1305", move || {
+            let mut stream = XSalsa20::new(&Array::from([1; 32]), &Array::from([2; 24]));
+            let mut key = [0; 32];
+            stream.apply_keystream(&mut key);
+            stream.apply_keystream(&mut text);
+            let mut mac = Poly1305::new(&Array::from(key));
+            let (blocks, rest) = poly1305::Block::slice_as_chunks(&text);
+            mac.update(blocks);
+            mac.compute_unpadded(rest)
+        });
+        for backend in Backend::available() {
+            let cipher = move || XSalsa20Poly1305::with_backend(backend, &[1; 32], &[2; 24]);
+            let mut text = vec![7; length];
+            bench.measure(&format!("{backend:?}: encrypt"), move || {
+                cipher().encrypt(&mut text)
+            });
+            let mut sealed = vec![7; length];
+            let tag = cipher().encrypt(&mut sealed);
+            let mut text = sealed.clone();
+            bench.measure(&format!("{backend:?}: copy and decrypt"), move || {
+                text.copy_from_slice(&sealed);
+                cipher().decrypt(&mut text, &tag)
+            });
+        }
+        bench.print();
     }
 }
 

@@ -102,8 +102,11 @@ targets! {
     agent_formats
     blocks
     frames_pair
+    http2_ops
     keys_and_certificates
     link_data
+    ratchet_actions
+    router_ops
     smp_client_ops
     smp_command
     smp_handshake
@@ -116,6 +119,10 @@ targets! {
     storelog
     text
     tls_records
+    xftp_block
+    xftp_description
+    xftp_file
+    xftp_router_ops
 }
 
 #[test]

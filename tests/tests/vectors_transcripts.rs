@@ -199,7 +199,7 @@ impl Transcript {
     fn sent(&mut self, event: &Value) {
         let session = self.session.clone();
         let transmission = self.next_transmission(event, true);
-        let authorized = transmission.authorized(&session);
+        let authorized = transmission.authorized(&session).to_bytes();
         assert_eq!(authorized, hex(&event["authorized"]));
         let command = transmission.parse_command(session.version).unwrap();
         assert_eq!(

@@ -24,7 +24,7 @@ use super::scenarios::{Load, Scenario};
     after_help = "Every scenario is run on all routers before the next one begins, so that they are measured under the same conditions. Columns:\n\n  \
         CPU µs/op  processor time of the router (utime + stime of its process) for an operation\n  \
         floors     the same, as a multiple of the floor: what the cryptography and the blocks of one message cycle cost on this machine,\n             \
-                   measured at the start, the best of many runs\n  \
+                   measured at the start, the best of many runs; beside it stands the floor with boxes and chains of stock crates\n  \
         p50, p99   what the client waits for an operation, or for a block of them\n  \
         B each     growth of the router's memory (VmRSS) for a queue or a connection, in the second half of them\n  \
         RSS MB     the router's memory after the scenario\n  \

@@ -128,6 +128,8 @@ pub struct Report {
     pub floor: Floor,
     /// The floor of a message cycle, in microseconds.
     pub cycle_floor: f64,
+    /// The same with the boxes and chains of stock crates.
+    pub stock_cycle_floor: f64,
     /// The figures.
     pub lines: Vec<Line>,
 }
@@ -138,7 +140,8 @@ impl Report {
     pub fn new(floor: Floor) -> Self {
         Self {
             floor,
-            cycle_floor: floor.cycle(),
+            cycle_floor: floor.cycle(&floor.ours),
+            stock_cycle_floor: floor.cycle(&floor.stock),
             lines: Vec::new(),
         }
     }
@@ -254,17 +257,22 @@ fn digits(value: Option<f64>, digits: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::floor::Boxes;
     use super::*;
 
     fn report() -> Report {
-        Report::new(Floor {
-            record: 10.0,
+        let boxes = Boxes {
             block_box: 10.0,
             chain_step: 10.0,
-            loopback: 10.0,
             body_box: 0.0,
+        };
+        Report::new(Floor {
+            record: 10.0,
+            loopback: 10.0,
             verify_long: 0.0,
             verify_short: 0.0,
+            ours: boxes,
+            stock: boxes,
         })
     }
 

@@ -16,11 +16,11 @@ use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::BrokerMessage;
 use simplex_sans_io::smp::SimplexDomain;
 use simplex_sans_io::smp::router::{
-    Action, Config, ConnId, Counters, Gauges, Input, Operation, Outcome, ProxyRequest, Router,
-    Ticket,
+    Action, ClientInfo, Config, ConnId, Counters, Day, Gauges, Input, Operation, Outcome,
+    ProxyRequest, Router, Ticket,
 };
 use simplex_sans_io::smp::server::{Call, Event};
-use simplex_sans_io::time::Instant;
+use simplex_sans_io::time::{Instant, Now};
 use std::future::poll_fn;
 use tokio::sync::{mpsc, oneshot};
 
@@ -47,6 +47,8 @@ pub(crate) enum Message {
     Operate(Operation, oneshot::Sender<Outcome>),
     /// Somebody wants to know how it goes.
     Read(oneshot::Sender<(Gauges, Counters)>),
+    /// Somebody wants to know who is connected, and what the time is by the core's clock.
+    Clients(oneshot::Sender<(Now, Vec<ClientInfo>)>),
     /// The router stops: every connection is closed, then everything is stored.
     Stop,
     /// The connections that are left are not waited for.
@@ -68,6 +70,8 @@ pub(crate) struct Others {
     pub(crate) proxy: mpsc::UnboundedSender<(Ticket, ProxyRequest)>,
     /// The resolver of names, if there is one.
     pub(crate) names: Option<mpsc::UnboundedSender<(Ticket, SimplexDomain)>>,
+    /// Who writes down the statistics of a day, if they are wanted.
+    pub(crate) days: Option<mpsc::UnboundedSender<Box<Day>>>,
 }
 
 pub(crate) fn mailbox() -> (CoreHandle, Mailbox) {
@@ -86,6 +90,13 @@ impl CoreHandle {
         let (sender, outcome) = oneshot::channel();
         self.tell(Message::Operate(operation, sender));
         outcome.await.ok()
+    }
+
+    /// Who is connected, and the time; nothing if the router stops.
+    pub(crate) async fn clients(&self) -> Option<(Now, Vec<ClientInfo>)> {
+        let (sender, clients) = oneshot::channel();
+        self.tell(Message::Clients(sender));
+        clients.await.ok()
     }
 
     /// How it goes; nothing if the router stops.
@@ -200,6 +211,10 @@ impl Core {
                 let numbers = (self.router.gauges(), *self.router.counters());
                 sender.send(numbers).ok();
             }
+            Message::Clients(sender) => {
+                let clients = self.router.clients().collect();
+                sender.send((self.clock.now(), clients)).ok();
+            }
             Message::Stop => {
                 if self.stage == Stage::Running {
                     self.stage = Stage::Closing;
@@ -244,6 +259,11 @@ impl Core {
                 Action::Resolve(ticket, domain) => {
                     if let Some(names) = &self.others.names {
                         names.send((ticket, domain)).ok();
+                    }
+                }
+                Action::Day(day) => {
+                    if let Some(days) = &self.others.days {
+                        days.send(day).ok();
                     }
                 }
                 Action::Operated(ticket, outcome) => {

@@ -8,9 +8,10 @@ use std::time::SystemTime;
 use simplex_sans_io::time::UnixTime;
 
 use super::cli::Directories;
-use super::identity::IdentityFiles;
 use super::listener::addresses;
 use super::settings::{Settings, StoreKind};
+use super::store::{EmbeddedStore, Options, Store as _, StoreError};
+use crate::identity::IdentityFiles;
 
 /// What was looked at, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +76,7 @@ pub fn examine(directories: &Directories) -> Vec<Finding> {
             );
             if matches!(settings.store, StoreKind::Embedded { .. }) {
                 findings.push(data(directories));
+                findings.push(store(directories));
             }
         }
     }
@@ -122,6 +124,33 @@ fn data(directories: &Directories) -> Finding {
         Err(error) => Finding::Note(format!(
             "data: the free space of {path} is not known: {error}"
         )),
+    }
+}
+
+/// Reads every record of the store, unless a router is at work on it.
+fn store(directories: &Directories) -> Finding {
+    let path = directories.store();
+    if !path.exists() {
+        return Finding::Note("store: there is none yet".to_owned());
+    }
+    let mut first = None;
+    let examined = EmbeddedStore::open(&path, Options::default()).and_then(|store| {
+        let faults = store.verify(&mut |fault| {
+            first.get_or_insert_with(|| fault.to_string());
+        })?;
+        Box::new(store).close().map(|()| faults)
+    });
+    match (examined, first) {
+        (Ok(0), _) => Finding::Good(format!("store: {}", path.display())),
+        (Ok(faults), first) => Finding::Problem(format!(
+            "store: {faults} records of {} do not fit together, the first of them: {}; `smp-server restore` makes a store from a backup",
+            path.display(),
+            first.unwrap_or_default()
+        )),
+        (Err(StoreError::InUse { .. }), _) => {
+            Finding::Note("store: the router runs, and the store is not looked at".to_owned())
+        }
+        (Err(error), _) => Finding::Problem(format!("store: {error}")),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use simplex_runtime_tokio::Listener;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::router::ConnId;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,8 +20,9 @@ const HANDSHAKES: usize = 256;
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    pub(crate) handshakes: Arc<Semaphore>,
     next: Arc<AtomicU64>,
+    pub(crate) bites: Arc<Bites>,
     pub(crate) sessions: TaskTracker,
     /// Cancelled when the router stops.
     pub(crate) stopping: CancellationToken,
@@ -33,8 +34,36 @@ impl Limits {
             connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             next: Arc::default(),
+            bites: Arc::default(),
             sessions: TaskTracker::new(),
             stopping: CancellationToken::new(),
+        }
+    }
+}
+
+/// How often a limit has had an effect.
+#[derive(Debug, Default)]
+pub(crate) struct Bites {
+    /// As many connections as allowed: the next one waits.
+    pub(crate) connections: AtomicU64,
+    /// As many handshakes as allowed: one more waits.
+    pub(crate) handshakes: AtomicU64,
+    /// A client took nothing for too long.
+    pub(crate) stalled: AtomicU64,
+    /// A client said nothing at all.
+    pub(crate) silent: AtomicU64,
+}
+
+/// A place among those that there are; who has to wait for one is counted.
+pub(crate) async fn place(
+    places: &Arc<Semaphore>,
+    waited: &AtomicU64,
+) -> Option<OwnedSemaphorePermit> {
+    match Arc::clone(places).try_acquire_owned() {
+        Ok(permit) => Some(permit),
+        Err(_) => {
+            waited.fetch_add(1, Ordering::Relaxed);
+            Arc::clone(places).acquire_owned().await.ok()
         }
     }
 }
@@ -58,7 +87,7 @@ pub(crate) async fn listen(
     mut rng: Rng,
 ) {
     loop {
-        let Ok(connection) = Arc::clone(&limits.connections).acquire_owned().await else {
+        let Some(connection) = place(&limits.connections, &limits.bites.connections).await else {
             return;
         };
         let stream = match listener.accept().await {
@@ -71,16 +100,7 @@ pub(crate) async fn listen(
         let id = ConnId(limits.next.fetch_add(1, Ordering::Relaxed));
         sockets.accepted.fetch_add(1, Ordering::Relaxed);
         let now = terms.borrow().clone();
-        let handshakes = Arc::clone(&limits.handshakes);
-        let session = serve(
-            stream,
-            door,
-            id,
-            now,
-            handshakes,
-            limits.stopping.clone(),
-            rng.fork(),
-        );
+        let session = serve(stream, door, id, now, limits.clone(), rng.fork());
         let closed = Arc::clone(&sockets.closed);
         limits.sessions.spawn(async move {
             session.await;

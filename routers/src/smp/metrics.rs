@@ -1,125 +1,41 @@
-//! What a monitoring system reads: a file, and a page on the loopback address.
+//! What a monitoring system reads of an SMP router.
 
 use std::fmt::Write as _;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use simplex_sans_io::smp::router::{Counters, Gauges};
 use simplex_sans_io::time::UnixTime;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 
 use super::core::CoreHandle;
-use super::identity::{Privacy, write_file};
-use super::listener::Sockets;
-
-/// The longest request.
-const REQUEST: usize = 8192;
-
-/// How long a request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How many readers at a time.
-const READERS: usize = 16;
+use super::listener::{Bites, Sockets};
+use crate::metrics::Measured;
 
 /// What is measured.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     pub(crate) core: CoreHandle,
     pub(crate) sockets: Vec<(u16, Arc<Sockets>)>,
+    pub(crate) bites: Arc<Bites>,
 }
 
-impl Metrics {
+impl Measured for Metrics {
     async fn text(&self) -> Option<String> {
         let (gauges, counters) = self.core.read().await?;
         let now = UnixTime::from(SystemTime::now());
-        Some(exposition(&gauges, &counters, &self.sockets, now))
+        Some(exposition(
+            &gauges,
+            &counters,
+            &self.sockets,
+            &self.bites,
+            now,
+        ))
     }
 
-    /// Writes the file again and again, until the future is dropped.
-    pub(crate) async fn write(self, path: PathBuf, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval.max(Duration::from_secs(1)));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let Some(text) = self.text().await else {
-                return;
-            };
-            let path = path.clone();
-            let written =
-                tokio::task::spawn_blocking(move || write_file(&path, &text, Privacy::Public));
-            if let Ok(Err(error)) = written.await {
-                tracing::warn!(%error, "the file of metrics cannot be written");
-            }
-        }
+    async fn is_ready(&self) -> bool {
+        self.core.read().await.is_some()
     }
-
-    /// Serves `/metrics`, `/health/live` and `/health/ready` until the future is dropped.
-    pub(crate) async fn listen(self, listener: TcpListener) {
-        let mut readers = JoinSet::new();
-        loop {
-            while readers.len() >= READERS {
-                readers.join_next().await;
-            }
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let metrics = self.clone();
-                    readers.spawn(async move {
-                        tokio::time::timeout(PATIENCE, metrics.answer(stream))
-                            .await
-                            .ok();
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the port of metrics cannot accept connections now");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-            while readers.try_join_next().is_some() {}
-        }
-    }
-
-    async fn answer(&self, mut stream: TcpStream) -> io::Result<()> {
-        let mut request = Vec::new();
-        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-            if request.len() >= REQUEST || stream.read_buf(&mut request).await? == 0 {
-                return Ok(());
-            }
-        }
-        let (status, body) = match path(&request) {
-            Some("/metrics") => match self.text().await {
-                Some(text) => ("200 OK", text),
-                None => ("503 Service Unavailable", "stopping\n".to_owned()),
-            },
-            Some("/health/live") => ("200 OK", "live\n".to_owned()),
-            Some("/health/ready") => match self.core.read().await {
-                Some(_) => ("200 OK", "ready\n".to_owned()),
-                None => ("503 Service Unavailable", "stopping\n".to_owned()),
-            },
-            Some(_) => (
-                "404 Not Found",
-                "there are /metrics, /health/live and /health/ready\n".to_owned(),
-            ),
-            None => ("405 Method Not Allowed", "only GET\n".to_owned()),
-        };
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(body.as_bytes()).await?;
-        stream.shutdown().await
-    }
-}
-
-fn path(request: &[u8]) -> Option<&str> {
-    let line = request.split(|byte| *byte == b'\r').next()?;
-    let rest = std::str::from_utf8(line).ok()?.strip_prefix("GET ")?;
-    rest.split([' ', '?']).next()
 }
 
 /// The names are those of the reference implementation, spelling included: dashboards know them.
@@ -127,6 +43,7 @@ fn exposition(
     gauges: &Gauges,
     counters: &Counters,
     sockets: &[(u16, Arc<Sockets>)],
+    bites: &Bites,
     now: UnixTime,
 ) -> String {
     let (g, c) = (gauges, counters);
@@ -147,6 +64,12 @@ fn exposition(
     text.counter("queues_deleted_batch", "", c.queues_deleted_blocks);
     text.gauge("queues_total1", "", g.queues);
     text.gauge("queues_total2", "", g.queues);
+    text.gauge("queues_daily", "", g.active.day);
+    text.gauge("queues_weekly", "", g.active.week);
+    text.gauge("queues_monthly", "", g.active.month);
+    text.gauge("queues_notify_daily", "", g.active_notified.day);
+    text.gauge("queues_notify_weekly", "", g.active_notified.week);
+    text.gauge("queues_notify_monthly", "", g.active_notified.month);
     text.counter("subscribtion_successes", "", c.subscriptions);
     text.counter("subscribtion_successes_batch", "", c.subscription_blocks);
     text.counter("subscribtion_end", "", c.subscriptions_ended);
@@ -253,9 +176,201 @@ fn exposition(
         "type=\"duplicate\"",
         c.notifier_subscriptions_duplicate,
     );
+    text.counter(
+        "relay_sessions_requests",
+        "source=\"all\"",
+        c.relay_sessions_requests,
+    );
+    text.counter(
+        "relay_sessions_requests",
+        "source=\"own\"",
+        c.relay_sessions_own_requests,
+    );
+    text.counter(
+        "relay_sessions_successes",
+        "source=\"all\"",
+        c.relay_sessions_successes,
+    );
+    text.counter(
+        "relay_sessions_successes",
+        "source=\"own\"",
+        c.relay_sessions_own_successes,
+    );
+    text.counter(
+        "relay_sessions_errors",
+        "source=\"all\",type=\"connect\"",
+        c.relay_sessions_connect,
+    );
+    text.counter(
+        "relay_sessions_errors",
+        "source=\"all\",type=\"compat\"",
+        c.relay_sessions_compat,
+    );
+    text.counter(
+        "relay_sessions_errors",
+        "source=\"all\",type=\"other\"",
+        c.relay_sessions_other,
+    );
+    text.counter(
+        "relay_sessions_errors",
+        "source=\"own\",type=\"connect\"",
+        c.relay_sessions_own_connect,
+    );
+    text.counter(
+        "relay_sessions_errors",
+        "source=\"own\",type=\"compat\"",
+        c.relay_sessions_own_compat,
+    );
+    text.counter(
+        "relay_sessions_errors",
+        "source=\"own\",type=\"other\"",
+        c.relay_sessions_own_other,
+    );
+    text.counter(
+        "relay_messages_requests",
+        "source=\"all\"",
+        c.relay_messages_requests,
+    );
+    text.counter(
+        "relay_messages_requests",
+        "source=\"own\"",
+        c.relay_messages_own_requests,
+    );
+    text.counter(
+        "relay_messages_successes",
+        "source=\"all\"",
+        c.relay_messages_successes,
+    );
+    text.counter(
+        "relay_messages_successes",
+        "source=\"own\"",
+        c.relay_messages_own_successes,
+    );
+    text.counter(
+        "relay_messages_errors",
+        "source=\"all\",type=\"connect\"",
+        c.relay_messages_connect,
+    );
+    text.counter(
+        "relay_messages_errors",
+        "source=\"all\",type=\"compat\"",
+        c.relay_messages_compat,
+    );
+    text.counter(
+        "relay_messages_errors",
+        "source=\"all\",type=\"other\"",
+        c.relay_messages_other,
+    );
+    text.counter(
+        "relay_messages_errors",
+        "source=\"own\",type=\"connect\"",
+        c.relay_messages_own_connect,
+    );
+    text.counter(
+        "relay_messages_errors",
+        "source=\"own\",type=\"compat\"",
+        c.relay_messages_own_compat,
+    );
+    text.counter(
+        "relay_messages_errors",
+        "source=\"own\",type=\"other\"",
+        c.relay_messages_own_other,
+    );
     text.counter("relay_messages_received", "", c.forwarded_received);
     text.gauge("rcv_services_count", "", g.messaging_services);
+    text.gauge("rcv_services_queues_count", "", g.messaging_service_queues);
     text.gauge("ntf_services_count", "", g.notifier_services);
+    text.gauge("ntf_services_queues_count", "", g.notifier_service_queues);
+    text.counter("rcv_services_sub_msg_count", "", c.service_messages);
+    text.counter(
+        "rcv_services_sub_duplicate_count",
+        "",
+        c.service_messages_duplicate,
+    );
+    text.counter("rcv_services_assoc_new", "", c.messaging_services_assoc_new);
+    text.counter(
+        "rcv_services_assoc_duplicate",
+        "",
+        c.messaging_services_assoc_duplicate,
+    );
+    text.counter(
+        "rcv_services_assoc_updated",
+        "",
+        c.messaging_services_assoc_updated,
+    );
+    text.counter(
+        "rcv_services_assoc_removed",
+        "",
+        c.messaging_services_assoc_removed,
+    );
+    text.counter("rcv_services_sub_count", "", c.messaging_services_sub_count);
+    text.counter(
+        "rcv_services_sub_duplicate",
+        "",
+        c.messaging_services_sub_duplicate,
+    );
+    text.gauge(
+        "rcv_services_sub_queues",
+        "",
+        c.messaging_services_sub_queues,
+    );
+    text.gauge("rcv_services_sub_end", "", c.messaging_services_sub_end);
+    text.gauge("rcv_services_sub_ok", "", c.messaging_services_sub_ok);
+    text.gauge("rcv_services_sub_more", "", c.messaging_services_sub_more);
+    text.gauge("rcv_services_sub_fewer", "", c.messaging_services_sub_fewer);
+    text.gauge("rcv_services_sub_diff", "", c.messaging_services_sub_diff);
+    text.gauge(
+        "rcv_services_sub_more_total",
+        "",
+        c.messaging_services_sub_more_total,
+    );
+    text.gauge(
+        "rcv_services_sub_fewer_total",
+        "",
+        c.messaging_services_sub_fewer_total,
+    );
+    text.counter("ntf_services_assoc_new", "", c.notifier_services_assoc_new);
+    text.counter(
+        "ntf_services_assoc_duplicate",
+        "",
+        c.notifier_services_assoc_duplicate,
+    );
+    text.counter(
+        "ntf_services_assoc_updated",
+        "",
+        c.notifier_services_assoc_updated,
+    );
+    text.counter(
+        "ntf_services_assoc_removed",
+        "",
+        c.notifier_services_assoc_removed,
+    );
+    text.counter("ntf_services_sub_count", "", c.notifier_services_sub_count);
+    text.counter(
+        "ntf_services_sub_duplicate",
+        "",
+        c.notifier_services_sub_duplicate,
+    );
+    text.gauge(
+        "ntf_services_sub_queues",
+        "",
+        c.notifier_services_sub_queues,
+    );
+    text.gauge("ntf_services_sub_end", "", c.notifier_services_sub_end);
+    text.gauge("ntf_services_sub_ok", "", c.notifier_services_sub_ok);
+    text.gauge("ntf_services_sub_more", "", c.notifier_services_sub_more);
+    text.gauge("ntf_services_sub_fewer", "", c.notifier_services_sub_fewer);
+    text.gauge("ntf_services_sub_diff", "", c.notifier_services_sub_diff);
+    text.gauge(
+        "ntf_services_sub_more_total",
+        "",
+        c.notifier_services_sub_more_total,
+    );
+    text.gauge(
+        "ntf_services_sub_fewer_total",
+        "",
+        c.notifier_services_sub_fewer_total,
+    );
     text.counter("names_reqs", "", c.names_requested);
     text.counter("names_success", "", c.names_resolved);
     text.counter("names_not_found", "", c.names_not_found);
@@ -271,6 +386,22 @@ fn exposition(
         text.counter("sockets_closed", &port, closed);
         text.gauge("sockets_active", &port, accepted.saturating_sub(closed));
     }
+    for (limit, bites) in [
+        ("connections", &bites.connections),
+        ("handshakes", &bites.handshakes),
+        ("write_stall", &bites.stalled),
+        ("silence", &bites.silent),
+    ] {
+        let label = format!("limit=\"{limit}\"");
+        text.counter("limits_reached", &label, bites.load(Ordering::Relaxed));
+    }
+    text.counter(
+        "limits_reached",
+        "limit=\"deliveries\"",
+        c.deliveries_delayed,
+    );
+    text.counter("limits_reached", "limit=\"forwarded\"", c.forwards_delayed);
+    text.counter("limits_reached", "limit=\"loads\"", c.loads_delayed);
     text.gauge("clients_total", "", g.clients);
     text.gauge("subscribtion_total", "", g.subscriptions);
     text.gauge("subscription_ntf_total", "", g.notifier_subscriptions);
@@ -324,7 +455,13 @@ mod tests {
             ..Gauges::default()
         };
         let now = UnixTime::from_seconds(5);
-        let text = exposition(&gauges, &Counters::default(), &sockets, now);
+        let text = exposition(
+            &gauges,
+            &Counters::default(),
+            &sockets,
+            &Bites::default(),
+            now,
+        );
         assert!(text.contains(
             "# TYPE simplex_smp_queues_total1 gauge\nsimplex_smp_queues_total1 7 5000\n"
         ));
@@ -336,19 +473,5 @@ mod tests {
                 None => assert!(declared.contains(line.split([' ', '{']).next().unwrap())),
             }
         }
-    }
-
-    #[test]
-    fn only_what_is_asked_for_with_get_is_answered() {
-        assert_eq!(
-            path(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
-            Some("/metrics")
-        );
-        assert_eq!(
-            path(b"GET /health/live?x=1 HTTP/1.0\r\n\r\n"),
-            Some("/health/live")
-        );
-        assert_eq!(path(b"POST /metrics HTTP/1.1\r\n\r\n"), None);
-        assert_eq!(path(b"\xff\xff\r\n"), None);
     }
 }

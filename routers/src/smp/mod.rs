@@ -1,11 +1,12 @@
 //! The SMP router.
 
+pub mod backups;
 pub mod cli;
 mod control;
 mod core;
+mod daily;
 pub mod doctor;
 mod forget;
-pub mod identity;
 mod listener;
 mod metrics;
 pub mod names;
@@ -15,5 +16,4 @@ pub mod server;
 mod session;
 pub mod settings;
 pub mod store;
-mod systemd;
 mod upper;

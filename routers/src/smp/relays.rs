@@ -9,13 +9,13 @@ use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::handshake::Peer;
 use simplex_sans_io::smp::pool::{self, Call, Event, Pool, SessionKey};
 use simplex_sans_io::smp::router::proxy::{Action, Input, Proxy};
-use simplex_sans_io::smp::router::{ProxyRequest, Ticket};
+use simplex_sans_io::smp::router::{self, ProxyRequest, Ticket};
 use simplex_sans_io::socks::{Route, Target};
 use simplex_sans_io::time::Now;
 use simplex_sans_io::wire::{Scheme as _, SmpScheme, TransportHost};
 use tokio::sync::mpsc;
 
-use super::core::{CoreHandle, answered};
+use super::core::{CoreHandle, Message, answered};
 use super::settings::{Proxy as Settings, SocksMode};
 
 /// Runs until the core asks no more.
@@ -64,6 +64,10 @@ impl Relays {
                 },
             };
             let Ok(()) = self.proxy.handle(Now::START, input);
+            if let Some(counters) = self.proxy.take_counters() {
+                self.core
+                    .tell(Message::Input(router::Input::Counted(counters)));
+            }
             while let Some(action) = self.proxy.poll() {
                 match action {
                     Action::Answer(ticket, message) => answered(&self.core, ticket, message),

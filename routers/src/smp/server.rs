@@ -18,15 +18,18 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::control::{self, Control};
+use super::backups::{self, Socket};
+use super::control::Control;
 use super::core::{self, CoreHandle, Message, Others};
+use super::daily;
 use super::listener::{Limits, Sockets, addresses, listen};
 use super::metrics::Metrics;
 use super::page;
 use super::relays;
 use super::session::{Door, Doors, Terms};
-use super::settings::{self, Settings};
+use super::settings::{self, Settings, StoreKind};
 use super::store::{Answer, Store, StoreError, StoreThread};
+use crate::web::{Site, plain};
 
 /// How many commands wait for the store.
 const STORE_MAILBOX: usize = 4096;
@@ -64,6 +67,8 @@ pub enum ServerError {
 pub struct Server {
     control_address: Option<SocketAddr>,
     metrics_address: Option<SocketAddr>,
+    page_address: Option<SocketAddr>,
+    pages: watch::Sender<Arc<Site>>,
     core: CoreHandle,
     core_task: JoinHandle<()>,
     store: StoreThread,
@@ -113,6 +118,17 @@ impl Server {
         })?;
         let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
         let mut background = JoinSet::new();
+        if !matches!(settings.store, StoreKind::Memory) {
+            let socket = data.join(backups::SOCKET);
+            match Socket::bind(socket) {
+                Ok(socket) => {
+                    background.spawn(socket.serve(handle.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no backups while the router runs: {} cannot be made", backups::SOCKET);
+                }
+            }
+        }
         background.spawn(relays::run(
             settings.proxy.clone(),
             network,
@@ -125,11 +141,17 @@ impl Server {
             background.spawn(resolver.run(core.clone(), asked));
             names
         });
-        let others = Others { proxy, names };
+        let days = settings.daily_statistics.is_on().then(|| {
+            let (days, told) = tokio::sync::mpsc::unbounded_channel();
+            background.spawn(daily::write(data.to_owned(), told));
+            days
+        });
+        let others = Others { proxy, names, days };
         let router = settings.router.clone();
         let running = core::run(router, rng.fork(), network, handle, others, mailbox);
         let core_task = tokio::spawn(running);
 
+        let (pages, shown) = watch::channel(Arc::clone(&site));
         let (terms, current) = watch::channel(Terms {
             doors,
             smp,
@@ -159,16 +181,25 @@ impl Server {
         let metrics = Metrics {
             core: core.clone(),
             sockets: ports.iter().map(numbers).collect(),
+            bites: Arc::clone(&limits.bites),
         };
         if let Some(interval) = settings.prometheus_interval {
             let path = data.join("smp-server-metrics.txt");
-            listeners.spawn(metrics.clone().write(path, interval));
+            listeners.spawn(crate::metrics::write(metrics.clone(), path, interval));
         }
         let mut metrics_address = None;
         if let Some(port) = settings.metrics_port {
             let (listener, address) = bind_loopback(port).await?;
             metrics_address = Some(address);
-            listeners.spawn(metrics.listen(listener));
+            listeners.spawn(crate::metrics::listen(metrics, listener));
+        }
+        let mut page_address = None;
+        if let Some(port) = settings.web_plain {
+            let listener = TcpListener::bind(addresses(port).as_slice()).await;
+            let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+            let (address, listener) = bound.map_err(|error| ServerError::Listen { port, error })?;
+            page_address = Some(address);
+            listeners.spawn(plain::listen(listener, network, shown));
         }
         let mut control_address = None;
         if let Some(port) = settings.control.port {
@@ -180,11 +211,13 @@ impl Server {
                 sockets: ports.iter().map(numbers).collect(),
                 blocked: Arc::default(),
             };
-            listeners.spawn(control::listen(listener, control));
+            listeners.spawn(crate::control::listen(listener, control));
         }
         Ok(Self {
             control_address,
             metrics_address,
+            page_address,
+            pages,
             core,
             core_task,
             store,
@@ -208,6 +241,7 @@ impl Server {
         }
         let (doors, smp) = identity(settings, credentials)?;
         let site = Arc::new(page::site(settings, self.fingerprint));
+        self.pages.send_replace(Arc::clone(&site));
         self.terms.send_modify(|terms| {
             terms.doors = doors;
             terms.smp = smp;
@@ -244,6 +278,12 @@ impl Server {
     #[must_use]
     pub const fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
+    }
+
+    /// Where browsers find the page without TLS, if they do.
+    #[must_use]
+    pub const fn page_address(&self) -> Option<SocketAddr> {
+        self.page_address
     }
 
     /// Waits until the core has ended, which it only does by itself when the store is gone.

@@ -1,23 +1,24 @@
 //! A client's connection: the machine of its session, and the core on the other side.
 
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use simplex_runtime_tokio::{Stream, Tokio};
-use simplex_sans_io::drive::{Clock, Network, Owner, Policy, Receiver, drive, queue};
+use simplex_sans_io::drive::{Clock, DriveError, Network, Owner, Policy, Receiver, drive, queue};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::session::Shown;
 use simplex_sans_io::smp::router::ConnId;
 use simplex_sans_io::smp::server::{Call, Config, Event, Server};
 use simplex_sans_io::tls::{ServerConfig, Tls};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::core::{CoreHandle, Message};
+use super::listener::{Limits, place};
 use super::upper::Upper;
 use crate::web::{Site, Web};
 
@@ -86,18 +87,27 @@ pub(crate) async fn serve(
     door: Door,
     id: ConnId,
     terms: Terms,
-    handshakes: Arc<Semaphore>,
-    stopping: CancellationToken,
+    limits: Limits,
     mut rng: Rng,
 ) {
+    let Limits {
+        handshakes,
+        bites,
+        stopping,
+        ..
+    } = limits;
     tokio::select! {
         spoken = timeout(SILENCE, stream.readable()) => match spoken {
             Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
+            Ok(Err(_)) => return,
+            Err(_) => {
+                bites.silent.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
         },
         () = stopping.cancelled() => return,
     }
-    let Ok(permit) = handshakes.acquire_owned().await else {
+    let Some(permit) = place(&handshakes, &bites.handshakes).await else {
         return;
     };
     let place = Place(Arc::new(Mutex::new(Some(permit))));
@@ -140,7 +150,12 @@ pub(crate) async fn serve(
     };
     match ended {
         Ok(reason) => tracing::trace!(?reason, "session ended"),
-        Err(error) => tracing::debug!(%error, "session failed"),
+        Err(error) => {
+            if matches!(error, DriveError::Stalled) {
+                bites.stalled.fetch_add(1, Ordering::Relaxed);
+            }
+            tracing::debug!(%error, "session failed");
+        }
     }
 }
 

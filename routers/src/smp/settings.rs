@@ -22,6 +22,8 @@ pub struct Settings {
     pub store: StoreKind,
     /// What queues do.
     pub router: Config,
+    /// Whether the statistics of every day are written to a file.
+    pub daily_statistics: Switch,
     /// How often the file of metrics is written.
     pub prometheus_interval: Option<Duration>,
     /// The port on the loopback address where metrics can be read.
@@ -32,6 +34,8 @@ pub struct Settings {
     pub proxy: Proxy,
     /// The page for browsers.
     pub web: Option<Web>,
+    /// The port where browsers are shown the page without TLS.
+    pub web_plain: Option<u16>,
     /// What the operator says of the router, by its name on the page.
     pub information: Vec<(&'static str, String)>,
     /// Who resolves names.
@@ -280,10 +284,6 @@ impl Settings {
                     .to_owned(),
             );
         }
-        if ini.get("WEB", "http").is_some() {
-            advice
-                .push("the page is served over TLS only: `http` in [WEB] has no effect".to_owned());
-        }
         let transport = transport(ini)?;
         let web = web(ini)?.filter(|web| {
             let shared = transport.ports.contains(&web.port);
@@ -295,15 +295,14 @@ impl Settings {
             }
             shared
         });
-        if ini.switch("STORE_LOG", "log_stats", Switch::Off)?.is_on() {
-            advice.push("the daily statistics file is not written yet: `log_stats` in [STORE_LOG] has no effect".to_owned());
-        }
         Ok(Self {
             transport,
             web,
+            web_plain: ini.parse("WEB", "http", "a port")?,
             information: information(ini),
             store,
             router,
+            daily_statistics: ini.switch("STORE_LOG", "log_stats", Switch::Off)?,
             prometheus_interval: ini
                 .parse("STORE_LOG", "prometheus_interval", "a number of seconds")?
                 .map(Duration::from_secs),

@@ -27,6 +27,8 @@
 //! # Ok::<(), std::convert::Infallible>(())
 //! ```
 
+pub(crate) mod plain;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -67,6 +69,12 @@ impl Site {
         let body = body.into();
         self.pages.insert(path.into(), Page { kind, body });
         self
+    }
+
+    /// The kind and the content of a page.
+    pub(crate) fn read(&self, path: &str) -> Option<(&'static str, Bytes)> {
+        let page = self.page(path)?;
+        Some((page.kind, page.body.clone()))
     }
 
     /// Folders are found with and without the last slash.

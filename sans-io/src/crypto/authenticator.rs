@@ -92,7 +92,17 @@ impl AuthorizedHash {
     /// The hash of what is authorised.
     #[must_use]
     pub fn of(authorized: &[u8]) -> Self {
-        Self(hash::sha512(authorized))
+        Self::of_parts([authorized, &[]])
+    }
+
+    /// The hash of what is authorised, in two parts that need not lie side by side.
+    #[must_use]
+    pub fn of_parts(authorized: [&[u8]; 2]) -> Self {
+        let mut hash = hash::Sha512::new();
+        for part in authorized {
+            hash.update(part);
+        }
+        Self(hash.finish())
     }
 }
 

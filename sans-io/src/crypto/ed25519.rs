@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use ed25519_dalek::{Signer as _, Verifier as _};
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
+use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::{IsIdentity as _, VartimeMultiscalarMul as _};
+use ed25519_dalek::Signer as _;
+use sha2::{Digest as _, Sha512};
 
 use super::algorithm::{Algorithm, KeyError, public_key, signature};
 use super::keys::InvalidSignature;
@@ -17,16 +21,126 @@ signature!(Ed25519, raw: 64);
 pub struct PrivateKey(ed25519_dalek::SigningKey);
 
 impl PublicKey {
-    /// Checks a signature as RFC 8032 asks, without multiplying by the cofactor.
+    /// Checks a signature with the equation of RFC 8032 that multiplies by the cofactor, so that one signature and [many](verify_all) are
+    /// judged alike.
     ///
     /// Bytes that are no point of the curve make a key whose signatures are all invalid. A signature whose scalar is not reduced is
-    /// refused, which the reference accepts: no signer makes such signatures, and whoever sees one could change it.
+    /// refused, which the reference accepts: no signer makes such signatures, and whoever sees one could change it. One that only its own
+    /// signer can have crafted, with a point of small order, is accepted, which the reference refuses.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), InvalidSignature> {
-        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        ed25519_dalek::VerifyingKey::from_bytes(&self.0)
-            .and_then(|key| key.verify(message, &signature))
-            .map_err(|_| InvalidSignature)
+        Signed {
+            key: self,
+            signature,
+            message: [message, &[]],
+        }
+        .verify()
     }
+}
+
+/// A message with the signature that it should have.
+#[derive(Debug, Clone, Copy)]
+pub struct Signed<'a> {
+    /// Who should have signed it.
+    pub key: &'a PublicKey,
+    /// The signature.
+    pub signature: &'a Signature,
+    /// The message, in two parts that need not lie side by side.
+    pub message: [&'a [u8]; 2],
+}
+
+impl Signed<'_> {
+    /// Checks the signature, as [`PublicKey::verify`] does.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "in a field and in a group nothing overflows"
+    )]
+    pub fn verify(&self) -> Result<(), InvalidSignature> {
+        let equation = self.equation().ok_or(InvalidSignature)?;
+        let Equation { k, s, a, r } = equation;
+        let expected = EdwardsPoint::vartime_double_scalar_mul_basepoint(&k, &-a, &s);
+        // Of signatures that an honest signer has made the first comparison is true, and cheaper than finding the point.
+        if expected.compress() == r {
+            return Ok(());
+        }
+        let r = r.decompress().ok_or(InvalidSignature)?;
+        match (expected - r).mul_by_cofactor().is_identity() {
+            true => Ok(()),
+            false => Err(InvalidSignature),
+        }
+    }
+}
+
+/// What a signature asserts: `s B = R + k A`, but for the cofactor.
+struct Equation {
+    k: Scalar,
+    s: Scalar,
+    a: EdwardsPoint,
+    r: CompressedEdwardsY,
+}
+
+impl Signed<'_> {
+    fn equation(&self) -> Option<Equation> {
+        let (r, s) = self.signature.0.split_first_chunk::<32>()?;
+        let s = Option::from(Scalar::from_canonical_bytes(s.try_into().ok()?))?;
+        let a = CompressedEdwardsY(self.key.0).decompress()?;
+        let [first, last] = self.message;
+        let hash = Sha512::new()
+            .chain_update(r)
+            .chain_update(self.key.0)
+            .chain_update(first)
+            .chain_update(last);
+        Some(Equation {
+            k: Scalar::from_bytes_mod_order_wide(&hash.finalize().into()),
+            s,
+            a,
+            r: CompressedEdwardsY(*r),
+        })
+    }
+}
+
+/// Whether all these signatures are valid, in less time than it takes to look at each. If not, some of them may be.
+///
+/// The sum of their equations holds, each multiplied by a number that follows from all of them, so that no signer can choose signatures
+/// whose faults cancel out.
+#[must_use]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "in a field and in a group nothing overflows"
+)]
+pub fn verify_all(signed: &[Signed<'_>]) -> bool {
+    if let [signed] = signed {
+        return signed.verify().is_ok();
+    }
+    let equations: Option<Vec<_>> = signed.iter().map(Signed::equation).collect();
+    let Some(equations) = equations else {
+        return false;
+    };
+    let mut all = Sha512::new();
+    for Equation { k, s, .. } in &equations {
+        // `k` stands for the point, the key and the message, too.
+        all.update(k.as_bytes());
+        all.update(s.as_bytes());
+    }
+    let seed: [u8; 64] = all.finalize().into();
+    let seed = seed.first_chunk().copied().unwrap_or_default();
+    let mut rng = Rng::from_seed(seed);
+    let count = equations.len().saturating_mul(2).saturating_add(1);
+    let (mut scalars, mut points) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let mut base = Scalar::ZERO;
+    for Equation { k, s, a, r } in equations {
+        let Some(r) = r.decompress() else {
+            return false;
+        };
+        let z = Scalar::from(u128::from_le_bytes(rng.bytes()));
+        base += z * s;
+        scalars.extend([-z, -(z * k)]);
+        points.extend([r, a]);
+    }
+    scalars.push(base);
+    points.push(curve25519_dalek::constants::ED25519_BASEPOINT_POINT);
+    EdwardsPoint::vartime_multiscalar_mul(scalars, points)
+        .mul_by_cofactor()
+        .is_identity()
 }
 
 impl PrivateKey {
@@ -114,6 +228,87 @@ mod tests {
             key.public_key().verify(b"message", &signature),
             Err(InvalidSignature)
         );
+    }
+
+    fn signed_by(keys: &[PrivateKey]) -> Vec<(PublicKey, Signature, Vec<u8>)> {
+        let sign = |(number, key): (usize, &PrivateKey)| {
+            let message = format!("message {number}").into_bytes();
+            (key.public_key(), key.sign(&message), message)
+        };
+        keys.iter().enumerate().map(sign).collect()
+    }
+
+    fn all(signed: &[(PublicKey, Signature, Vec<u8>)]) -> bool {
+        let signed = signed.iter().map(|(key, signature, message)| {
+            let (first, last) = message.split_at(message.len() / 2);
+            Signed {
+                key,
+                signature,
+                message: [first, last],
+            }
+        });
+        verify_all(&signed.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn many_are_valid_if_each_of_them_is() {
+        let mut rng = Rng::from_seed([1; 32]);
+        for count in [0_usize, 1, 2, 3, 50, 250] {
+            let keys: Vec<_> = (0..count).map(|_| PrivateKey::generate(&mut rng)).collect();
+            let mut signed = signed_by(&keys);
+            assert!(all(&signed), "{count}");
+            let Some(forged) = count.checked_sub(1) else {
+                continue;
+            };
+            let signature = signed[forged].1;
+            for at in [0, 31, 32, 63] {
+                signed[forged].1.0[at] ^= 1;
+                assert!(!all(&signed), "{count}, {at}");
+                signed[forged].1 = signature;
+            }
+            signed[forged].2.push(0);
+            assert!(!all(&signed), "{count}");
+        }
+    }
+
+    #[test]
+    fn faults_of_two_signatures_do_not_cancel_out() {
+        let mut rng = Rng::from_seed([1; 32]);
+        let keys = [
+            PrivateKey::generate(&mut rng),
+            PrivateKey::generate(&mut rng),
+        ];
+        let mut signed = signed_by(&keys);
+        let add = |signature: &mut Signature, number: Scalar| {
+            let (_, s) = signature.0.split_last_chunk_mut::<32>().unwrap();
+            let sum = Scalar::from_canonical_bytes(*s).unwrap() + number;
+            s.copy_from_slice(sum.as_bytes());
+        };
+        add(&mut signed[0].1, Scalar::ONE);
+        add(&mut signed[1].1, -Scalar::ONE);
+        assert!(!all(&signed));
+    }
+
+    /// The owner of a key can make a signature that is valid but for a point of small order. One and many of them are judged alike.
+    #[test]
+    fn a_signature_with_a_point_of_small_order_is_judged_alike_alone_and_with_others() {
+        let mut rng = Rng::from_seed([1; 32]);
+        let torsion = curve25519_dalek::constants::EIGHT_TORSION[1];
+        let keys: Vec<_> = (0..3).map(|_| PrivateKey::generate(&mut rng)).collect();
+        let mut signed = signed_by(&keys);
+        let (key, signature, message) = &mut signed[1];
+        let (nonce, secret) = (Scalar::from(7_u8), Scalar::from(11_u8));
+        *key = PublicKey((EdwardsPoint::mul_base(&secret)).compress().0);
+        let r = (EdwardsPoint::mul_base(&nonce) + torsion).compress();
+        signature.0[..32].copy_from_slice(&r.0);
+        let hash = Sha512::new()
+            .chain_update(r.0)
+            .chain_update(key.0)
+            .chain_update(&*message);
+        let k = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
+        signature.0[32..].copy_from_slice((nonce + k * secret).as_bytes());
+        assert_eq!(key.verify(message, signature), Ok(()));
+        assert!(all(&signed));
     }
 
     #[test]

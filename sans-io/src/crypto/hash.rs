@@ -1,14 +1,11 @@
 //! Hashes and HKDF.
 //!
-//! Short inputs (keys, transmissions, ids) go through `orion`; what grows with a file or a certificate goes through `sha2`, which is
-//! several times faster there.
+//! SHA-3 is `orion`'s; SHA-2 is that of `sha2`, which is several times faster.
 
-use orion::hazardous::hash::sha2::sha512;
 use orion::hazardous::hash::sha3::{sha3_256, sha3_384};
-use orion::hazardous::kdf::hkdf;
 use sha2::Digest as _;
 
-use super::secret::Secret;
+pub use super::hkdf::hkdf_sha512;
 
 /// SHA-256: of certificates, messages and file chunks.
 #[must_use]
@@ -16,12 +13,10 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     sha2::Sha256::digest(bytes).into()
 }
 
-/// SHA-512 of a short input: what an [`Authenticator`](super::Authenticator) covers.
+/// SHA-512: what an [`Authenticator`](super::Authenticator) covers.
 #[must_use]
-#[expect(clippy::expect_used, reason = "fails only beyond 2¹²⁵ bytes")]
 pub fn sha512(bytes: &[u8]) -> [u8; 64] {
-    let digest = sha512::Sha512::digest(bytes).expect("an input that fits into memory");
-    leading(digest.as_ref())
+    sha2::Sha512::digest(bytes).into()
 }
 
 /// SHA3-256: of link data and hybrid secrets.
@@ -50,20 +45,6 @@ pub(super) fn sha3_256_of<const PARTS: usize>(parts: [&[u8]; PARTS]) -> [u8; 32]
 pub fn sha3_384(bytes: &[u8]) -> [u8; 48] {
     let digest = sha3_384::Sha3_384::digest(bytes).expect("a hash that is not finalised");
     leading(digest.as_ref())
-}
-
-/// `N` bytes of key material from HKDF-SHA512.
-#[must_use]
-#[expect(
-    clippy::expect_used,
-    reason = "fails only for more than 255 blocks of 64 bytes"
-)]
-pub fn hkdf_sha512<const N: usize>(salt: &[u8], secret: &[u8], info: &[u8]) -> Secret<N> {
-    const { assert!(N > 0 && N <= 255 * 64, "HKDF gives at most 255 blocks") };
-    let mut material = Secret::from_bytes([0; N]);
-    hkdf::Hkdf::<hkdf::SHA512>::derive_key(salt, secret, Some(info), material.as_mut_bytes())
-        .expect("a length that HKDF can give");
-    material
 }
 
 /// SHA-256 of what arrives in pieces.
@@ -144,14 +125,6 @@ pub(super) fn leading<const N: usize>(digest: &[u8]) -> [u8; N] {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn an_empty_salt_is_a_salt_of_zeros() {
-        assert_eq!(
-            hkdf_sha512::<96>(&[], b"secret", b"info"),
-            hkdf_sha512::<96>(&[0; 64], b"secret", b"info"),
-        );
-    }
 
     proptest! {
         #[test]

@@ -27,12 +27,7 @@
 use std::fmt;
 
 use bytes::{BufMut as _, BytesMut};
-use poly1305::universal_hash::{KeyInit as _, UniversalHash as _};
-use poly1305::{Block, Poly1305};
-use salsa20::cipher::consts::U10;
-use salsa20::cipher::{KeyIvInit as _, StreamCipher as _, StreamCipherSeek as _, array::Array};
-use salsa20::{Salsa20, hsalsa};
-use zeroize::Zeroize as _;
+use simplex_xsalsa20poly1305::{XSalsa20Poly1305, hsalsa20};
 
 use super::nonce::Nonce;
 use super::secret::Secret;
@@ -59,21 +54,16 @@ impl Key {
     /// Encrypts the buffer in place.
     #[must_use]
     pub fn encrypt(&self, nonce: &Nonce, buffer: &mut [u8]) -> Tag {
-        let (mut stream, mut mac) = start(&Place::new(self, nonce));
-        stream.apply_keystream(buffer);
-        mac.update(buffer);
-        mac.finish()
+        Tag::from_bytes(self.cipher(nonce).encrypt(buffer))
     }
 
     /// Decrypts the buffer in place; one that is not authentic stays as it was.
     pub fn decrypt(&self, nonce: &Nonce, buffer: &mut [u8], tag: &Tag) -> Result<(), DecryptError> {
-        let (mut stream, mut mac) = start(&Place::new(self, nonce));
-        mac.update(buffer);
-        if mac.finish() != *tag {
-            return Err(DecryptError);
+        if self.cipher(nonce).decrypt(buffer, tag.as_bytes()) {
+            Ok(())
+        } else {
+            Err(DecryptError)
         }
-        stream.apply_keystream(buffer);
-        Ok(())
     }
 
     /// The tag and then the ciphertext of a text.
@@ -93,9 +83,19 @@ impl Key {
         text: &[u8],
         size: usize,
     ) -> Result<BytesMut, PaddingError> {
+        self.seal_padded_with(nonce, size, |packet| packet.put_slice(text))
+    }
+
+    /// The same of a text that `put` appends to the packet, so that it is written where it is encrypted.
+    pub fn seal_padded_with(
+        &self,
+        nonce: &Nonce,
+        size: usize,
+        put: impl FnOnce(&mut BytesMut),
+    ) -> Result<BytesMut, PaddingError> {
         let mut packet = BytesMut::with_capacity(size.saturating_add(Tag::LENGTH));
         packet.put_bytes(0, Tag::LENGTH);
-        padding::put(text, size, &mut packet)?;
+        padding::put_with(size, &mut packet, put)?;
         self.seal_in_place(nonce, &mut packet);
         Ok(packet)
     }
@@ -144,15 +144,18 @@ impl Key {
     /// Starts to encrypt a text that comes in pieces.
     #[must_use]
     pub fn encryptor(&self, nonce: &Nonce) -> Encryptor {
-        let (place, mac) = start_in_pieces(self, nonce);
-        Encryptor { place, mac }
+        Encryptor(self.cipher(nonce))
     }
 
     /// Starts to decrypt a ciphertext that comes in pieces.
     #[must_use]
     pub fn decryptor(&self, nonce: &Nonce) -> Decryptor {
-        let (place, mac) = start_in_pieces(self, nonce);
-        Decryptor { place, mac }
+        Decryptor(self.cipher(nonce))
+    }
+
+    fn cipher(&self, nonce: &Nonce) -> XSalsa20Poly1305 {
+        let Self(key) = self;
+        XSalsa20Poly1305::new(key.as_bytes(), nonce.as_bytes())
     }
 
     /// Encrypts what follows the space for the tag.
@@ -165,10 +168,7 @@ impl Key {
 
 impl From<&Secret<32>> for Key {
     fn from(key: &Secret<32>) -> Self {
-        let mut prepared = hsalsa::<U10>(&Array::from(*key.as_bytes()), &Array::default());
-        let key = Self(Secret::from_bytes(prepared.into()));
-        prepared.zeroize();
-        key
+        Self(Secret::from_bytes(hsalsa20(key.as_bytes(), &[0; 16])))
     }
 }
 
@@ -180,22 +180,18 @@ impl From<&SharedSecret> for Key {
 
 /// Encrypts a text piece by piece; made by [`Key::encryptor`].
 #[derive(Clone, PartialEq, Eq)]
-pub struct Encryptor {
-    place: Place,
-    mac: Mac,
-}
+pub struct Encryptor(XSalsa20Poly1305);
 
 impl Encryptor {
     /// Encrypts the next piece in place.
     pub fn update(&mut self, piece: &mut [u8]) {
-        self.place.apply_keystream(piece);
-        self.mac.update(piece);
+        self.0.encrypt_piece(piece);
     }
 
     /// The tag of all pieces.
     #[must_use]
     pub fn finish(self) -> Tag {
-        self.mac.finish()
+        Tag::from_bytes(self.0.tag())
     }
 }
 
@@ -203,21 +199,17 @@ impl Encryptor {
 ///
 /// Nothing that it decrypts may be believed before [`finish`](Self::finish) has said so.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Decryptor {
-    place: Place,
-    mac: Mac,
-}
+pub struct Decryptor(XSalsa20Poly1305);
 
 impl Decryptor {
     /// Decrypts the next piece in place.
     pub fn update(&mut self, piece: &mut [u8]) {
-        self.mac.update(piece);
-        self.place.apply_keystream(piece);
+        self.0.decrypt_piece(piece);
     }
 
     /// Whether all pieces were authentic.
     pub fn finish(self, tag: &Tag) -> Result<(), DecryptError> {
-        if self.mac.finish() == *tag {
+        if Tag::from_bytes(self.0.tag()) == *tag {
             Ok(())
         } else {
             Err(DecryptError)
@@ -236,116 +228,6 @@ impl fmt::Debug for Decryptor {
         f.write_str("Decryptor([redacted])")
     }
 }
-
-/// The start of the text in the key stream: what comes before is the key of the tag.
-const TEXT: u64 = 32;
-
-/// The key stream at the start of the text, and the tag of nothing yet.
-fn start(place: &Place) -> (Salsa20, Mac) {
-    let mut stream = Salsa20::new(
-        &Array::from(*place.key.as_bytes()),
-        &Array::from(place.nonce),
-    );
-    let mut key = Secret::from_bytes([0; poly1305::KEY_SIZE]);
-    stream.apply_keystream(key.as_mut_bytes());
-    (stream, Mac::new(&key))
-}
-
-fn start_in_pieces(key: &Key, nonce: &Nonce) -> (Place, Mac) {
-    let mut place = Place::new(key, nonce);
-    let (_, mac) = start(&place);
-    place.offset = TEXT;
-    (place, mac)
-}
-
-/// A place in the key stream of one box. The stream of the crate can be neither cloned nor compared, so that it is made anew for
-/// each piece.
-#[derive(Clone, PartialEq, Eq)]
-struct Place {
-    key: Secret<32>,
-    nonce: [u8; 8],
-    offset: u64,
-}
-
-impl Place {
-    fn new(Key(key): &Key, nonce: &Nonce) -> Self {
-        let [head @ .., a, b, c, d, e, f, g, h] = *nonce.as_bytes();
-        let mut subkey = hsalsa::<U10>(&Array::from(*key.as_bytes()), &Array::from(head));
-        let place = Self {
-            key: Secret::from_bytes(subkey.into()),
-            nonce: [a, b, c, d, e, f, g, h],
-            offset: 0,
-        };
-        subkey.zeroize();
-        place
-    }
-
-    fn apply_keystream(&mut self, piece: &mut [u8]) {
-        let mut stream = Salsa20::new(&Array::from(*self.key.as_bytes()), &Array::from(self.nonce));
-        stream.seek(self.offset);
-        stream.apply_keystream(piece);
-        self.offset = stream.current_pos();
-    }
-}
-
-const BLOCK: usize = poly1305::BLOCK_SIZE;
-
-/// Poly1305 of a ciphertext that comes in pieces: the crate hashes whole blocks only, so the last incomplete one is carried.
-#[derive(Clone)]
-struct Mac {
-    poly: Poly1305,
-    carry: [u8; BLOCK],
-    carried: usize,
-}
-
-impl Mac {
-    fn new(key: &Secret<32>) -> Self {
-        Self {
-            poly: Poly1305::new(&Array::from(*key.as_bytes())),
-            carry: [0; BLOCK],
-            carried: 0,
-        }
-    }
-
-    fn update(&mut self, mut ciphertext: &[u8]) {
-        if self.carried > 0 {
-            ciphertext = self.carry(ciphertext);
-            if self.carried < BLOCK {
-                return;
-            }
-            self.poly.update(&[Block::from(self.carry)]);
-            self.carried = 0;
-        }
-        let (blocks, rest) = Block::slice_as_chunks(ciphertext);
-        self.poly.update(blocks);
-        self.carry(rest);
-    }
-
-    fn finish(self) -> Tag {
-        let rest = self.carry.get(..self.carried).unwrap_or_default();
-        Tag::from_bytes(self.poly.compute_unpadded(rest).into())
-    }
-
-    /// Moves bytes into the carried block until it is full; what is left of them.
-    fn carry<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let room = self.carry.get_mut(self.carried..).unwrap_or_default();
-        let (taken, rest) = bytes.split_at(bytes.len().min(room.len()));
-        for (to, from) in room.iter_mut().zip(taken) {
-            *to = *from;
-        }
-        self.carried = self.carried.saturating_add(taken.len());
-        rest
-    }
-}
-
-/// Equal under one key if they would give the same tag.
-impl PartialEq for Mac {
-    fn eq(&self, other: &Self) -> bool {
-        self.clone().finish() == other.clone().finish()
-    }
-}
-
-impl Eq for Mac {}
 
 #[cfg(test)]
 mod tests {

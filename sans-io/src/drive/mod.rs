@@ -92,9 +92,13 @@ mod smp_commands;
 mod smp_pool;
 #[cfg(test)]
 mod tests;
+#[cfg(all(feature = "tls", feature = "xftp"))]
+mod transfers;
 mod unsent;
 #[cfg(feature = "tls")]
 mod woken;
+#[cfg(all(feature = "tls", feature = "xftp"))]
+mod xftp;
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
@@ -115,6 +119,12 @@ pub use self::smp::{SmpClient, SmpConnectError, SmpEnd, SmpMailbox, SmpOptions};
 pub use self::smp_commands::{RelayError, SmpRelay};
 #[cfg(feature = "tls")]
 pub use self::smp_pool::{PoolEnded, SmpPool, SmpPoolMailbox, drive_pool};
+#[cfg(all(feature = "tls", feature = "xftp"))]
+pub use self::transfers::XftpMailbox;
+#[cfg(all(feature = "tls", feature = "xftp"))]
+pub use self::xftp::{
+    XftpClient, XftpConnectError, XftpDownload, XftpEnd, XftpOptions, XftpUpload,
+};
 
 /// A byte stream that a runtime polls. What is pending has done nothing, and wakes the task when it is worth another try.
 pub trait Io {

@@ -7,7 +7,7 @@
 
 use super::derivation::{Agreed, agreement, root_step};
 use super::fresh::FreshKeys;
-use super::params::{E2eParams, E2eUri, KemParams, KemProposal, key_hash};
+use super::params::{E2eParams, E2eUri, KemParams, KemProposal};
 use super::state::{AssociatedData, RatchetKey, SendingChain};
 use super::{AgreementError, KEM, Pq, Ratchet};
 use crate::crypto::{kem, x448};
@@ -47,6 +47,17 @@ enum JoinerKem {
         secret: kem::SharedSecret,
         key: kem::PrivateKey,
     },
+}
+
+impl Role {
+    /// The other one.
+    #[must_use]
+    pub const fn peer(self) -> Self {
+        match self {
+            Self::Initiator => Self::Joiner,
+            Self::Joiner => Self::Initiator,
+        }
+    }
 }
 
 impl OfferedKeys {
@@ -149,10 +160,29 @@ impl Ratchet {
         ))
     }
 
+    /// The ratchet of a party that has offered keys itself, and takes the peer's for those of the initiator.
+    ///
+    /// It begins without a KEM secret: if both have proposed a key, one follows with the first messages.
+    pub fn join_offered(
+        fresh: &mut impl FreshKeys,
+        offered: &OfferedKeys,
+        initiator: &E2eParams<KemProposal>,
+        versions: VersionRange,
+    ) -> Result<Self, AgreementError> {
+        let version = supported(initiator.version, versions)?;
+        let kem = offered.kem.clone().filter(|_| version >= KEM);
+        let keys = JoinerKeys {
+            key1: offered.key1.clone(),
+            key2: offered.key2.clone(),
+            kem: kem.map_or(JoinerKem::None, JoinerKem::Proposed),
+        };
+        let params = offered.params(version).into();
+        Ok(Self::join(fresh, keys, &params, initiator, versions))
+    }
+
     /// The ratchet of two parties that both have offered keys, to replace one that is broken.
     ///
-    /// Who is the initiator follows from the keys. Both get a new ratchet without a KEM secret, in the version of the peer's parameters;
-    /// if both proposed a KEM key, the secret follows with the first messages.
+    /// Who is the initiator follows from the keys; the version is that of the peer's parameters.
     pub fn renegotiated(
         fresh: &mut impl FreshKeys,
         offered: &OfferedKeys,
@@ -160,20 +190,14 @@ impl Ratchet {
         pq: Pq,
         versions: VersionRange,
     ) -> Result<(Self, Role), AgreementError> {
-        let version = supported(peer.version, versions)?;
-        let params = offered.params(version);
-        if params.key_hash() <= key_hash(&peer.key1, &peer.key2) {
+        let own = offered.params(peer.version);
+        if own.key_hash() <= peer.key_hash() {
             let ratchet = Self::initiator(offered, &peer.clone().into(), pq, versions)?;
-            return Ok((ratchet, Role::Initiator));
+            Ok((ratchet, Role::Initiator))
+        } else {
+            let ratchet = Self::join_offered(fresh, offered, peer, versions)?;
+            Ok((ratchet, Role::Joiner))
         }
-        let kem = offered.kem.clone().filter(|_| version >= KEM);
-        let keys = JoinerKeys {
-            key1: offered.key1.clone(),
-            key2: offered.key2.clone(),
-            kem: kem.map_or(JoinerKem::None, JoinerKem::Proposed),
-        };
-        let ratchet = Self::join(fresh, keys, &params.into(), peer, versions);
-        Ok((ratchet, Role::Joiner))
     }
 
     fn join(

@@ -64,6 +64,15 @@ pub struct EncryptedMessage {
 }
 
 impl MessageHeader {
+    /// What headers are padded to: with room for KEM parameters if they are supported.
+    #[must_use]
+    pub fn padded_length(version: Version, support: Pq) -> usize {
+        match support {
+            Pq::On if version >= KEM => PADDED_KEM,
+            Pq::On | Pq::Off => PADDED,
+        }
+    }
+
     /// Encrypts the header.
     pub(super) fn seal(
         &self,
@@ -73,10 +82,7 @@ impl MessageHeader {
         iv: [u8; 16],
         parties: &AssociatedData,
     ) -> Result<EncryptedHeader, PaddingError> {
-        let length = match support {
-            Pq::On if version >= KEM => PADDED_KEM,
-            Pq::On | Pq::Off => PADDED,
-        };
+        let length = Self::padded_length(version, support);
         let mut body = padding::pad(&wire::encode(self, version), length)?;
         let tag = aes_gcm::encrypt(key, &iv, parties.as_bytes(), &mut body);
         Ok(EncryptedHeader {
@@ -143,10 +149,9 @@ impl Codec<Bytes> for Counted {
     }
 
     fn put(bytes: &Bytes, version: Version, out: &mut BytesMut) {
-        if version >= KEM {
-            out.put_u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX));
-        } else {
-            out.put_u8(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
+        match u8::try_from(bytes.len()) {
+            Ok(length) if version < KEM && length >= SHORTEST => out.put_u8(length),
+            Ok(_) | Err(_) => out.put_u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX)),
         }
         out.put_slice(bytes);
     }

@@ -154,3 +154,18 @@ fn ciphertext(value: &str) -> Result<kem::Ciphertext, ImportError> {
     let bytes = bytes("rcPQRct", value)?;
     kem::Ciphertext::from_bytes(&bytes).map_err(|_| ImportError::Field("rcPQRct"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let refused = |json: &str| Ratchet::from_reference_json(json).err();
+        assert_eq!(refused("{}"), Some(ImportError::Json));
+        let json = r#"{"rcVersion":[2,3],"rcAD":"AAAA","rcDHRs":"","rcRK":"","rcNs":0,"rcNr":0,"rcPN":0,"rcNHKs":"","rcNHKr":""}"#;
+        assert_eq!(refused(json), Some(ImportError::Field("rcAD")));
+        let kem = json.replacen('{', r#"{"rcKEM":{"rcPQRs":["AAAA","AAAA"]},"#, 1);
+        assert_eq!(refused(&kem), Some(ImportError::Field("rcPQRs")));
+    }
+}

@@ -16,13 +16,18 @@
 //!      │ both chains                                                  │────────┐ decrypt: receiving chain, or skipped key
 //!      └──────────────────────────────────────────────────────────────┘◀───────┘ decrypt with the next header key: turn
 //!
-//!   What a party's headers say of post-quantum keys, turn by turn:
-//!
-//!      nothing ── wanted here, peer says nothing ──▶ proposed ── peer proposes or accepts ──▶ accepted ──┐
-//!         ▲  │                                          │                                       ▲  │  │   │ peer
-//!         │  └── wanted here, peer proposes ────────────┼───────────────────────────────────────┘  │  └───┘ answers
-//!         └───── peer says nothing, or not wanted here ─┴──────────────────────────────────────────┘
 //! ```
+//!
+//! What a party says of post-quantum keys follows, turn by turn, from what it has said before and from what the peer says:
+//!
+//! | it has said | peer says nothing | peer proposes a key | peer accepts a key |
+//! |---|---|---|---|
+//! | nothing, and wants none | nothing | nothing | (error: there was none) |
+//! | nothing, and wants one | proposes | accepts | (error: there was none) |
+//! | proposes, or accepts | nothing, as the peer wants none | accepts | accepts |
+//! | the same, but wants none any more | nothing | nothing | nothing |
+//!
+//! Who accepts has encapsulated a secret for the peer's key, which its sending chain is derived with, and proposes its next key as well.
 //!
 //! # Steps are values
 //!
@@ -34,7 +39,7 @@
 //! Encrypting has two halves. The step itself is cheap, and gives an [`EncryptKey`] that is stored with the outgoing message; the
 //! message is encrypted with it when it leaves, and again the same if it has to leave again.
 //!
-//! Decrypting is a function of its arguments. One that turns a post-quantum ratchet takes milliseconds, and can be run elsewhere.
+//! Decrypting is a function of its arguments. One that turns a post-quantum ratchet may take milliseconds, and can be run elsewhere.
 //!
 //! Keys of messages that were overtaken are in [`SkippedKeys`], beside the state, because they are many and change one at a time: at most
 //! [`Ratchet::MAX_GAP`] for each gap, and [`SkippedKeys::MAX`] in all, the oldest of which are dropped.
@@ -105,3 +110,6 @@ pub const SUPPORTED: VersionRange = match VersionRange::new(2, KEM.0) {
     Some(versions) => versions,
     None => VersionRange::only(KEM),
 };
+
+#[cfg(test)]
+mod tests;

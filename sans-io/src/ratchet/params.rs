@@ -74,15 +74,11 @@ impl<K> E2eParams<K> {
     /// What tells these parameters from others, and who is the initiator when both sides renegotiate.
     #[must_use]
     pub fn key_hash(&self) -> [u8; 32] {
-        key_hash(&self.key1, &self.key2)
+        let mut hash = hash::Sha256::new();
+        hash.update(self.key1.as_bytes());
+        hash.update(self.key2.as_bytes());
+        hash.finish()
     }
-}
-
-pub(super) fn key_hash(key1: &x448::PublicKey, key2: &x448::PublicKey) -> [u8; 32] {
-    let mut hash = hash::Sha256::new();
-    hash.update(key1.as_bytes());
-    hash.update(key2.as_bytes());
-    hash.finish()
 }
 
 impl<K: Clone> E2eUri<K> {

@@ -1,5 +1,7 @@
 //! Receiving: a message is decrypted, or nothing has happened.
 
+use std::fmt;
+
 use bytes::BytesMut;
 
 use super::derivation::{chain_step, root_step};
@@ -13,7 +15,7 @@ use crate::crypto::{Secret, kem};
 use crate::wire::{self, Version};
 
 /// A step that received a message: to be committed before the message is acted on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Decrypted {
     /// The state after it.
     pub ratchet: Ratchet,
@@ -23,6 +25,18 @@ pub struct Decrypted {
     pub content: BytesMut,
     /// Whether it was encrypted with a post-quantum secret, too.
     pub pq: Pq,
+}
+
+/// What the message says is nobody else's business.
+impl fmt::Debug for Decrypted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decrypted")
+            .field("ratchet", &self.ratchet)
+            .field("skipped", &self.skipped)
+            .field("content", &format_args!("[{} bytes]", self.content.len()))
+            .field("pq", &self.pq)
+            .finish()
+    }
 }
 
 /// Whose key has opened a header.
@@ -50,7 +64,7 @@ impl Ratchet {
     /// The step that receives a message.
     ///
     /// It depends on its arguments only and changes none of them, so that it can be run anywhere: mostly it takes microseconds, but a
-    /// message that turns a ratchet with post-quantum keys takes milliseconds. An error leaves everything as it was.
+    /// message that turns a ratchet with post-quantum keys may take milliseconds. An error leaves everything as it was.
     pub fn decrypt(
         &self,
         skipped: &SkippedKeys,

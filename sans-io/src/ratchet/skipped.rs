@@ -217,3 +217,51 @@ impl FromIterator<SkippedKey> for SkippedKeys {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use crate::wire::{Sample as _, Version};
+
+    fn id(chain: u8, number: u32) -> SkippedId {
+        let header_key = Secret::from_bytes([chain; 32]);
+        SkippedId { header_key, number }
+    }
+
+    fn key(chain: u8, number: u32) -> SkippedKey {
+        SkippedKey {
+            id: id(chain, number),
+            key: MessageKey::sample(Version(0), &mut Rng::from_seed([chain; 32])),
+            pq: Pq::Off,
+        }
+    }
+
+    #[test]
+    fn the_oldest_chain_makes_room_first_whatever_its_key() {
+        let old = (0..1000).map(|number| key(9, number));
+        let new = (0..1048).map(|number| key(1, number));
+        let mut keys: SkippedKeys = old.chain(new).collect();
+        assert_eq!(keys.len(), SkippedKeys::MAX);
+
+        let changes = keys.adding(vec![key(5, 0), key(5, 1)]);
+        let removed = [0, 1].map(|number| SkippedChange::Removed(id(9, number)));
+        assert_eq!(changes[..2], removed);
+        keys.apply(changes);
+        assert_eq!(keys.len(), SkippedKeys::MAX);
+        assert!(keys.find(&id(9, 1)).is_none() && keys.find(&id(9, 2)).is_some());
+        assert!(keys.find(&id(1, 0)).is_some() && keys.find(&id(5, 1)).is_some());
+        let newest = keys.header_keys().next();
+        assert_eq!(newest, Some(&id(5, 0).header_key));
+    }
+
+    #[test]
+    fn a_chain_without_keys_is_gone() {
+        let mut keys: SkippedKeys = [key(1, 7), key(2, 7)].into_iter().collect();
+        keys.apply([1, 1, 3].map(|chain| SkippedChange::Removed(id(chain, 7))));
+        assert_eq!((keys.len(), keys.header_keys().count()), (1, 1));
+        keys.apply([SkippedChange::Added(key(2, 7))]);
+        assert_eq!(keys.len(), 1);
+        assert_eq!(keys, [key(2, 7)].into_iter().collect());
+    }
+}

@@ -227,17 +227,17 @@ wire! {
 
 impl Wire for MessageKey {
     fn parse<'a>(source: Source<'_>, input: &'a [u8]) -> Parsed<'a, Self> {
-        let (input, key) = Short::parse(source, input)?;
-        let (input, iv) = Stored::parse(source, input)?;
-        match Secret::try_from(&**key) {
-            Ok(key) => Ok((input, Self { key, iv })),
-            Err(_) => WireError::Invalid("message key").fail(),
+        let (input, (key, iv)) = <(Short, Short)>::parse(source, input)?;
+        match (Secret::try_from(&**key), Secret::try_from(&**iv)) {
+            (Ok(key), Ok(iv)) => Ok((input, Self { key, iv })),
+            (Err(_), _) | (_, Err(_)) => WireError::Invalid("message key").fail(),
         }
     }
 
     fn put(&self, version: Version, out: &mut BytesMut) {
         out.put_u8(32);
         Stored::put(&self.key, version, out);
+        out.put_u8(16);
         Stored::put(&self.iv, version, out);
     }
 }

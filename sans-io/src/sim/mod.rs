@@ -22,10 +22,14 @@ pub mod identity;
 mod middle;
 mod netem;
 mod pair;
+pub mod ratchet;
+pub mod script;
 pub mod smp;
 pub mod store;
 mod trace;
 pub mod world;
+#[cfg(feature = "xftp")]
+pub mod xftp;
 
 #[cfg(feature = "drive")]
 mod duplex;

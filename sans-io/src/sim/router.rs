@@ -153,7 +153,7 @@ impl Core {
                 // Nobody may be there to answer.
                 self.asked.push((ticket, request)).ok();
             }
-            Action::Operated(..) | Action::Resolve(..) => {}
+            Action::Operated(..) | Action::Resolve(..) | Action::Day(_) => {}
         }
     }
 }

@@ -188,11 +188,14 @@ impl Contents {
 
     fn totals(&self) -> Totals {
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let services = |notifier: bool| {
-            let of_role = |(service, _): &&(ServiceRecord, ServiceTotals)| {
-                (service.role == ServiceRole::Notifier) == notifier
-            };
-            number(self.services.values().filter(of_role).count())
+        let of_role = |notifier: bool| {
+            let services = self.services.values();
+            services.filter(move |(service, _)| (service.role == ServiceRole::Notifier) == notifier)
+        };
+        let services = |notifier| number(of_role(notifier).count());
+        let queues = |notifier| {
+            let counts = of_role(notifier).map(|(_, totals)| totals.count);
+            u64::try_from(counts.sum::<i64>()).unwrap_or(0)
         };
         Totals {
             queues: number(self.queues.len()),
@@ -206,6 +209,8 @@ impl Contents {
             notifications: number(self.notifications.len()),
             messaging_services: services(false),
             notifier_services: services(true),
+            messaging_service_queues: queues(false),
+            notifier_service_queues: queues(true),
             statistics: self.statistics.clone(),
         }
     }

@@ -303,6 +303,7 @@ impl World {
             }
             Action::Load(id, load) => follow.push(Input::Loaded(id, self.store.load(&load))),
             Action::Operated(ticket, outcome) => self.outcomes.push((ticket, outcome)),
+            Action::Day(_) => {}
             Action::Proxy(..) | Action::Resolve(..) => self.asked.push(action),
         }
     }

@@ -80,8 +80,8 @@ pub enum DeliveryError {
 impl Delivered {
     /// The body of the MSG that delivers it.
     pub fn encrypt(&self, key: &Key, id: &MsgId) -> Result<Bytes, PaddingError> {
-        let text = wire::encode(self, Version::default());
-        let sealed = key.seal_padded(&Nonce::from_bytes(id), &text, PADDED_BODY)?;
+        let put = |packet: &mut BytesMut| self.put(Version::default(), packet);
+        let sealed = key.seal_padded_with(&Nonce::from_bytes(id), PADDED_BODY, put)?;
         Ok(sealed.freeze())
     }
 
@@ -109,8 +109,9 @@ wire! {
 impl NMsgMeta {
     /// The content of the NMSG that tells it.
     pub fn encrypt(&self, key: &Key, nonce: &Nonce) -> Result<Bytes, PaddingError> {
-        let text = wire::encode(self, Version::default());
-        Ok(key.seal_padded(nonce, &text, PADDED_META)?.freeze())
+        let put = |packet: &mut BytesMut| self.put(Version::default(), packet);
+        let sealed = key.seal_padded_with(nonce, PADDED_META, put)?;
+        Ok(sealed.freeze())
     }
 
     /// What the content of an NMSG tells. Later versions may say more.

@@ -523,7 +523,7 @@ impl Codec<ErrorText> for Counted {
 }
 
 /// The word `NO_QUEUE` of older routers is read as `NO_ENTITY`.
-enum WithLegacyNoQueue {}
+pub(crate) enum WithLegacyNoQueue {}
 
 impl Codec<CommandError> for WithLegacyNoQueue {
     fn parse<'a>(source: Source<'_>, input: &'a [u8]) -> Parsed<'a, CommandError> {

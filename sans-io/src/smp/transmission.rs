@@ -31,7 +31,8 @@ pub enum Authorization {
 }
 
 impl Authorization {
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads what is not empty.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         match bytes.first_chunk() {
             Some(authenticator) if bytes.len() == authenticator.len() => Some(Self::Authenticator(
                 Authenticator::from_bytes(*authenticator),
@@ -40,7 +41,7 @@ impl Authorization {
         }
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Signature(signature) => signature.as_bytes(),
             Self::Authenticator(authenticator) => authenticator.as_bytes(),
@@ -109,15 +110,15 @@ impl Transmission {
 
     /// The bytes that the authorization is over.
     #[must_use]
-    pub fn authorized(&self, session: &Session) -> Bytes {
-        if session.version < AUTH_COMMANDS {
-            return self.authorized.clone();
+    pub fn authorized(&self, session: &Session) -> Authorized {
+        let prefix = match session.version < AUTH_COMMANDS {
+            true => Bytes::new(),
+            false => wire::encode(&session.id, session.version),
+        };
+        Authorized {
+            prefix,
+            rest: self.authorized.clone(),
         }
-        let mut out =
-            BytesMut::with_capacity(SESSION_ID_ROOM.saturating_add(self.authorized.len()));
-        session.id.put(session.version, &mut out);
-        out.put_slice(&self.authorized);
-        out.freeze()
     }
 
     /// Parses the command, as a router does.
@@ -264,14 +265,76 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// What an authorization covers. Most of it stays where it was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorized {
+    /// What is not in the transmission: the session's id.
+    prefix: Bytes,
+    rest: Bytes,
+}
+
+impl Authorized {
+    /// What is covered, one part after the other.
+    #[must_use]
+    pub fn parts(&self) -> [&[u8]; 2] {
+        [&self.prefix, &self.rest]
+    }
+
+    /// What is covered, in one piece.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        self.parts().concat().into()
+    }
+
+    /// The same after something else.
+    #[must_use]
+    pub fn after(&self, start: &[u8]) -> Self {
+        Self {
+            prefix: [start, &self.prefix].concat().into(),
+            rest: self.rest.clone(),
+        }
+    }
+}
+
+/// All of it is in the transmission.
+impl From<Bytes> for Authorized {
+    fn from(rest: Bytes) -> Self {
+        Self {
+            prefix: Bytes::new(),
+            rest,
+        }
+    }
+}
+
+/// The complete transmission of a message, which nobody authorises.
+#[must_use]
+pub fn response<T: Wire>(
+    session: &Session,
+    corr_id: &CorrId,
+    entity_id: &EntityId,
+    message: &T,
+) -> Bytes {
+    let version = session.version;
+    let mut out = BytesMut::with_capacity(SHORT);
+    out.put_u8(0);
+    if version < AUTH_COMMANDS {
+        session.id.put(version, &mut out);
+    }
+    corr_id.put(version, &mut out);
+    entity_id.put(version, &mut out);
+    message.put(version, &mut out);
+    out.freeze()
+}
+
+/// Most transmissions are no longer.
+const SHORT: usize = 256;
+
 /// A transmission that is not authorised yet: the bytes from the session id on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unauthorized {
     bytes: Bytes,
     session_id_length: usize,
 }
-
-const SESSION_ID_ROOM: usize = 49;
 
 impl Unauthorized {
     /// The transmission of a command or message.
@@ -283,7 +346,7 @@ impl Unauthorized {
         command: &T,
     ) -> Self {
         let version = session.version;
-        let mut out = BytesMut::with_capacity(256);
+        let mut out = BytesMut::with_capacity(SHORT);
         session.id.put(version, &mut out);
         let session_id_length = out.len();
         corr_id.put(version, &mut out);
@@ -333,5 +396,30 @@ impl Unauthorized {
             false => self.session_id_length,
         };
         out.put_slice(self.bytes.get(from..).unwrap_or(&[]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use crate::wire::Sample;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_response_is_a_transmission_that_nobody_authorises(seed: [u8; 32], version in 6..=20_u16) {
+            let mut rng = Rng::from_seed(seed);
+            let version = Version(version);
+            let session = Session { version, id: Id::sample(version, &mut rng) };
+            let corr_id = CorrId::sample(version, &mut rng);
+            let entity_id = EntityId::sample(version, &mut rng);
+            let message = BrokerMessage::sample(version, &mut rng);
+            let unauthorized = Unauthorized::new(&session, &corr_id, &entity_id, &message);
+            prop_assert_eq!(
+                response(&session, &corr_id, &entity_id, &message),
+                unauthorized.authorize(&session, None, None)
+            );
+        }
     }
 }

@@ -28,6 +28,15 @@ impl Scheme for SmpScheme {
     const PORT: u16 = 5223;
 }
 
+/// The addresses of XFTP routers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum XftpScheme {}
+
+impl Scheme for XftpScheme {
+    const NAME: &'static str = "xftp";
+    const PORT: u16 = 443;
+}
+
 /// The SHA-256 fingerprint of a router's identity certificate. Of any length on the wire; only one of 32 bytes is anybody's.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash(Id);

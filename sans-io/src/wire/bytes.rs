@@ -129,7 +129,8 @@ enum Repr {
 }
 
 impl Id {
-    const INLINE: usize = 32;
+    /// With its length and the mark of its form, 32 bytes.
+    const INLINE: usize = 30;
 
     /// No id at all.
     pub const EMPTY: Self = Self(Repr::Inline {

@@ -38,7 +38,9 @@ pub mod utc;
 mod version;
 
 pub(crate) use self::address::split_port;
-pub use self::address::{AddressError, BasicAuth, KeyHash, Scheme, ServerAddress, SmpScheme};
+pub use self::address::{
+    AddressError, BasicAuth, KeyHash, Scheme, ServerAddress, SmpScheme, XftpScheme,
+};
 pub use self::bytes::{CorrId, EntityId, Id, Large, Short, Tail};
 pub use self::host::{HostError, TransportHost};
 pub use self::primitive::Text;

@@ -22,19 +22,35 @@ pub enum PaddingError {
 
 /// Appends `content`, padded to `size` bytes.
 pub fn put(content: &[u8], size: usize, out: &mut BytesMut) -> Result<(), PaddingError> {
-    let too_large = PaddingError::TooLarge(content.len(), size);
-    let filler = size
-        .checked_sub(LENGTH)
-        .and_then(|room| room.checked_sub(content.len()))
-        .ok_or(too_large)?;
-    let length = u16::try_from(content.len()).map_err(|_| too_large)?;
-    if content.len() > MAX_CONTENT {
-        return Err(too_large);
+    put_with(size, out, |out| out.put_slice(content))
+}
+
+/// Appends what `put` appends, padded to `size` bytes; if it does not fit, nothing.
+pub fn put_with(
+    size: usize,
+    out: &mut BytesMut,
+    put: impl FnOnce(&mut BytesMut),
+) -> Result<(), PaddingError> {
+    let start = out.len();
+    let end = start.saturating_add(size);
+    out.put_u16(0);
+    let content = out.len();
+    put(out);
+    let length = out.len().saturating_sub(content);
+    let announced = u16::try_from(length)
+        .ok()
+        .filter(|_| length <= MAX_CONTENT && out.len() <= end);
+    match (announced, out.get_mut(start..content)) {
+        (Some(announced), Some(place)) => {
+            place.copy_from_slice(&announced.to_be_bytes());
+            out.resize(end, FILLER);
+            Ok(())
+        }
+        (Some(_) | None, _) => {
+            out.truncate(start);
+            Err(PaddingError::TooLarge(length, size))
+        }
     }
-    out.put_u16(length);
-    out.put_slice(content);
-    out.put_bytes(FILLER, filler);
-    Ok(())
 }
 
 /// The content, padded to `size` bytes.

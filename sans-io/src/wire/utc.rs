@@ -164,6 +164,12 @@ fn date_of(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
+/// The month of a day since the Unix epoch, and its year.
+pub(crate) fn month_of(day: i64) -> (i64, i64) {
+    let (year, month, _) = date_of(day);
+    (year, month)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@ use simplex_sans_io::crypto::{
     x25519,
 };
 use simplex_sans_io::machine::{Connection, Input, Machine};
+use simplex_sans_io::ratchet::{OfferedKeys, Pq, Ratchet, SUPPORTED, SkippedKeys};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::sim::identity::Credentials as Issued;
 use simplex_sans_io::sim::smp::{Setup, Sides};
@@ -313,4 +314,48 @@ fn names_and_passwords_for_proxies() {
     assert_all_hidden(&socks, &secrets);
     socks.handle(Now::START, Input::Bytes(b"\x05\x02")).unwrap();
     assert_all_hidden(&socks.clone().inner(), &secrets);
+}
+
+#[test]
+fn ratchets() {
+    let mut rng = Rng::from_seed([1; 32]);
+    let offered = OfferedKeys::generate(&mut rng, Pq::On);
+    assert_hidden(&offered, &offered.to_bytes()[2..]);
+
+    let params = offered.params(SUPPORTED.max());
+    let (joiner, params) = Ratchet::joiner(&mut rng, &params, Pq::On, SUPPORTED).unwrap();
+    let first = joiner.encrypt(None, SUPPORTED.max()).unwrap();
+    let second = first.ratchet.encrypt(None, SUPPORTED.max()).unwrap();
+    let initiator = Ratchet::initiator(&offered, &params, Pq::On, SUPPORTED).unwrap();
+    let message = second.key.encrypt(b"only between us two", 100).unwrap();
+    let none = SkippedKeys::new();
+    let step = initiator.decrypt(&none, &mut rng, (&*message).into());
+    let step = step.unwrap();
+
+    // After the format: the versions and the parties, then the ratchet key; at the end two header keys.
+    let parties = 2 + 2 + 2 + 1 + 112;
+    for ratchet in [&joiner, &initiator, &first.ratchet, &step.ratchet] {
+        let stored = ratchet.to_bytes();
+        let secrets = [
+            stored[parties..parties + 56].to_vec(),
+            stored[stored.len() - 64..].to_vec(),
+        ];
+        assert_all_hidden(ratchet, &secrets);
+    }
+    assert_all_hidden(&first, &[first.key.to_bytes()[116..148].to_vec()]);
+    assert_all_hidden(&second.key, &[second.key.to_bytes()[149..165].to_vec()]);
+
+    let mut skipped = SkippedKeys::new();
+    skipped.apply(step.skipped.clone());
+    let secrets: Vec<_> = skipped
+        .iter()
+        .flat_map(|key| {
+            let stored = key.to_bytes();
+            [&stored[2..34], &stored[39..71], &stored[72..88]].map(<[u8]>::to_vec)
+        })
+        .collect();
+    assert_eq!(secrets.len(), 3);
+    assert_all_hidden(&skipped, &secrets);
+    assert_all_hidden(&step, &secrets);
+    assert_hidden(&step, &step.content);
 }

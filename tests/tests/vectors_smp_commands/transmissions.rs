@@ -129,7 +129,7 @@ fn accepted(session: &Session, transmission: &Transmission, command: &Command) -
             Authorization::Authenticator(bytes) => json!({ "authenticator": hexed(bytes.as_bytes()) }),
         }),
         "service_signature": service_signature.map(|signature| hexed(signature.as_bytes())),
-        "authorized": hexed(transmission.authorized(session)),
+        "authorized": hexed(transmission.authorized(session).to_bytes()),
         "corr_id": hexed(&*transmission.corr_id),
         "entity_id": hexed(&*transmission.entity_id),
         "command_v20": hexed(wire::encode(command, LATEST)),

@@ -125,7 +125,7 @@ fn request(case: &Value, relay: &RelaySession, corr_id: &CorrId) -> Bytes {
 /// What the relay answers to the transmission, which must be authorised.
 fn response(case: &Value, session: &Session, transmission: &Bytes) -> Bytes {
     let transmission = Transmission::parse(session, transmission).unwrap();
-    let authorized = transmission.authorized(session);
+    let authorized = transmission.authorized(session).to_bytes();
     assert_eq!(authorized, hex(&case["relay_parsed"]["authorized"]));
     let command = transmission.parse_command(session.version).unwrap();
     assert_eq!(

@@ -196,8 +196,8 @@ fn shown_queue(queue: &QueueRecord) -> Value {
             QueueMode::Messaging => "M",
             QueueMode::Contact => "C",
         }),
-        "link": queue.link.as_ref().map(shown_link),
-        "notifier": queue.notifier.as_ref().map(shown_notifier),
+        "link": queue.link.as_deref().map(shown_link),
+        "notifier": queue.notifier.as_deref().map(shown_notifier),
         "status": match queue.status {
             QueueStatus::Active => json!("active"),
             QueueStatus::Off => json!("off"),

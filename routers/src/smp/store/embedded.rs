@@ -10,7 +10,7 @@
 //! each `fsync`, without one of its own: a store that has fewer groups than that has lost some, and is refused.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use super::{EmbeddedStore, StoreError, SyncPolicy};
 const MIB: u64 = 1 << 20;
 
 /// After this much was written, what is in memory goes to tables: so much, at most, is read again after a crash.
-const ROTATE_AFTER: u64 = 32 * MIB;
+const ROTATE_AFTER: u64 = 8 * MIB;
 
 /// How an embedded store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl EmbeddedStore {
         let _lock = lock(path)?;
         let promise = path.join("promise");
         match fs::remove_file(&promise) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.map_err(StoreError::io("removed", &promise)),
         }
     }
@@ -342,9 +342,45 @@ impl Engine for Embedded {
         }))
     }
 
-    fn close(self) -> Result<(), StoreError> {
+    /// What is in tables is not read from the journal again, which would take most of the time of the next start.
+    fn close(mut self) -> Result<(), StoreError> {
         let persisted = self.opened()?.database.persist(PersistMode::SyncAll);
-        persisted.map_err(|error| self.error(error))
+        persisted.map_err(|error| self.error(error))?;
+        let Some(open) = self.open.take() else {
+            return Ok(());
+        };
+        let flushed = open.flush();
+        drop(open);
+        let emptied = flushed
+            .map_err(io::Error::other)
+            .and_then(|()| empty_journal(&self.path.join("data")));
+        if let Err(error) = emptied {
+            tracing::warn!(%error, "the next start will take longer, as the journal is not empty");
+        }
+        Ok(())
+    }
+}
+
+/// Empties the journal that was written to last, in a closed database whose tables hold everything.
+fn empty_journal(data: &Path) -> io::Result<()> {
+    let mut last = None;
+    for entry in fs::read_dir(data)? {
+        let path = entry?.path();
+        let is_journal = path.extension().is_some_and(|extension| extension == "jnl");
+        let number = path
+            .file_stem()
+            .and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+        if let (true, Some(number)) = (is_journal, number) {
+            last = last.max(Some((number, path)));
+        }
+    }
+    match last {
+        None => Ok(()),
+        Some((_, path)) => {
+            let journal = File::options().write(true).open(path)?;
+            journal.set_len(0)?;
+            journal.sync_all()
+        }
     }
 }
 

@@ -167,19 +167,23 @@ fn write_notifications(
 }
 
 fn statistics_of(store: &mut dyn Store, now: UtcTime) -> Result<StatisticsBackup, ExportError> {
-    let mut backup = StatisticsBackup::new(now);
-    if let Loaded::Totals(totals) = store.load(&Load::Totals)? {
-        let text = totals.statistics.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
-            if let Ok(number) = value.parse() {
-                backup.set("", name, number);
-                backup.set("rslvStats", name, number);
-            }
+    let Loaded::Totals(totals) = store.load(&Load::Totals)? else {
+        return Ok(StatisticsBackup::new(now));
+    };
+    let text = totals.statistics.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let values = || text.lines().filter_map(|line| line.split_once('='));
+    let since = values().find(|(name, _)| *name == "fromTime");
+    let since = since.and_then(|(_, seconds)| seconds.parse().ok());
+    let mut backup = StatisticsBackup::new(since.map_or(now, UtcTime::from_seconds));
+    for (name, value) in values() {
+        let (heading, name) = name.split_once('.').unwrap_or(("", name));
+        if let Ok(number) = value.parse() {
+            backup.set(heading, name, number);
         }
-        let queues = i64::try_from(totals.queues).unwrap_or(i64::MAX);
-        backup.set("", "qCount", queues);
     }
+    let queues = i64::try_from(totals.queues).unwrap_or(i64::MAX);
+    backup.set("", "qCount", queues);
     Ok(backup)
 }
 

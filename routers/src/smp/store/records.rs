@@ -4,7 +4,7 @@ use bytes::Bytes;
 use simplex_sans_io::smp::handshake::ServiceRole;
 use simplex_sans_io::smp::router::store::{
     Change, Load, Loaded, LoadedQueue, MessageRecord, NotificationRecord, Position, QueueRecord,
-    ServiceRecord, Totals,
+    ServiceRecord, ServiceTotals, Totals,
 };
 use simplex_sans_io::smp::server::Party;
 use simplex_sans_io::wire::EntityId;
@@ -239,7 +239,28 @@ impl<E: Engine> Records<E> {
             .map(Loaded::Ids)
     }
 
+    /// How many queues services have: those that receive messages, and those that receive notifications.
+    fn service_queues(&self) -> Result<(u64, u64), StoreError> {
+        let (from, to) = table::all_services();
+        let (mut messaging, mut notifier) = (0_i64, 0_i64);
+        for entry in self.engine.scan(Table::Services, &from, &to) {
+            let (key, value) = entry?;
+            let record: ServiceRecord = restored(Table::Services, &key, &value)?;
+            let key = table::service_totals(&record.id);
+            let totals: ServiceTotals =
+                read(&self.engine, Table::Services, &key)?.unwrap_or_default();
+            let queues = match record.role {
+                ServiceRole::Notifier => &mut notifier,
+                ServiceRole::Messaging | ServiceRole::Proxy => &mut messaging,
+            };
+            *queues = queues.saturating_add(totals.count);
+        }
+        let number = |count| u64::try_from(count).unwrap_or(0);
+        Ok((number(messaging), number(notifier)))
+    }
+
     fn load_totals(&self) -> Result<Loaded, StoreError> {
+        let queues = self.service_queues()?;
         Ok(Loaded::Totals(Box::new(Totals {
             queues: self.counts.queues,
             messages: self.counts.messages,
@@ -247,6 +268,8 @@ impl<E: Engine> Records<E> {
             notifications: self.counts.notifications,
             messaging_services: self.counts.messaging_services,
             notifier_services: self.counts.notifier_services,
+            messaging_service_queues: queues.0,
+            notifier_service_queues: queues.1,
             statistics: self.engine.get(Table::State, STATISTICS)?,
         })))
     }

@@ -13,7 +13,8 @@ use crate::agent::id::{CommandId, MessageId, QueueNumber};
 use crate::agent::message::{AMessage, AgentMessage, Integrity, MsgHash, Receipt};
 use crate::agent::queue::QueueAddress;
 use crate::agent::store::record::{
-    OutgoingPurpose, ReceiptOf, ReceiveRotation, ReceiveStatus, Received, Sent, SentNumber,
+    OutgoingContent, OutgoingPurpose, ReceiptOf, ReceiveRotation, ReceiveStatus, Received, Sent,
+    SentNumber,
 };
 use crate::agent::store::{Change, Kind};
 use crate::ratchet::Pq;
@@ -102,6 +103,23 @@ impl Step<'_> {
         Ok(self.keep_received(incoming, meta.message, event, None, received))
     }
 
+    /// A message that no router has answered for yet.
+    fn on_its_way(&self, number: i64) -> Option<Sent> {
+        let outgoing = self.connection.outgoing.iter();
+        outgoing.into_iter().find_map(|(message, outgoing)| {
+            let OutgoingPurpose::Message { sender_msg_id } = outgoing.purpose else {
+                return None;
+            };
+            let OutgoingContent::Encrypted { sealed } = &outgoing.content else {
+                return None;
+            };
+            (sender_msg_id == number).then(|| Sent {
+                message: *message,
+                hash: MsgHash::of(&sealed.message),
+            })
+        })
+    }
+
     /// The messages that receipts are of, as far as they are known.
     fn receipts(
         &self,
@@ -112,7 +130,12 @@ impl Step<'_> {
         let mut needed = Vec::new();
         for receipt in receipts.iter() {
             let key = self.key(Kind::Sent, receipt.sender_msg_id.to_be_bytes());
-            match incoming.found.get::<Sent>(&key) {
+            // The recipient may be faster than the router's answer.
+            let found = match self.on_its_way(receipt.sender_msg_id) {
+                Some(sent) => Ok(Some(sent)),
+                None => incoming.found.get::<Sent>(&key),
+            };
+            match found {
                 Ok(Some(sent)) => {
                     let status = match sent.hash == receipt.hash {
                         true => ReceiptStatus::Ok,

@@ -16,14 +16,19 @@ impl Clockwork {
         self.now
     }
 
-    /// The time as a machine knows it, which never goes back.
+    /// The time as it is told to a machine.
+    pub(super) fn tell(&mut self) -> Now {
+        self.latest = self.latest.max(self.now.instant);
+        self.now
+    }
+
+    /// The time as the machine knows it, which never goes back.
     pub(super) const fn latest(&self) -> Instant {
         self.latest
     }
 
     pub(super) fn advance(&mut self, duration: Duration) {
         self.now = self.now + duration;
-        self.latest = self.latest.max(self.now.instant);
     }
 
     /// It is `instant` now, if it was not later already.

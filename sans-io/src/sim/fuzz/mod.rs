@@ -22,11 +22,17 @@ mod choices;
 mod client;
 mod clockwork;
 mod commands;
+#[cfg(feature = "xftp")]
+mod files;
 mod handshake;
+#[cfg(feature = "xftp")]
+mod http2;
 mod keys;
 mod link;
 mod network;
 mod pool;
+mod ratchet;
+mod router;
 mod server;
 mod session;
 mod socks;
@@ -36,6 +42,8 @@ mod text;
 #[cfg(feature = "tls")]
 mod tls;
 mod wire;
+#[cfg(feature = "xftp")]
+mod xftp;
 
 pub use self::agent::agent_formats;
 pub use self::handshake::smp_handshake;
@@ -45,6 +53,8 @@ pub use self::storelog::storelog;
 pub use self::target::*;
 pub use self::text::text;
 pub use self::wire::{smp_command, smp_message, smp_transmission_block};
+#[cfg(feature = "xftp")]
+pub use self::xftp::{xftp_block, xftp_description, xftp_file};
 
 use std::fmt::Debug;
 

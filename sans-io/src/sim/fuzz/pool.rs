@@ -385,7 +385,7 @@ impl<'t> Run<'t> {
     }
 
     fn give(&mut self, input: Input) {
-        let now = self.clock.now();
+        let now = self.clock.tell();
         let what = format_args!("{input:?}");
         self.trace
             .record(now.instant, "pool", Direction::Input, what);

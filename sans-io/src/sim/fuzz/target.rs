@@ -69,8 +69,12 @@ pub const TARGETS: &[Target] = &[
     AGENT_FORMATS,
     BLOCKS,
     FRAMES_PAIR,
+    #[cfg(feature = "xftp")]
+    HTTP2_OPS,
     KEYS_AND_CERTIFICATES,
     LINK_DATA,
+    RATCHET_ACTIONS,
+    ROUTER_OPS,
     SMP_CLIENT_OPS,
     SMP_COMMAND,
     SMP_HANDSHAKE,
@@ -84,6 +88,14 @@ pub const TARGETS: &[Target] = &[
     TEXT,
     #[cfg(feature = "tls")]
     TLS_RECORDS,
+    #[cfg(feature = "xftp")]
+    XFTP_BLOCK,
+    #[cfg(feature = "xftp")]
+    XFTP_DESCRIPTION,
+    #[cfg(feature = "xftp")]
+    XFTP_FILE,
+    #[cfg(feature = "xftp")]
+    XFTP_ROUTER_OPS,
 ];
 
 /// What agents write into links, queues, messages and records.
@@ -101,6 +113,12 @@ pub const KEYS_AND_CERTIFICATES: Target =
 
 /// The data of a short link.
 pub const LINK_DATA: Target = Target::parser("link_data", super::link_data);
+
+/// A conversation over a ratchet, and what that parses.
+pub const RATCHET_ACTIONS: Target = Target::machines("ratchet_actions", super::ratchet::run);
+
+/// A router with clients, whose store is slow, fails and loses power.
+pub const ROUTER_OPS: Target = Target::machines("router_ops", super::router::run);
 
 /// A client's session with a router that says anything.
 pub const SMP_CLIENT_OPS: Target = Target::machines("smp_client_ops", super::client::run);
@@ -139,3 +157,23 @@ pub const TEXT: Target = Target::parser("text", super::text);
 /// TLS with somebody in the middle.
 #[cfg(feature = "tls")]
 pub const TLS_RECORDS: Target = Target::machines("tls_records", super::tls::run);
+
+/// Both sides of HTTP/2, with somebody in the middle.
+#[cfg(feature = "xftp")]
+pub const HTTP2_OPS: Target = Target::machines("http2_ops", super::http2::run);
+
+/// The blocks of XFTP, and the records of its routers.
+#[cfg(feature = "xftp")]
+pub const XFTP_BLOCK: Target = Target::parser("xftp_block", super::xftp_block);
+
+/// Descriptions of files, and links to them.
+#[cfg(feature = "xftp")]
+pub const XFTP_DESCRIPTION: Target = Target::parser("xftp_description", super::xftp_description);
+
+/// Encrypted files.
+#[cfg(feature = "xftp")]
+pub const XFTP_FILE: Target = Target::parser("xftp_file", super::xftp_file);
+
+/// An XFTP router with clients that do anything, and crashes.
+#[cfg(feature = "xftp")]
+pub const XFTP_ROUTER_OPS: Target = Target::machines("xftp_router_ops", super::files::run);

@@ -57,7 +57,12 @@ fn transmission(session: &Session, bytes: &Bytes) {
     let Ok(parsed) = Transmission::parse(session, bytes) else {
         return;
     };
-    assert!(parsed.authorized(session).ends_with(&parsed.authorized));
+    assert!(
+        parsed
+            .authorized(session)
+            .to_bytes()
+            .ends_with(&parsed.authorized)
+    );
     assert!(parsed.authorized.ends_with(&parsed.command));
     let Ok(command) = parsed.parse_command(session.version) else {
         return;

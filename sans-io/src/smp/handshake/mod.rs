@@ -128,11 +128,11 @@ pub fn parse<T: Wire>(content: &Bytes) -> Result<T, TransportError> {
     wire::decode_prefix(Version::default(), content).map_err(|_| PARSE)
 }
 
-fn chain_of(certificates: &NonEmpty<Large>) -> Result<Chain, TransportError> {
+pub(crate) fn chain_of(certificates: &NonEmpty<Large>) -> Result<Chain, TransportError> {
     Chain::from_der(certificates.iter().map(|certificate| &***certificate)).map_err(|_| BAD_AUTH)
 }
 
-fn certificates_of(chain: &Chain) -> Option<NonEmpty<Large>> {
+pub(crate) fn certificates_of(chain: &Chain) -> Option<NonEmpty<Large>> {
     let certificates: Result<Vec<_>, _> = chain
         .certificates()
         .map(|certificate| Large::try_from(certificate.as_der().clone()))

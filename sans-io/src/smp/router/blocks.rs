@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::{Action, ConnId, OpId, Router};
+use super::{Action, ConnId, OpId, Outcome, Router, Ticket};
 use crate::smp::server::{self, Answer, BlockId, QueueKeys};
 use crate::smp::{BrokerMessage, ErrorType};
 use crate::wire::EntityId;
@@ -54,13 +54,20 @@ fn work_at<T>(in_work: &mut InWork<T>, place: Place) -> Option<&mut Work<T>> {
     in_work.get_mut(&place.connection)?.get_mut(&place.block)
 }
 
-/// What happens when a commit is stored.
+/// Who waits until a commit is stored, and is told if it is not.
 #[derive(Debug, Clone)]
-enum Then {
+enum Waiter {
     /// The answers of a block leave.
     Answer(ConnId, BlockId),
     /// A service is accepted.
     AcceptService(ConnId, EntityId),
+    /// The operator is told.
+    Operated(Ticket, Outcome),
+}
+
+/// What is settled in memory when a commit is stored.
+#[derive(Debug, Clone)]
+enum Then {
     /// A queue may leave the memory.
     Unpin(EntityId, u64),
     /// A queue is gone.
@@ -73,7 +80,7 @@ pub(super) struct Blocks {
     lookups: InWork<Option<Arc<QueueKeys>>>,
     executions: InWork<Answer>,
     then: VecDeque<(OpId, Then)>,
-    waiting: BTreeMap<OpId, Vec<Then>>,
+    waiting: BTreeMap<OpId, Vec<Waiter>>,
     last: OpId,
     stored: OpId,
 }
@@ -92,8 +99,8 @@ impl Blocks {
         self.last.0.saturating_sub(self.stored.0)
     }
 
-    fn after(&mut self, op: OpId, then: Then) {
-        self.waiting.entry(op).or_default().push(then);
+    fn after(&mut self, op: OpId, waiter: Waiter) {
+        self.waiting.entry(op).or_default().push(waiter);
     }
 }
 
@@ -148,7 +155,7 @@ impl Router {
             self.answers_leave(place.connection, place.block);
         } else {
             self.blocks
-                .after(after, Then::Answer(place.connection, place.block));
+                .after(after, Waiter::Answer(place.connection, place.block));
         }
     }
 
@@ -167,7 +174,17 @@ impl Router {
     }
 
     pub(super) fn accept_service_after(&mut self, connection: ConnId, id: EntityId, op: OpId) {
-        self.blocks.after(op, Then::AcceptService(connection, id));
+        self.blocks.after(op, Waiter::AcceptService(connection, id));
+    }
+
+    /// Tells the operator when all that was done is stored.
+    pub(super) fn operated_after_all(&mut self, ticket: Ticket, outcome: Outcome) {
+        let last = self.blocks.last;
+        if last <= self.blocks.stored {
+            self.operated(ticket, outcome);
+        } else {
+            self.blocks.after(last, Waiter::Operated(ticket, outcome));
+        }
     }
 
     /// A queue stays in memory until a commit is stored; then its messages before a place may leave it.
@@ -190,14 +207,14 @@ impl Router {
         while let Some(entry) = self.blocks.waiting.first_entry()
             && *entry.key() <= op
         {
-            for then in entry.remove() {
-                match then {
-                    Then::Answer(connection, block) => self.answers_leave(connection, block),
-                    Then::AcceptService(connection, id) => {
+            for waiter in entry.remove() {
+                match waiter {
+                    Waiter::Answer(connection, block) => self.answers_leave(connection, block),
+                    Waiter::AcceptService(connection, id) => {
                         let call = server::Call::Service(Ok(id));
                         self.actions.push(Action::Conn(connection, call));
                     }
-                    Then::Unpin(..) | Then::Deleted(_) => {}
+                    Waiter::Operated(ticket, outcome) => self.operated(ticket, outcome),
                 }
             }
         }
@@ -216,7 +233,6 @@ impl Router {
                     }
                 }
                 Then::Deleted(id) => self.cache.deletion_stored(&id),
-                Then::Answer(..) | Then::AcceptService(..) => {}
             }
         }
     }
@@ -228,9 +244,8 @@ impl Router {
             .then
             .iter()
             .filter(|(op, _)| (first..=last).contains(op))
-            .filter_map(|(_, then)| match then {
-                Then::Unpin(id, _) | Then::Deleted(id) => Some(id.clone()),
-                Then::Answer(..) | Then::AcceptService(..) => None,
+            .map(|(_, then)| match then {
+                Then::Unpin(id, _) | Then::Deleted(id) => id.clone(),
             })
             .collect();
         for id in affected {
@@ -244,17 +259,17 @@ impl Router {
             .map(|(op, _)| *op)
             .collect();
         for op in failed {
-            for then in self.blocks.waiting.remove(&op).unwrap_or_default() {
-                match then {
-                    Then::Answer(connection, block) => self.answers_fail(connection, block),
-                    Then::AcceptService(connection, _) => {
+            for waiter in self.blocks.waiting.remove(&op).unwrap_or_default() {
+                match waiter {
+                    Waiter::Answer(connection, block) => self.answers_fail(connection, block),
+                    Waiter::Operated(ticket, _) => self.operated(ticket, Outcome::Failed),
+                    Waiter::AcceptService(connection, _) => {
                         let error = crate::smp::TransportError::Handshake {
                             error: crate::smp::HandshakeError::BadService,
                         };
                         let call = server::Call::Service(Err(error));
                         self.actions.push(Action::Conn(connection, call));
                     }
-                    Then::Unpin(..) | Then::Deleted(_) => {}
                 }
             }
         }

@@ -125,6 +125,7 @@ impl Router {
         };
         if *in_flight >= max {
             connection.waiting.push_back((place, request));
+            self.counters.forwards_delayed = self.counters.forwards_delayed.saturating_add(1);
             return;
         }
         *in_flight = in_flight.saturating_add(1);

@@ -6,8 +6,8 @@ use super::loads::Job;
 use super::{Action, ConnId, Router};
 use crate::smp::server::{self, Client, Lookup, Party};
 use crate::smp::{BrokerMessage, MsgId};
-use crate::time::Instant;
-use crate::wire::EntityId;
+use crate::time::{Instant, Now, UnixTime};
+use crate::wire::{EntityId, Id};
 
 /// A client.
 #[derive(Debug, Clone)]
@@ -17,7 +17,10 @@ pub(super) struct Connection {
     /// Queues whose messages are received one by one, and the message that was delivered.
     pub(super) gets: BTreeMap<EntityId, Option<MsgId>>,
     pub(super) notifiers: BTreeSet<EntityId>,
+    pub(super) since: UnixTime,
     pub(super) last_active: Instant,
+    /// When something was last announced to it.
+    pub(super) last_told: Instant,
     /// Announcements that the connection has not taken yet.
     pub(super) on_their_way: usize,
     /// Queues with a message for which there was no room.
@@ -38,13 +41,15 @@ pub(super) enum ServiceSubscription {
 }
 
 impl Connection {
-    fn new(client: Client, now: Instant) -> Self {
+    fn new(client: Client, now: Now) -> Self {
         Self {
             client,
             queues: BTreeSet::new(),
             gets: BTreeMap::new(),
             notifiers: BTreeSet::new(),
-            last_active: now,
+            since: now.unix,
+            last_active: now.instant,
+            last_told: now.instant,
             on_their_way: 0,
             delayed: VecDeque::new(),
             service: ServiceSubscription::No,
@@ -59,6 +64,23 @@ impl Connection {
             || !self.notifiers.is_empty()
             || self.service == ServiceSubscription::Yes
     }
+}
+
+/// A connection, as the operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// The connection.
+    pub connection: ConnId,
+    /// The id of the session.
+    pub session_id: Id,
+    /// When it was established.
+    pub since: UnixTime,
+    /// When the client last asked for something.
+    pub asked: Instant,
+    /// When it was last told something that it had not asked for.
+    pub told: Instant,
+    /// How many queues and notifiers it is subscribed to.
+    pub subscriptions: usize,
 }
 
 /// Who receives the messages of a queue.
@@ -163,7 +185,7 @@ impl Router {
             server::Event::Established(client) => {
                 self.connections
                     .connections
-                    .insert(id, Connection::new(*client, now));
+                    .insert(id, Connection::new(*client, self.now));
             }
             server::Event::Service { role, chain } => self.introduced(id, role, &chain),
             server::Event::Lookup { block, lookups } => {
@@ -179,6 +201,22 @@ impl Router {
             }
             server::Event::Execute { block, requests } => self.execute(id, block, requests),
         }
+    }
+
+    /// All connections.
+    pub fn clients(&self) -> impl Iterator<Item = ClientInfo> + '_ {
+        let connections = self.connections.connections.iter();
+        connections.map(|(id, connection)| ClientInfo {
+            connection: *id,
+            session_id: connection.client.session.id.clone(),
+            since: connection.since,
+            asked: connection.last_active,
+            told: connection.last_told,
+            subscriptions: connection
+                .queues
+                .len()
+                .saturating_add(connection.notifiers.len()),
+        })
     }
 
     pub(super) fn closed(&mut self, id: ConnId) {

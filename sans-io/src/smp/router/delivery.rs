@@ -60,6 +60,8 @@ impl Router {
         };
         if subscriber.on_their_way >= max {
             subscriber.delayed.push_back(queue.clone());
+            let counter = &mut self.counters.deliveries_delayed;
+            *counter = counter.saturating_add(1);
             return;
         }
         let Some(say) = self.first(queue) else {
@@ -67,6 +69,7 @@ impl Router {
         };
         if let Some(subscriber) = self.connections.get_mut(connection) {
             subscriber.on_their_way = subscriber.on_their_way.saturating_add(1);
+            subscriber.last_told = self.now.instant;
         }
         if let (Some(subscription), Say::Deliver { id, .. }) =
             (self.connections.subscription_mut(queue), &say)
@@ -81,13 +84,18 @@ impl Router {
     pub(super) fn deliver_to_service(&mut self, connection: ConnId, queue: &EntityId) {
         match self.connections.subscription(queue) {
             Some(subscription) if subscription.connection != connection => {}
-            Some(subscription) if subscription.delivered.is_some() => {}
+            Some(subscription) if subscription.delivered.is_some() => {
+                let counter = &mut self.counters.service_messages_duplicate;
+                *counter = counter.saturating_add(1);
+            }
             Some(_) => self.deliver_to(connection, queue),
             None => {
                 let has_messages = |queue: &super::cache::Queue| !queue.messages.is_empty();
                 if self.service_connection(queue) == Some(connection)
                     && self.cache.get(queue).is_some_and(has_messages)
                 {
+                    let counter = &mut self.counters.service_messages;
+                    *counter = counter.saturating_add(1);
                     self.connections.subscribe(queue, connection);
                     self.deliver_to(connection, queue);
                 }

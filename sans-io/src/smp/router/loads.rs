@@ -88,6 +88,7 @@ impl Router {
     pub(super) fn load(&mut self, what: For, load: Load) {
         if self.loads.in_flight.len() >= self.config.max_loads {
             self.loads.waiting.push_back((what, load));
+            self.counters.loads_delayed = self.counters.loads_delayed.saturating_add(1);
             return;
         }
         let id = LoadId(self.loads.next);
@@ -218,6 +219,8 @@ impl Router {
             .saturating_add(totals.notifications);
         self.totals.messaging_services = totals.messaging_services;
         self.totals.notifier_services = totals.notifier_services;
+        self.totals.messaging_service_queues = totals.messaging_service_queues;
+        self.totals.notifier_service_queues = totals.notifier_service_queues;
         if let Some(statistics) = &totals.statistics {
             self.restore_statistics(statistics);
         }

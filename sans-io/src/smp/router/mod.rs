@@ -59,8 +59,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use self::connections::ClientInfo;
 pub use self::operator::{Operation, Outcome, QueueStatusInfo};
-pub use self::statistics::Counters;
+pub use self::statistics::{Active, Counters, Day};
 
 use self::blocks::Blocks;
 use self::cache::Cache;
@@ -68,12 +69,13 @@ use self::connections::Connections;
 use self::loads::Loads;
 use self::notifications::Notifications;
 use self::services::Services;
+use self::statistics::Statistics;
 use self::store::{Change, Load, Loaded};
 use super::server;
 use super::{BrokerMessage, SimplexDomain};
 use crate::machine::{Actions, Machine};
 use crate::rng::Rng;
-use crate::time::{Instant, Now, Timer, Timers};
+use crate::time::{Instant, Now, Timer, Timers, UnixTime};
 use crate::wire::{BasicAuth, EntityId, ServerAddress, SmpScheme};
 
 /// How a router treats its queues.
@@ -144,7 +146,7 @@ impl Default for Config {
             }),
             max_notifications: 128,
             inactive_clients: None,
-            cache: 100_000,
+            cache: 8192,
             max_loads: 1024,
             max_deliveries: 256,
             max_forwarded: 32,
@@ -189,6 +191,8 @@ pub enum Input {
     Answered(Ticket, BrokerMessage),
     /// The operator wants something done.
     Operator(Ticket, Operation),
+    /// What the proxy role has counted.
+    Counted(Box<Counters>),
     /// Other settings hold from now on.
     Configure(Box<Config>),
     /// The deadline has passed.
@@ -210,6 +214,8 @@ pub enum Action {
     Resolve(Ticket, SimplexDomain),
     /// Tell the operator.
     Operated(Ticket, Outcome),
+    /// A day is over: these are its statistics.
+    Day(Box<Day>),
 }
 
 /// What the proxy role is asked for.
@@ -241,6 +247,10 @@ pub struct Gauges {
     pub messaging_services: u64,
     /// Services that receive notifications.
     pub notifier_services: u64,
+    /// Queues of services that receive messages.
+    pub messaging_service_queues: u64,
+    /// Queues of services that receive notifications.
+    pub notifier_service_queues: u64,
     /// Connections.
     pub clients: u64,
     /// Subscriptions to messages.
@@ -253,6 +263,12 @@ pub struct Gauges {
     pub loads: u64,
     /// Commits that are not stored.
     pub unstored: u64,
+    /// Since when numbers are counted.
+    pub counting_since: UnixTime,
+    /// Active queues.
+    pub active: Active,
+    /// Queues with messages that their recipients are notified of.
+    pub active_notified: Active,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -263,6 +279,8 @@ enum Wake {
     Notifications,
     /// Inactive clients are looked for.
     Clients,
+    /// An hour of the clock is over.
+    Hour,
 }
 
 impl Timer for Wake {
@@ -271,6 +289,7 @@ impl Timer for Wake {
             Self::Messages => 0,
             Self::Notifications => 1,
             Self::Clients => 2,
+            Self::Hour => 3,
         }
     }
 }
@@ -281,7 +300,7 @@ pub struct Router {
     config: Config,
     rng: Rng,
     now: Now,
-    timers: Timers<Wake, 3>,
+    timers: Timers<Wake, 4>,
     cache: Cache,
     connections: Connections,
     services: Services,
@@ -291,6 +310,7 @@ pub struct Router {
     tickets: BTreeMap<Ticket, blocks::Place>,
     next_ticket: u64,
     counters: Counters,
+    statistics: Statistics,
     totals: Gauges,
     actions: Actions<Action>,
 }
@@ -312,11 +332,13 @@ impl Router {
             tickets: BTreeMap::new(),
             next_ticket: 0,
             counters: Counters::default(),
+            statistics: Statistics::new(now),
             totals: Gauges::default(),
             actions: Actions::default(),
             config,
         };
         router.start_timers();
+        router.start_hour();
         router.load(loads::For::Totals, Load::Totals);
         router
     }
@@ -325,6 +347,7 @@ impl Router {
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let (active, active_notified) = self.statistics.active();
         Gauges {
             clients: number(self.connections.len()),
             subscriptions: number(self.connections.subscriptions()),
@@ -332,6 +355,9 @@ impl Router {
             cached: number(self.cache.len()),
             loads: number(self.loads.in_flight()),
             unstored: self.blocks.unstored(),
+            counting_since: self.statistics.since(),
+            active,
+            active_notified,
             ..self.totals
         }
     }
@@ -361,7 +387,7 @@ impl Router {
 
     fn timeout(&mut self) {
         let now = self.now.instant;
-        let due = |timers: &mut Timers<Wake, 3>, wake, expiration: Option<Expiration>| {
+        let due = |timers: &mut Timers<Wake, 4>, wake, expiration: Option<Expiration>| {
             let due = timers.expired(wake, now);
             if let (true, Some(expiration)) = (due, expiration) {
                 timers.set(wake, now + expiration.check.max(Duration::from_secs(1)));
@@ -385,6 +411,9 @@ impl Router {
             self.config.inactive_clients,
         ) {
             self.disconnect_inactive();
+        }
+        if self.timers.expired(Wake::Hour, now) {
+            self.end_hour();
         }
     }
 
@@ -435,6 +464,7 @@ impl Machine for Router {
             Input::Loaded(load, loaded) => self.loaded(load, loaded),
             Input::Answered(ticket, message) => self.ticket_answered(ticket, message),
             Input::Operator(ticket, operation) => self.operate(ticket, operation),
+            Input::Counted(counters) => self.counted(&counters),
             Input::Configure(config) => self.configure(*config),
             Input::Timeout => self.timeout(),
         }

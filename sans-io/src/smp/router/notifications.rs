@@ -214,7 +214,7 @@ impl Router {
             before: u64::MAX,
         }];
         if let Some(service) = &notifier.service_id {
-            changes.push(self.adjust_service(service, &notifier.id, -1));
+            changes.push(self.adjust_service(ServiceRole::Notifier, service, &notifier.id, -1));
         }
         changes
     }

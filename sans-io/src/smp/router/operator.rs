@@ -1,9 +1,7 @@
 //! What the operator of a router asks and does.
 
-use bytes::Bytes;
-
 use super::loads::Job;
-use super::store::{Change, QueueStatus, Suspended};
+use super::store::{QueueStatus, Suspended};
 use super::{Action, OpId, Router, Ticket};
 use crate::smp::server::Party;
 use crate::smp::{BlockingInfo, BrokerMessage, ErrorType, QueueMode};
@@ -79,9 +77,8 @@ impl Router {
                 self.with_queue(Party::Sender, &id, job);
             }
             None => {
-                let statistics = self.encode_statistics();
-                self.commit(vec![Change::PutStatistics(statistics)]);
-                self.operated(ticket, Outcome::Saved);
+                self.store_statistics();
+                self.operated_after_all(ticket, Outcome::Saved);
             }
         }
     }
@@ -122,7 +119,7 @@ impl Router {
             Operation::Unblock(_) => self.unblock(queue),
             Operation::Save => Outcome::Saved,
         };
-        self.operated(ticket, outcome);
+        self.operated_after_all(ticket, outcome);
     }
 
     fn status_info(&self, queue: &EntityId) -> Option<QueueStatusInfo> {
@@ -173,27 +170,6 @@ impl Router {
                 };
                 self.change(queue, |record| record.status = status);
                 Outcome::Unblocked(info)
-            }
-        }
-    }
-
-    /// The statistics as lines of names and numbers.
-    #[must_use]
-    pub fn encode_statistics(&self) -> Bytes {
-        let lines = self.counters.named().into_iter();
-        let lines = lines.map(|(name, value)| format!("{name}={value}\n"));
-        lines.collect::<String>().into()
-    }
-
-    pub(super) fn restore_statistics(&mut self, statistics: &Bytes) {
-        let Ok(text) = std::str::from_utf8(statistics) else {
-            return;
-        };
-        for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
-            if let (Some(counter), Ok(value)) =
-                (self.counters.named_mut(name), value.parse::<u64>())
-            {
-                *counter = counter.saturating_add(value);
             }
         }
     }

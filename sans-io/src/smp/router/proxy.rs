@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use super::{ProxyRequest, Ticket};
+use super::{Counters, ProxyRequest, Ticket};
 use crate::crypto::x25519;
 use crate::machine::{Actions, Machine};
 use crate::rng::Rng;
@@ -66,34 +66,6 @@ pub enum Action {
     Pool(pool::Call),
     /// Answer the client.
     Answer(Ticket, BrokerMessage),
-}
-
-/// What was counted of sessions with relays, or of what was forwarded to them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RelayCounters {
-    /// Asked for.
-    pub requests: u64,
-    /// Answered.
-    pub successes: u64,
-    /// The relay could not be reached.
-    pub errors_connect: u64,
-    /// The relay cannot be used.
-    pub errors_compat: u64,
-    /// All else.
-    pub errors_other: u64,
-}
-
-/// What the proxy role has counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ProxyCounters {
-    /// Sessions with the relays of others.
-    pub sessions: RelayCounters,
-    /// Sessions with relays of the same operator.
-    pub sessions_own: RelayCounters,
-    /// Messages to the relays of others.
-    pub messages: RelayCounters,
-    /// Messages to relays of the same operator.
-    pub messages_own: RelayCounters,
 }
 
 type RelayAddress = ServerAddress<SmpScheme>;
@@ -133,7 +105,7 @@ pub struct Proxy {
     sessions: BTreeMap<EntityId, RelayAddress>,
     asked: BTreeMap<RequestId, Asked>,
     next: u64,
-    counters: ProxyCounters,
+    counters: Counters,
     actions: Actions<Action>,
 }
 
@@ -148,15 +120,15 @@ impl Proxy {
             sessions: BTreeMap::new(),
             asked: BTreeMap::new(),
             next: 0,
-            counters: ProxyCounters::default(),
+            counters: Counters::default(),
             actions: Actions::default(),
         }
     }
 
-    /// What was counted.
-    #[must_use]
-    pub const fn counters(&self) -> &ProxyCounters {
-        &self.counters
+    /// What was counted since this was asked last; nothing if nothing was.
+    pub fn take_counters(&mut self) -> Option<Box<Counters>> {
+        let counters = std::mem::take(&mut self.counters);
+        (counters != Counters::default()).then(|| Box::new(counters))
     }
 
     fn ask(&mut self, ticket: Ticket, request: ProxyRequest) {
@@ -341,20 +313,53 @@ impl Proxy {
                 .iter()
                 .any(|domain| is_within(&host, domain))
         });
-        let counters = match (kind, own) {
-            (Kind::Session, false) => &mut self.counters.sessions,
-            (Kind::Session, true) => &mut self.counters.sessions_own,
-            (Kind::Message, false) => &mut self.counters.messages,
-            (Kind::Message, true) => &mut self.counters.messages_own,
+        let counters = &mut self.counters;
+        let (all, of_own) = match (kind, count) {
+            (Kind::Session, Count::Request) => (
+                &mut counters.relay_sessions_requests,
+                &mut counters.relay_sessions_own_requests,
+            ),
+            (Kind::Session, Count::Success) => (
+                &mut counters.relay_sessions_successes,
+                &mut counters.relay_sessions_own_successes,
+            ),
+            (Kind::Session, Count::Connect) => (
+                &mut counters.relay_sessions_connect,
+                &mut counters.relay_sessions_own_connect,
+            ),
+            (Kind::Session, Count::Compat) => (
+                &mut counters.relay_sessions_compat,
+                &mut counters.relay_sessions_own_compat,
+            ),
+            (Kind::Session, Count::Other) => (
+                &mut counters.relay_sessions_other,
+                &mut counters.relay_sessions_own_other,
+            ),
+            (Kind::Message, Count::Request) => (
+                &mut counters.relay_messages_requests,
+                &mut counters.relay_messages_own_requests,
+            ),
+            (Kind::Message, Count::Success) => (
+                &mut counters.relay_messages_successes,
+                &mut counters.relay_messages_own_successes,
+            ),
+            (Kind::Message, Count::Connect) => (
+                &mut counters.relay_messages_connect,
+                &mut counters.relay_messages_own_connect,
+            ),
+            (Kind::Message, Count::Compat) => (
+                &mut counters.relay_messages_compat,
+                &mut counters.relay_messages_own_compat,
+            ),
+            (Kind::Message, Count::Other) => (
+                &mut counters.relay_messages_other,
+                &mut counters.relay_messages_own_other,
+            ),
         };
-        let counter = match count {
-            Count::Request => &mut counters.requests,
-            Count::Success => &mut counters.successes,
-            Count::Connect => &mut counters.errors_connect,
-            Count::Compat => &mut counters.errors_compat,
-            Count::Other => &mut counters.errors_other,
-        };
-        *counter = counter.saturating_add(1);
+        *all = all.saturating_add(1);
+        if own {
+            *of_own = of_own.saturating_add(1);
+        }
     }
 }
 
@@ -704,11 +709,12 @@ mod tests {
         let prohibited = to_relay(Command::Sub);
         assert!(script.execute(prohibited).is_err());
 
-        let counters = *script.proxy.counters();
-        assert_eq!(counters.sessions, RelayCounters::default());
-        assert_eq!(counters.sessions_own.successes, 1);
-        assert_eq!(counters.messages_own.requests, 3);
-        assert_eq!(counters.messages_own.successes, 3);
+        let counters = script.proxy.take_counters().unwrap();
+        assert_eq!(counters.relay_sessions_successes, 1);
+        assert_eq!(counters.relay_sessions_own_successes, 1);
+        assert_eq!(counters.relay_messages_own_requests, 3);
+        assert_eq!(counters.relay_messages_own_successes, 3);
+        assert_eq!(script.proxy.take_counters(), None);
     }
 
     #[test]
@@ -720,7 +726,8 @@ mod tests {
         };
         let unreachable = RequestError::Protocol(broker(BrokerError::Timeout));
         assert_eq!(script.session().unwrap_err(), unreachable);
-        assert_eq!(script.proxy.counters().sessions_own.errors_connect, 1);
+        let counters = script.proxy.take_counters().unwrap();
+        assert_eq!(counters.relay_sessions_own_connect, 1);
 
         script.reachable = true;
         script.world.now = script.world.now + Duration::from_secs(31);
@@ -738,6 +745,7 @@ mod tests {
             script.execute(lost),
             Err(RequestError::Protocol(no_session))
         );
-        assert_eq!(script.proxy.counters().messages_own.requests, 0);
+        let counters = script.proxy.take_counters().unwrap();
+        assert_eq!(counters.relay_messages_own_requests, 0);
     }
 }

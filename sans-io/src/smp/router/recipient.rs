@@ -95,8 +95,8 @@ impl Router {
             sender_id,
             sender_key: None,
             mode,
-            link,
-            notifier,
+            link: link.map(Box::new),
+            notifier: notifier.map(Box::new),
             status: QueueStatus::Active,
             updated_at: Some(self.today()),
             service_id: service_id.clone(),
@@ -123,7 +123,7 @@ impl Router {
             removed: Vec::new(),
         }];
         if let Some(service) = service_id {
-            changes.push(self.adjust_service(&service, &queue, 1));
+            changes.push(self.adjust_service(ServiceRole::Messaging, &service, &queue, 1));
         }
         self.cache.insert(LoadedQueue {
             record,
@@ -351,7 +351,7 @@ impl Router {
             return self.refuse(place, ErrorType::Auth);
         }
         let link = LinkRecord { id: link_id, data };
-        let op = self.change(queue, |record| record.link = Some(link));
+        let op = self.change(queue, |record| record.link = Some(Box::new(link)));
         self.answer_after(place, BrokerMessage::Ok, op);
     }
 
@@ -379,7 +379,11 @@ impl Router {
             self.totals.notifiers = self.totals.notifiers.saturating_add(1);
         }
         self.counters.notifiers_created = self.counters.notifiers_created.saturating_add(1);
-        let op = self.change_with(queue, |queue| queue.notifier = Some(record), removed);
+        let op = self.change_with(
+            queue,
+            |queue| queue.notifier = Some(Box::new(record)),
+            removed,
+        );
         let nid = BrokerMessage::Nid {
             notifier_id,
             dh_key,
@@ -491,6 +495,7 @@ impl Router {
             position,
         }]);
         self.pin(queue, op, 0);
+        self.used_for_messages(queue, notification);
         self.totals.messages = self.totals.messages.saturating_sub(1);
         let counter = match subscribed {
             true => &mut self.counters.messages_received,
@@ -569,7 +574,7 @@ impl Router {
             self.totals.notifiers = self.totals.notifiers.saturating_sub(1);
         }
         if let Some(service) = &record.service_id {
-            changes.push(self.adjust_service(service, queue, -1));
+            changes.push(self.adjust_service(ServiceRole::Messaging, service, queue, -1));
         }
         let counter = match record.sender_key {
             Some(_) => &mut self.counters.queues_deleted_secured,

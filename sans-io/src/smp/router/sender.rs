@@ -108,6 +108,7 @@ impl Router {
             return self.answer_after(place, BrokerMessage::Err(ErrorType::Quota), op);
         }
         self.counters.messages_sent = self.counters.messages_sent.saturating_add(1);
+        self.used_for_messages(queue, flags.notification);
         if flags.notification {
             self.notify(queue, &id, time);
         }

@@ -132,18 +132,12 @@ impl Router {
         let Some(record) = self.cache.get(queue).map(|queue| &queue.record) else {
             return OpId::default();
         };
-        if record.service_id == service {
-            return OpId::default();
-        }
         let before = record.service_id.clone();
-        let mut also = Vec::new();
-        if let Some(before) = &before {
-            also.push(self.adjust_service(before, queue, -1));
+        let also = self.move_to_service(ServiceRole::Messaging, queue, before, service.as_ref());
+        match also.is_empty() {
+            true => OpId::default(),
+            false => self.change_with(queue, |record| record.service_id = service, also),
         }
-        if let Some(service) = &service {
-            also.push(self.adjust_service(service, queue, 1));
-        }
-        self.change_with(queue, |record| record.service_id = service, also)
     }
 
     /// The same for the notifier of a queue.
@@ -156,31 +150,69 @@ impl Router {
         let Some(notifier) = record.and_then(|record| record.notifier.clone()) else {
             return OpId::default();
         };
-        if notifier.service_id == service {
-            return OpId::default();
-        }
-        let mut also = Vec::new();
-        if let Some(before) = &notifier.service_id {
-            also.push(self.adjust_service(before, &notifier.id, -1));
-        }
-        if let Some(service) = &service {
-            also.push(self.adjust_service(service, &notifier.id, 1));
-        }
+        let before = notifier.service_id;
+        let also = self.move_to_service(
+            ServiceRole::Notifier,
+            &notifier.id,
+            before,
+            service.as_ref(),
+        );
         let change = |record: &mut super::store::QueueRecord| {
             if let Some(notifier) = &mut record.notifier {
                 notifier.service_id = service;
             }
         };
-        self.change_with(queue, change, also)
+        match also.is_empty() {
+            true => OpId::default(),
+            false => self.change_with(queue, change, also),
+        }
+    }
+
+    /// Counts what becomes of a queue, by the id that its service knows; what is to be stored for it.
+    fn move_to_service(
+        &mut self,
+        role: ServiceRole,
+        id: &EntityId,
+        before: Option<EntityId>,
+        after: Option<&EntityId>,
+    ) -> Vec<Change> {
+        let counters = self.counters.of_services(role);
+        let counter = match (&before, after) {
+            (None, None) => return Vec::new(),
+            (Some(before), Some(after)) if before == after => {
+                *counters.assoc_duplicate = counters.assoc_duplicate.saturating_add(1);
+                return Vec::new();
+            }
+            (Some(_), Some(_)) => counters.assoc_updated,
+            (Some(_), None) => counters.assoc_removed,
+            (None, Some(_)) => counters.assoc_new,
+        };
+        *counter = counter.saturating_add(1);
+        let left = before.map(|before| self.adjust_service(role, &before, id, -1));
+        let joined = after.map(|after| self.adjust_service(role, after, id, 1));
+        left.into_iter().chain(joined).collect()
     }
 
     /// A service has one queue more, or less.
-    pub(super) fn adjust_service(&mut self, service: &EntityId, id: &EntityId, by: i64) -> Change {
+    pub(super) fn adjust_service(
+        &mut self,
+        role: ServiceRole,
+        service: &EntityId,
+        id: &EntityId,
+        by: i64,
+    ) -> Change {
         let ids_hash = IdsHash::of([&**id]);
         if let Some(totals) = self.services.totals.get_mut(service) {
             totals.count = totals.count.saturating_add(by);
             totals.ids_hash = totals.ids_hash.combine(ids_hash);
         }
+        let queues = match role {
+            ServiceRole::Notifier => &mut self.totals.notifier_service_queues,
+            ServiceRole::Messaging | ServiceRole::Proxy => {
+                &mut self.totals.messaging_service_queues
+            }
+        };
+        *queues = queues.saturating_add_signed(by);
         Change::AdjustServiceTotals {
             service: service.clone(),
             count: by,
@@ -190,15 +222,15 @@ impl Router {
 
     // SUBS, NSUBS
 
-    pub(super) fn subs(&mut self, place: Place, _: &ServiceQueues) {
-        self.subscribe_service(place, ServiceRole::Messaging);
+    pub(super) fn subs(&mut self, place: Place, known: &ServiceQueues) {
+        self.subscribe_service(place, ServiceRole::Messaging, known);
     }
 
-    pub(super) fn nsubs(&mut self, place: Place, _: &ServiceQueues) {
-        self.subscribe_service(place, ServiceRole::Notifier);
+    pub(super) fn nsubs(&mut self, place: Place, known: &ServiceQueues) {
+        self.subscribe_service(place, ServiceRole::Notifier, known);
     }
 
-    fn subscribe_service(&mut self, place: Place, role: ServiceRole) {
+    fn subscribe_service(&mut self, place: Place, role: ServiceRole, known: &ServiceQueues) {
         let id = match role {
             ServiceRole::Notifier => self.notifier_service_of(place.connection),
             ServiceRole::Messaging | ServiceRole::Proxy => self.service_of(place.connection),
@@ -214,11 +246,18 @@ impl Router {
         let before = self.services.of(role).insert(id.clone(), place.connection);
         if let Some(before) = before.filter(|before| *before != place.connection) {
             self.end_service(before, &id, &queues);
+            let counters = self.counters.of_services(role);
+            *counters.sub_end = counters.sub_end.saturating_add(1);
         }
         let subscribed = self
             .connections
             .get_mut(place.connection)
             .map(|connection| std::mem::replace(&mut connection.service, ServiceSubscription::Yes));
+        let counters = self.counters.of_services(role);
+        if subscribed == Some(ServiceSubscription::Yes) {
+            *counters.sub_duplicate = counters.sub_duplicate.saturating_add(1);
+        }
+        counters.subscribed(known, &queues);
         self.answer(place, BrokerMessage::Soks(queues));
         if subscribed == Some(ServiceSubscription::No) {
             self.deliver_service_queues(place.connection, role, id, EntityId::EMPTY);

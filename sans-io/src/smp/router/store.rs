@@ -38,9 +38,9 @@ pub struct QueueRecord {
     /// The kind of the queue; old ones have none.
     pub mode: Option<QueueMode>,
     /// The link to the queue.
-    pub link: Option<LinkRecord>,
+    pub link: Option<Box<LinkRecord>>,
     /// Who is told of messages.
-    pub notifier: Option<NotifierRecord>,
+    pub notifier: Option<Box<NotifierRecord>>,
     /// Whether messages can be sent.
     pub status: QueueStatus,
     /// The day of the last use, in seconds since the Unix epoch.
@@ -329,6 +329,10 @@ pub struct Totals {
     pub messaging_services: u64,
     /// Services that receive notifications.
     pub notifier_services: u64,
+    /// Queues of services that receive messages.
+    pub messaging_service_queues: u64,
+    /// Queues of services that receive notifications.
+    pub notifier_service_queues: u64,
     /// The statistics that were stored last.
     pub statistics: Option<Bytes>,
 }

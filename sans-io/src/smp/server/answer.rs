@@ -8,7 +8,7 @@ use crate::crypto::Nonce;
 use crate::crypto::secret_box::Key;
 use crate::smp::body::{Delivered, NMsgMeta};
 use crate::smp::message::{BrokerMessage, MsgId};
-use crate::smp::transmission::{Session, Unauthorized};
+use crate::smp::transmission::{self, Session};
 use crate::smp::{ErrorType, batch};
 use crate::wire::{CorrId, EntityId, Short};
 
@@ -102,9 +102,8 @@ impl Say {
             true => &EntityId::EMPTY,
             false => entity_id,
         };
-        let transmit = |message: &BrokerMessage| {
-            Unauthorized::new(session, corr_id, entity_id, message).authorize(session, None, None)
-        };
+        let transmit =
+            |message: &BrokerMessage| transmission::response(session, corr_id, entity_id, message);
         let transmission = transmit(&message);
         if batch::fits(&transmission) {
             transmission

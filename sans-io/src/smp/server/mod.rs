@@ -62,7 +62,7 @@
 mod answer;
 #[cfg(test)]
 mod tests;
-mod verify;
+pub(crate) mod verify;
 mod work;
 
 use std::collections::VecDeque;

@@ -9,7 +9,7 @@ use crate::crypto::{
     AuthPublicKey, AuthorizedHash, Nonce, Signature, VerifyingKey, ed448, ed25519, x25519,
 };
 use crate::rng::Rng;
-use crate::smp::transmission::Authorization;
+use crate::smp::transmission::{Authorization, Authorized};
 use crate::smp::{Command, QueueMode};
 use crate::wire::{CorrId, EntityId};
 
@@ -93,9 +93,24 @@ pub struct Work {
 
 /// The verdict on a transmission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Authorized,
     Unauthorized,
+    /// If this signature of what is authorised is valid. Whoever has signed with the key of nobody is not authorised all the same.
+    IfSigned {
+        key: ed25519::PublicKey,
+        signature: ed25519::Signature,
+        by: Signer,
+    },
+}
+
+/// Whose key a signature is verified with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signer {
+    /// One who may.
+    Known,
+    /// Nobody: so that it takes as long.
+    Nobody,
 }
 
 impl Verdict {
@@ -108,17 +123,48 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// Whether it is favourable for what is authorised.
+    pub(crate) fn holds(&self, authorized: &Authorized) -> bool {
+        let valid = self
+            .signed(authorized)
+            .is_none_or(|signed| signed.verify().is_ok());
+        valid && self.holds_if_signed()
+    }
+
+    /// The signature that it depends on.
+    pub(super) fn signed<'a>(&'a self, authorized: &'a Authorized) -> Option<ed25519::Signed<'a>> {
+        match self {
+            Self::Authorized | Self::Unauthorized => None,
+            Self::IfSigned { key, signature, .. } => Some(ed25519::Signed {
+                key,
+                signature,
+                message: authorized.parts(),
+            }),
+        }
+    }
+
+    /// Whether it is favourable if all signatures are valid.
+    pub(super) const fn holds_if_signed(&self) -> bool {
+        match self {
+            Self::Authorized => true,
+            Self::Unauthorized => false,
+            Self::IfSigned { by, .. } => matches!(by, Signer::Known),
+        }
+    }
+}
+
 /// Verifies transmissions of one session.
-pub(super) struct Verifier<'a> {
-    pub(super) session_key: &'a x25519::PrivateKey,
-    pub(super) work: &'a mut Work,
+pub(crate) struct Verifier<'a> {
+    pub(crate) session_key: &'a x25519::PrivateKey,
+    pub(crate) work: &'a mut Work,
 }
 
 /// What is to be verified.
-pub(super) struct Claim<'a> {
-    pub(super) authorization: Option<&'a Authorization>,
-    pub(super) corr_id: &'a CorrId,
-    pub(super) authorized: &'a [u8],
+pub(crate) struct Claim<'a> {
+    pub(crate) authorization: Option<&'a Authorization>,
+    pub(crate) corr_id: &'a CorrId,
+    pub(crate) authorized: &'a Authorized,
 }
 
 impl Verifier<'_> {
@@ -167,12 +213,15 @@ impl Verifier<'_> {
         let mut keys = queue
             .iter()
             .flat_map(|queue| &queue.recipients)
-            .filter(fits)
-            .peekable();
-        if keys.peek().is_none() {
-            return self.key(None, claim);
+            .filter(fits);
+        let mut verdict = self.key(keys.next(), claim);
+        for key in keys {
+            if verdict.holds(claim.authorized) {
+                return Verdict::Authorized;
+            }
+            verdict = self.key(Some(key), claim);
         }
-        Verdict::of(keys.any(|key| self.key(Some(key), claim) == Verdict::Authorized))
+        verdict
     }
 
     /// Until a queue is secured anybody may send, without an authorization.
@@ -199,18 +248,35 @@ impl Verifier<'_> {
     }
 
     /// Whether a key has authorised; no key, or one of another algorithm, has not, at the same cost.
-    fn key(&mut self, key: Option<&AuthPublicKey>, claim: &Claim<'_>) -> Verdict {
+    pub(crate) fn key(&mut self, key: Option<&AuthPublicKey>, claim: &Claim<'_>) -> Verdict {
         let Some(authorization) = claim.authorization else {
             return Verdict::Unauthorized;
         };
         let key = key.filter(|key| can_verify(key, authorization));
         self.work.verifications = self.work.verifications.saturating_add(1);
         let verified = match authorization {
-            Authorization::Signature(signature) => verify_signature(
-                key.unwrap_or_else(|| nobody(signature)),
-                signature,
-                claim.authorized,
-            ),
+            Authorization::Signature(Signature::Ed25519(signature)) => {
+                let (key, by) = match key {
+                    Some(AuthPublicKey::Ed25519(key)) => (*key, Signer::Known),
+                    Some(AuthPublicKey::Ed448(_) | AuthPublicKey::X25519(_)) | None => {
+                        (NOBODY.ed25519, Signer::Nobody)
+                    }
+                };
+                return Verdict::IfSigned {
+                    key,
+                    signature: *signature,
+                    by,
+                };
+            }
+            Authorization::Signature(Signature::Ed448(ed448)) => {
+                let key = match key {
+                    Some(AuthPublicKey::Ed448(key)) => key,
+                    Some(AuthPublicKey::Ed25519(_) | AuthPublicKey::X25519(_)) | None => {
+                        &NOBODY.ed448
+                    }
+                };
+                key.verify(&claim.authorized.to_bytes(), ed448).is_ok()
+            }
             Authorization::Authenticator(authenticator) => {
                 let public_key = match key {
                     Some(AuthPublicKey::X25519(key)) => key,
@@ -220,7 +286,7 @@ impl Verifier<'_> {
                 };
                 let secret = self.session_key.agree(public_key);
                 let nonce = Nonce::from_bytes(claim.corr_id);
-                let hash = AuthorizedHash::of(claim.authorized);
+                let hash = AuthorizedHash::of_parts(claim.authorized.parts());
                 authenticator.verify_hash(&secret, &nonce, &hash).is_ok()
             }
         };
@@ -252,34 +318,18 @@ const fn can_verify(key: &AuthPublicKey, authorization: &Authorization) -> bool 
     )
 }
 
-fn verify_signature(key: &AuthPublicKey, signature: &Signature, authorized: &[u8]) -> bool {
-    let key = match key {
-        AuthPublicKey::Ed25519(key) => VerifyingKey::Ed25519(*key),
-        AuthPublicKey::Ed448(key) => VerifyingKey::Ed448(*key),
-        AuthPublicKey::X25519(_) => return false,
-    };
-    key.verify(authorized, signature).is_ok()
-}
-
-fn nobody(signature: &Signature) -> &'static AuthPublicKey {
-    match signature {
-        Signature::Ed25519(_) => &NOBODY.ed25519,
-        Signature::Ed448(_) => &NOBODY.ed448,
-    }
-}
-
 /// Keys whose private halves nobody has kept.
 struct Nobody {
-    ed25519: AuthPublicKey,
-    ed448: AuthPublicKey,
+    ed25519: ed25519::PublicKey,
+    ed448: ed448::PublicKey,
     x25519: x25519::PublicKey,
 }
 
 static NOBODY: LazyLock<Nobody> = LazyLock::new(|| {
     let mut rng = Rng::from_seed(*b"keys whose private half is lost.");
     Nobody {
-        ed25519: ed25519::PrivateKey::generate(&mut rng).public_key().into(),
-        ed448: ed448::PrivateKey::generate(&mut rng).public_key().into(),
+        ed25519: ed25519::PrivateKey::generate(&mut rng).public_key(),
+        ed448: ed448::PrivateKey::generate(&mut rng).public_key(),
         x25519: x25519::PrivateKey::generate(&mut rng).public_key(),
     }
 });

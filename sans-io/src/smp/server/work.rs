@@ -5,15 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::answer::{Answer, Say};
-use super::verify::{Claim, Lookup, Party, QueueKeys, Verdict, Verifier};
+use super::verify::{Claim, Lookup, Party, QueueKeys, Verifier};
 use super::{BlockId, Request};
-use crate::crypto::Signature;
 use crate::crypto::certificate::Fingerprint;
 use crate::crypto::x25519::SharedSecret;
+use crate::crypto::{Signature, ed25519};
 use crate::smp::handshake::ServiceRole;
 use crate::smp::handshake::router::Established;
 use crate::smp::proxy::{Forwarded, ForwardedResponse, SealedFor};
-use crate::smp::transmission::{Authorization, Session, Transmission};
+use crate::smp::transmission::{Authorization, Authorized, Session, Transmission};
 use crate::smp::{BrokerMessage, Command, CommandError, ErrorType};
 use crate::wire::{CorrId, EntityId};
 
@@ -62,7 +62,7 @@ enum ItemState {
 struct Claimed {
     request: Request,
     authorization: Option<Authorization>,
-    authorized: Bytes,
+    authorized: Authorized,
     lookup: Option<Lookup>,
 }
 
@@ -110,8 +110,9 @@ impl Block {
         verifier: &mut Verifier<'_>,
     ) {
         let mut queues = queues.iter();
-        for item in &mut self.items {
-            let ItemState::Claimed(claimed) = &mut item.state else {
+        let mut verdicts = Vec::with_capacity(self.items.len());
+        for item in &self.items {
+            let ItemState::Claimed(claimed) = &item.state else {
                 continue;
             };
             let queue = match claimed.lookup {
@@ -120,9 +121,7 @@ impl Block {
             };
             let bound = match (service, &item.forwarded) {
                 (Some(fingerprint), None) if uses_service(&claimed.request.command) => {
-                    [fingerprint.as_bytes(), &*claimed.authorized]
-                        .concat()
-                        .into()
+                    claimed.authorized.after(fingerprint.as_bytes())
                 }
                 _ => claimed.authorized.clone(),
             };
@@ -131,11 +130,30 @@ impl Block {
                 corr_id: &claimed.request.corr_id,
                 authorized: &bound,
             };
-            item.state = match verifier.verify(&claimed.request.command, queue, &claim) {
-                Verdict::Unauthorized => {
-                    ItemState::Answered(Box::new(Answer::from(ErrorType::Auth)))
-                }
-                Verdict::Authorized => ItemState::Authorized(Box::new(Request {
+            let verdict = verifier.verify(&claimed.request.command, queue, &claim);
+            verdicts.push((verdict, bound, queue));
+        }
+        // Most blocks have valid signatures only, which are cheaper to verify together.
+        let signed = verdicts
+            .iter()
+            .filter_map(|(verdict, bound, _)| verdict.signed(bound))
+            .collect::<Vec<_>>();
+        let all_signed = ed25519::verify_all(&signed);
+        let mut verdicts = verdicts.iter();
+        for item in &mut self.items {
+            let ItemState::Claimed(claimed) = &mut item.state else {
+                continue;
+            };
+            let Some((verdict, bound, queue)) = verdicts.next() else {
+                break;
+            };
+            let authorized = match all_signed {
+                true => verdict.holds_if_signed(),
+                false => verdict.holds(bound),
+            };
+            item.state = match authorized {
+                false => ItemState::Answered(Box::new(Answer::from(ErrorType::Auth))),
+                true => ItemState::Authorized(Box::new(Request {
                     keys: queue.cloned(),
                     ..claimed.request.clone()
                 })),
@@ -323,7 +341,7 @@ fn check_service(
     transmission: &Transmission,
     command: &Command,
 ) -> Result<(), ErrorType> {
-    let authorized = || transmission.authorized(&established.session);
+    let authorized = || transmission.authorized(&established.session).to_bytes();
     let service = established.service.as_ref();
     let valid = match (command, service, &transmission.service_signature) {
         (Command::Subs(_) | Command::NSubs(_), Some(service), None) => {

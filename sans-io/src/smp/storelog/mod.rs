@@ -18,7 +18,7 @@
 //! ```
 
 mod create;
-mod fields;
+pub(crate) mod fields;
 mod journal;
 mod message;
 mod notification;

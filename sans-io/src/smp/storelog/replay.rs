@@ -54,7 +54,7 @@ pub fn replay(
             if is_other {
                 return Err(Refusal::OtherLink);
             }
-            queue.link = Some(link);
+            queue.link = Some(Box::new(link));
         }
         LogRecord::DeleteLink { .. } => queue.link = None,
         LogRecord::SecureQueue { key, .. } => {
@@ -64,7 +64,7 @@ pub fn replay(
             queue.sender_key = Some(key);
         }
         LogRecord::UpdateKeys { keys, .. } => queue.recipient_keys = keys,
-        LogRecord::AddNotifier { notifier, .. } => queue.notifier = Some(notifier),
+        LogRecord::AddNotifier { notifier, .. } => queue.notifier = Some(Box::new(notifier)),
         LogRecord::SuspendQueue { .. } => queue.status = suspended(queue.status),
         LogRecord::BlockQueue { info, .. } => {
             let suspended = match queue.status {
@@ -89,10 +89,10 @@ pub fn replay(
             ..
         } => {
             let notifier = queue.notifier.ok_or(Refusal::NoNotifier)?;
-            queue.notifier = Some(NotifierRecord {
+            queue.notifier = Some(Box::new(NotifierRecord {
                 service_id,
-                ..notifier
-            });
+                ..*notifier
+            }));
         }
     }
     Ok(Some(queue))

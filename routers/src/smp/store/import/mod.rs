@@ -265,7 +265,6 @@ impl Import<'_> {
         (self.watch)(Event::Progress { path, read, size });
     }
 
-    /// The numbers that have names of their own; the others stand under headings that change their meaning.
     fn statistics(&mut self, path: &Path) -> Result<(), ImportError> {
         const LIMIT: u64 = 1 << 20;
         let mut text = String::new();
@@ -279,12 +278,11 @@ impl Import<'_> {
                     let line = u64::try_from(line).unwrap_or(u64::MAX);
                     self.problem(path, Some(line), &"not known, and left out");
                 }
-                let numbers = backup
-                    .counters()
-                    .filter(|(heading, ..)| matches!(*heading, "" | "rslvStats"));
-                let lines: String = numbers
-                    .map(|(_, name, number)| format!("{name}={number}\n"))
-                    .collect();
+                let mut lines = format!("fromTime={}\n", backup.from_time().seconds());
+                for (heading, name, number) in backup.counters() {
+                    let dot = if heading.is_empty() { "" } else { "." };
+                    lines.push_str(&format!("{heading}{dot}{name}={number}\n"));
+                }
                 self.commit(vec![Change::PutStatistics(lines.into())])?;
             }
         }

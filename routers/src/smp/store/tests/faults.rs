@@ -237,6 +237,40 @@ fn when_the_disk_is_full_commits_fail_until_there_is_room() {
 }
 
 #[test]
+fn a_store_that_is_closed_starts_without_a_journal_and_has_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut scenario = Scenario::new([3; 32]).with_bodies(2000);
+    for round in 0..4 {
+        let mut store = EmbeddedStore::open(directory.path(), Options::default()).unwrap();
+        assert_eq!(store.verify(&mut |fault| println!("{fault}")).unwrap(), 0);
+        let before = scenario.known().clone();
+        for question in scenario.questions(&before) {
+            check(&mut store, &scenario.model, &question);
+        }
+        for _ in 0..50 {
+            let commit = scenario.commit();
+            store.commit(&[commit]).unwrap();
+        }
+        if round == 2 {
+            // One that is not closed leaves its journal.
+            store.sync().unwrap();
+            drop(store);
+            continue;
+        }
+        Box::new(store).close().unwrap();
+        let data = std::fs::read_dir(directory.path().join("data")).unwrap();
+        let journals = data.map(|entry| entry.unwrap()).filter(|entry| {
+            let path = entry.path();
+            path.extension().is_some_and(|extension| extension == "jnl")
+        });
+        let sizes: Vec<_> = journals
+            .map(|entry| entry.metadata().unwrap().len())
+            .collect();
+        assert_eq!(sizes, [0]);
+    }
+}
+
+#[test]
 fn a_store_that_was_not_finished_when_it_was_made_is_made_again() {
     let directory = tempfile::tempdir().unwrap();
     let unfinished = directory.path().join("data.new");

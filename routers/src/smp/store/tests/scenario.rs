@@ -124,13 +124,13 @@ impl Scenario {
     fn change_queue(&mut self, before: QueueRecord) -> Vec<Change> {
         let mut queue = before.clone();
         match self.rng.below(6) {
-            0 => queue.notifier = Some(self.notifier()),
+            0 => queue.notifier = Some(Box::new(self.notifier())),
             1 => queue.notifier = None,
             2 => {
-                queue.link = Some(LinkRecord {
+                queue.link = Some(Box::new(LinkRecord {
                     id: self.id(),
                     ..self.sample()
-                })
+                }));
             }
             3 => queue.link = None,
             4 => queue.service_id = self.any_service(),
@@ -337,5 +337,5 @@ fn forget_notifier(queue: &QueueRecord) -> Vec<Change> {
         notifier: notifier.id.clone(),
         before: u64::MAX,
     };
-    notifier.map(delete).collect()
+    notifier.map(|notifier| delete(notifier)).collect()
 }

@@ -1,0 +1,212 @@
+//! How an agent is set up.
+
+use simplex_sans_io::agent::config::{Config, NetworkConfig, Protection, SessionMode};
+use simplex_sans_io::drive::{self, Network, SmpConnectError, SmpOptions};
+use simplex_sans_io::rng::Rng;
+use simplex_sans_io::smp::pool::{self, SessionKey};
+use simplex_sans_io::socks::{self, Route, Target};
+use simplex_sans_io::wire::{Scheme as _, SmpScheme, TransportHost};
+
+use crate::handle::{Agent, Events};
+use crate::running::{Parts, RunError, run};
+use crate::store::Store;
+
+/// How many events wait for the application before routers are not read any more.
+const EVENTS: usize = 128;
+
+/// How many commands wait.
+const COMMANDS: usize = 128;
+
+/// How an agent is set up.
+///
+/// ```no_run
+/// # async fn run<N>(network: N, rng: simplex_sans_io::rng::Rng, spawn: impl Fn(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>))
+/// # -> Result<(), Box<dyn std::error::Error>>
+/// # where N: simplex_sans_io::drive::Network<Stream: Send, Clock: Send> + Clone + Send + Sync + 'static {
+/// use simplex_agent::store::{Sqlite, SqliteOptions};
+/// use simplex_agent::{Builder, NewLink, UserId, UserRouter};
+///
+/// let store = Sqlite::open("agent.db".as_ref(), &SqliteOptions::default())?;
+/// let (agent, mut events, running) = Builder::new(store).start(network, rng);
+/// spawn(Box::pin(async move { if let Err(error) = running.await { eprintln!("{error}") } }));
+///
+/// let router = "smp://u2dS9sG8nMNURyZwqASV4yROM28Er0luVTx5X1CsMrU=@smp4.simplex.im".parse()?;
+/// agent.set_user(UserId(1), vec![UserRouter::new(router)]).await?;
+/// agent.subscribe_all(None).await?;
+/// let created = agent.create(NewLink::invitation(UserId(1))).await?;
+/// println!("{}", created.link);
+/// while let Some(event) = events.next().await {
+///     println!("{event:?}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Builder {
+    config: Config,
+    pool: pool::Config,
+    store: Box<dyn Store>,
+    socks: Option<socks::Proxy>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .field("pool", &self.pool)
+            .field("socks", &self.socks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// The usual agent, with this store.
+    #[must_use]
+    pub fn new(store: impl Store + 'static) -> Self {
+        Self {
+            config: Config::default(),
+            pool: pool::Config::default(),
+            store: Box::new(store),
+            socks: None,
+        }
+    }
+
+    /// Changes what the agent supports, and how long it tries.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Changes how the agent uses the network.
+    #[must_use]
+    pub const fn network(mut self, network: NetworkConfig) -> Self {
+        self.config.network = network;
+        self
+    }
+
+    /// Changes how sessions with routers are kept.
+    #[must_use]
+    pub fn sessions(mut self, sessions: pool::Config) -> Self {
+        self.pool = sessions;
+        self
+    }
+
+    /// Reaches all routers through a SOCKS proxy, which keeps sessions apart.
+    #[must_use]
+    pub fn through(mut self, proxy: socks::Proxy) -> Self {
+        self.socks = Some(proxy);
+        self.config.network.protection = Protection::Socks;
+        self
+    }
+
+    /// Starts the agent: the handle, its events, and the future that has to be spawned, or polled together with others.
+    ///
+    /// The future ends when all handles were dropped, or when the store fails. There is one thread besides, the store's, which has ended
+    /// by then. Dropping the future ends everything at once, as a crash does: nothing is lost.
+    pub fn start<N>(
+        self,
+        network: N,
+        rng: Rng,
+    ) -> (
+        Agent,
+        Events,
+        impl Future<Output = Result<(), RunError>> + use<N>,
+    )
+    where
+        N: Network + Clone,
+    {
+        let (asking, asked) = drive::queue(COMMANDS);
+        let (telling, told) = drive::queue(EVENTS);
+        let (socks, mode) = (self.socks, self.config.network.sessions);
+        let protection = self.config.network.protection;
+        let parts = Parts {
+            config: self.config,
+            pool: self.pool,
+            network,
+            store: self.store,
+            rng,
+            asked,
+            events: telling,
+        };
+        let options =
+            move |session: &SessionKey| options(socks.as_ref(), protection, mode, session);
+        let running = run(parts, options);
+        (Agent::new(asking), Events::new(told), running)
+    }
+}
+
+/// How the router of a session is reached.
+fn options(
+    socks: Option<&socks::Proxy>,
+    protection: Protection,
+    mode: SessionMode,
+    session: &SessionKey,
+) -> Result<SmpOptions, SmpConnectError> {
+    let router = &session.router;
+    let Some(proxy) = socks else {
+        return SmpOptions::to(router);
+    };
+    let hosts = router.hosts();
+    let onion = hosts.iter().find(|host| host.is_onion());
+    let public = hosts.iter().find(|host| !host.is_onion());
+    let host: Option<&TransportHost> = match protection {
+        Protection::Onion | Protection::Socks => onion.or(public),
+        Protection::None => public.or(onion),
+    };
+    let target = Target {
+        host: host.ok_or(SmpConnectError::NoHost)?.clone(),
+        port: router.port().unwrap_or(SmpScheme::PORT),
+    };
+    let apart = match (mode, &session.scope) {
+        (SessionMode::Entity, Some(scope)) => format!("{}:{scope:?}", session.user.0),
+        (SessionMode::Entity | SessionMode::User, _) => session.user.0.to_string(),
+    };
+    let route = Route::Through {
+        proxy: proxy.target.clone(),
+        authentication: proxy.authentication(&apart),
+        target,
+    };
+    SmpOptions::with(route, router)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simplex_sans_io::smp::pool::UserId;
+
+    const ONION: &str = "o5vmywmrnaxalvz6wi3zicyftgio6psuvyniis6gco6bp6ekl4cqj4id.onion";
+
+    fn session(user: i64) -> SessionKey {
+        let address =
+            format!("smp://u2dS9sG8nMNURyZwqASV4yROM28Er0luVTx5X1CsMrU=@smp.example,{ONION}:7001");
+        SessionKey {
+            user: UserId(user),
+            router: address.parse().unwrap(),
+            scope: None,
+        }
+    }
+
+    #[test]
+    fn with_a_proxy_nothing_goes_straight_and_users_are_kept_apart() {
+        let proxy = socks::Proxy::default();
+        let route = |user| {
+            let mode = SessionMode::User;
+            options(Some(&proxy), Protection::Socks, mode, &session(user))
+                .unwrap()
+                .route
+        };
+        let Route::Through { target, .. } = route(1) else {
+            panic!("straight")
+        };
+        assert!(target.host.is_onion());
+        assert_eq!(target.port, 7001);
+        assert_eq!(route(1), route(1));
+        assert_ne!(route(1), route(2));
+    }
+
+    #[test]
+    fn without_a_proxy_public_hosts_are_reached_straight() {
+        let options = options(None, Protection::None, SessionMode::User, &session(1)).unwrap();
+        assert!(matches!(options.route, Route::Direct(target) if !target.host.is_onion()));
+    }
+}

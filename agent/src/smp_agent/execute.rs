@@ -1,0 +1,424 @@
+//! What the commands of a client do.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use bytes::Bytes;
+use simplex_sans_io::agent::command::{
+    Force, LinkContent, NewConnection, RequestMode, Sending, Waiting,
+};
+use simplex_sans_io::agent::config::VERSIONS;
+use simplex_sans_io::agent::error::AgentError;
+use simplex_sans_io::agent::id::{ConnectionId, MessageId, RequestName};
+use simplex_sans_io::agent::link::ConnectionRequest;
+use simplex_sans_io::ratchet::{InitialKeys, Pq};
+use simplex_sans_io::smp::MsgFlags;
+use simplex_sans_io::smp::link::{ContactData, UserData};
+use simplex_sans_io::smp::pool::UserId;
+use simplex_sans_io::wire::{Large, List};
+
+use super::Shared;
+use super::command::{Command, JoinLine, JoinLink, NewLine};
+use super::hub::ClientId;
+use super::lines::Transmission;
+use super::text::{self, Level, Said};
+use crate::handle::{Error, Joining, NewLink};
+
+/// What was carried out.
+pub(super) struct Executed {
+    pub(super) entity: String,
+    pub(super) said: Said,
+    pub(super) after: After,
+}
+
+/// What follows the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    Nothing,
+    Level(Level),
+    Quit,
+}
+
+/// The state of a session that its commands change.
+pub(super) struct Session {
+    shared: Shared,
+    client: ClientId,
+    user: UserId,
+    pub(super) level: Level,
+}
+
+type Answer = Result<Said, Wrong>;
+
+/// What is wrong with a command.
+enum Wrong {
+    Text(String),
+    Error(Error),
+}
+
+impl From<Error> for Wrong {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+fn prohibited(context: &str) -> Wrong {
+    Wrong::Text(format!("CMD PROHIBITED {context}"))
+}
+
+fn ok() -> Said {
+    Said::line("OK")
+}
+
+impl Session {
+    pub(super) fn new(shared: Shared, client: ClientId) -> Self {
+        Self {
+            shared,
+            client,
+            user: UserId(1),
+            level: Level::L5,
+        }
+    }
+
+    pub(super) async fn execute(&mut self, transmission: Transmission) -> Executed {
+        let Transmission {
+            entity, command, ..
+        } = transmission;
+        let command_body = command.body;
+        let mut after = After::Nothing;
+        let mut named = entity.clone();
+        let answer = match command.command {
+            Err(error) => Err(Wrong::Text(error.to_owned())),
+            Ok(Command::FromAgent) => Err(prohibited("fromParty")),
+            Ok(command) if command.needs_entity() && entity.is_empty() => {
+                Err(Wrong::Text("CMD NO_CONN tConnId".to_owned()))
+            }
+            Ok(Command::Version(number)) => match Level::from_number(number) {
+                Some(level) => {
+                    after = After::Level(level);
+                    let number = level.number();
+                    Ok(Said::line(format!("VER {number} links,receipts,pq,users")))
+                }
+                None => Err(prohibited("VER")),
+            },
+            Ok(Command::Quit) => {
+                after = After::Quit;
+                Ok(ok())
+            }
+            Ok(command) => {
+                let body = command_body;
+                self.carry_out(command, &mut named, body).await
+            }
+        };
+        let said = answer.unwrap_or_else(|wrong| {
+            let text = match wrong {
+                Wrong::Text(text) => text,
+                Wrong::Error(Error::Agent(error)) => text::error(&error, self.level),
+                Wrong::Error(Error::Ended) => "INACTIVE".to_owned(),
+            };
+            Said::line(format!("ERR {text}"))
+        });
+        Executed {
+            entity: named,
+            said,
+            after,
+        }
+    }
+
+    async fn carry_out(
+        &mut self,
+        command: Command,
+        entity: &mut String,
+        body: Option<Bytes>,
+    ) -> Answer {
+        let agent = self.shared.agent.clone();
+        let info = || body.clone().unwrap_or_default();
+        match command {
+            Command::Ping | Command::Auth => Ok(ok()),
+            Command::User(user) => {
+                self.user = self.shared.user(user).await?;
+                Ok(ok())
+            }
+            Command::Users => {
+                let users = self.shared.users();
+                let users: Vec<_> = users.iter().map(|user| user.0.to_string()).collect();
+                Ok(Said::line(format!("USERS {}", users.join(","))))
+            }
+            Command::NewUser => {
+                let user = self.shared.new_user().await?;
+                Ok(Said::line(format!("USER {}", user.0)))
+            }
+            Command::DeleteUser(user) => {
+                let user = self.shared.user(user).await?;
+                agent.delete_user(user).await?;
+                self.shared.forget_user(user);
+                Ok(ok())
+            }
+            Command::New(new) => self.create(new, entity, body).await,
+            Command::Join(join) => self.join(*join, entity, info()).await,
+            Command::Let(name) => {
+                let connection = self.own(entity)?;
+                let name = request(&name)?;
+                agent.allow(&connection, &name, info()).await?;
+                self.answered(&name).await;
+                Ok(ok())
+            }
+            Command::Accept { request: name, pq } => {
+                let name = request(&name)?;
+                let asked = self.shared.hub.asked(&name);
+                let address = asked.ok_or_else(|| prohibited("acceptContact"))?;
+                let connection = self.new_connection(entity)?;
+                let pq = pq.unwrap_or_else(|| self.pq());
+                let accepted = agent
+                    .accept(&address, &name, Some(connection), info(), pq)
+                    .await;
+                let (_, sending) = accepted?;
+                self.answered(&name).await;
+                Ok(self.joined(sending))
+            }
+            Command::Reject(name) => {
+                let name = request(&name)?;
+                let address = match entity.is_empty() {
+                    true => self.shared.hub.asked(&name).ok_or_else(not_found)?,
+                    false => connection(entity)?,
+                };
+                agent.reject(&address, &name).await?;
+                self.answered(&name).await;
+                Ok(ok())
+            }
+            Command::Subscribe => {
+                let connection = connection(entity)?;
+                self.subscribe(&connection).await?;
+                Ok(ok())
+            }
+            Command::SubscribeAll => {
+                agent.subscribe_all(Some(self.user)).await?;
+                Ok(ok())
+            }
+            Command::SubscribeMany(names) => {
+                for name in names {
+                    self.subscribe(&connection(&name)?).await?;
+                }
+                Ok(ok())
+            }
+            Command::Send { pq, notify } => {
+                let connection = self.own(entity)?;
+                // Where nothing is said, nothing changes: that an old client turns encryption off by silence is no rule to keep.
+                let flags = MsgFlags {
+                    notification: notify,
+                };
+                let (message, pq) = agent.send_with(&connection, pq, flags, info()).await?;
+                Ok(Said::line(match self.level {
+                    Level::L0 => format!("MID {}", message.0),
+                    Level::L5 | Level::L7 => format!("MID {} {}", message.0, text::pq(pq)),
+                }))
+            }
+            Command::Acknowledge(message) => {
+                let connection = self.own(entity)?;
+                agent
+                    .acknowledge(&connection, MessageId(message), body)
+                    .await?;
+                Ok(ok())
+            }
+            Command::Switch => {
+                agent.switch(&self.own(entity)?).await?;
+                Ok(ok())
+            }
+            Command::AbortSwitch => {
+                agent.abort_switch(&self.own(entity)?).await?;
+                Ok(ok())
+            }
+            Command::Off => {
+                agent.suspend(&self.own(entity)?).await?;
+                Ok(ok())
+            }
+            Command::Delete { wait } => {
+                let connection = self.own(entity)?;
+                let waiting = match wait {
+                    true => Waiting::Deliver,
+                    false => Waiting::Drop,
+                };
+                agent.delete(&connection, waiting).await?;
+                self.shared.hub.forget(&connection);
+                Ok(ok())
+            }
+            Command::Check => {
+                let statistics = agent.statistics(&connection(entity)?).await?;
+                Ok(Said::line(format!("STAT {}", text::stats(&statistics))))
+            }
+            Command::Synchronize { pq, force } => {
+                let connection = self.own(entity)?;
+                let force = match force {
+                    true => Force::Yes,
+                    false => Force::No,
+                };
+                let pq = pq.unwrap_or(Pq::On);
+                agent.synchronize(&connection, pq, force).await?;
+                Ok(ok())
+            }
+            Command::Code => {
+                let code = agent.security_code(&connection(entity)?).await?;
+                Ok(Said::line(format!("CODE {}", URL_SAFE.encode(code))))
+            }
+            Command::SetLink => {
+                let connection = self.own(entity)?;
+                let data = contact_data(info())?;
+                let link = agent.set_link(&connection, data).await?;
+                Ok(Said::line(format!("LINK {link}")))
+            }
+            Command::DeleteLink => {
+                agent.delete_link(&self.own(entity)?).await?;
+                Ok(ok())
+            }
+            Command::GetLink(link) => {
+                let content = agent.open_link(self.user, *link).await?;
+                let (request, data) = opened(&content);
+                Ok(Said {
+                    line: format!("LDATA {request}"),
+                    body: Some(data),
+                })
+            }
+            Command::Version(_) | Command::Quit | Command::FromAgent => Err(prohibited("")),
+        }
+    }
+
+    /// A question was answered: it is not asked again.
+    async fn answered(&self, name: &RequestName) {
+        if let Some(event) = self.shared.hub.answered(name) {
+            // An agent that has ended asks again when it is started.
+            self.shared.agent.confirm(event).await.ok();
+        }
+    }
+
+    /// What is meant where nothing is said of post-quantum keys.
+    const fn pq(&self) -> Pq {
+        match self.level {
+            Level::L0 | Level::L5 => Pq::Off,
+            Level::L7 => Pq::On,
+        }
+    }
+
+    async fn subscribe(&self, connection: &ConnectionId) -> Result<(), Error> {
+        let agent = &self.shared.agent;
+        // Only what exists can be owned.
+        agent.statistics(connection).await?;
+        self.shared.hub.take(self.client, connection);
+        agent.subscribe(connection).await
+    }
+
+    async fn create(&self, new: NewLine, entity: &mut String, body: Option<Bytes>) -> Answer {
+        let user = match new.user {
+            Some(user) => self.shared.user(user).await?,
+            None => self.user,
+        };
+        let default = match self.pq() {
+            Pq::On => InitialKeys::Later,
+            Pq::Off => InitialKeys::Never,
+        };
+        let pq = new.pq.unwrap_or(default);
+        if new.contact && pq == InitialKeys::Invitation {
+            return Err(prohibited("newRcvConnSrv"));
+        }
+        let connection = self.new_connection(entity)?;
+        let kind = match new.contact {
+            true => NewConnection::Address,
+            false => NewConnection::Invitation { pq },
+        };
+        let created = self.shared.agent.create(NewLink {
+            user,
+            kind,
+            connection: Some(connection),
+            client_data: None,
+            short: new.link.then(|| body.unwrap_or_default()),
+            mode: RequestMode::Interactive,
+        });
+        let created = created.await?;
+        let short = created.short.map(|short| format!(" {short}"));
+        Ok(Said::line(format!(
+            "INV {}{}",
+            created.link,
+            short.unwrap_or_default()
+        )))
+    }
+
+    async fn join(&self, join: JoinLine, entity: &mut String, info: Bytes) -> Answer {
+        let agent = &self.shared.agent;
+        let user = match join.user {
+            Some(user) => self.shared.user(user).await?,
+            None => self.user,
+        };
+        let request = match join.link {
+            JoinLink::Full(request) => request,
+            JoinLink::Short(link) => agent.open_link(user, link).await?.request,
+        };
+        let connection = self.new_connection(entity)?;
+        let joined = agent.join(Joining {
+            user,
+            request,
+            info,
+            pq: join.pq.unwrap_or_else(|| self.pq()),
+            connection: Some(connection),
+            mode: RequestMode::Interactive,
+        });
+        Ok(self.joined(joined.await?.1))
+    }
+
+    fn joined(&self, sending: Sending) -> Said {
+        match (self.level, sending) {
+            (Level::L0 | Level::L5, _) => ok(),
+            (Level::L7, Sending::Now) => Said::line("JOINED T"),
+            (Level::L7, Sending::WhenConnected) => Said::line("JOINED F"),
+        }
+    }
+
+    /// The name of a new connection, which is the client's from now on.
+    fn new_connection(&self, entity: &mut String) -> Result<ConnectionId, Wrong> {
+        if entity.is_empty() {
+            *entity = self.shared.random_name();
+        }
+        let connection = connection(entity)?;
+        match self.shared.hub.owns(self.client, &connection) {
+            true => Ok(connection),
+            false => Err(Wrong::Text("CONN DUPLICATE".to_owned())),
+        }
+    }
+
+    /// A connection that no other client owns.
+    fn own(&self, entity: &str) -> Result<ConnectionId, Wrong> {
+        let connection = connection(entity)?;
+        match self.shared.hub.owns(self.client, &connection) {
+            true => Ok(connection),
+            false => Err(prohibited("another client has subscribed")),
+        }
+    }
+}
+
+fn connection(entity: &str) -> Result<ConnectionId, Wrong> {
+    ConnectionId::try_from(entity.as_bytes()).map_err(|_| not_found())
+}
+
+fn request(name: &str) -> Result<RequestName, Wrong> {
+    RequestName::try_from(name.as_bytes()).map_err(|_| not_found())
+}
+
+fn not_found() -> Wrong {
+    Wrong::Error(Error::Agent(AgentError::NotFound { context: "".into() }))
+}
+
+fn contact_data(data: Bytes) -> Result<UserData, Wrong> {
+    let data = Large::try_from(data).map_err(|_| Wrong::Text("CMD LARGE LSET".to_owned()))?;
+    Ok(UserData::Contact(ContactData {
+        versions: VERSIONS,
+        direct: true,
+        owners: List::default(),
+        relays: List::default(),
+        data,
+    }))
+}
+
+/// What a short link leads to, and what its owner says.
+fn opened(content: &LinkContent) -> (&ConnectionRequest, Bytes) {
+    let data = match &content.user {
+        UserData::Invitation(data) => &data.data,
+        UserData::Contact(data) => &data.data,
+    };
+    (&content.request, Bytes::copy_from_slice(data))
+}

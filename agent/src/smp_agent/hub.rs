@@ -1,0 +1,246 @@
+//! Who owns which connection: several clients share one agent.
+//!
+//! ```text
+//!   Nobody ──NEW, JOIN, ACPT, SUB──▶ Owned ──SUB by another──▶ Owned, and the one before is told END
+//!     ▲                               │
+//!     └──── the client goes ──────────┘
+//! ```
+//! What is told of a connection that nobody owns waits for its next owner: messages in the agent, which tells them again, everything
+//! else here.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use simplex_sans_io::agent::command::ConnectionStatistics;
+use simplex_sans_io::agent::event::{Event, EventContent};
+use simplex_sans_io::agent::id::{ConnectionId, EventId, RequestName};
+use tokio::sync::mpsc;
+
+use crate::handle::{Agent, Events};
+
+/// How many events wait for the owner of a connection; older ones are dropped, and told again after a restart.
+const PARKED: usize = 1000;
+
+/// How many events are on their way to a client before it is let go.
+const ON_THEIR_WAY: usize = 1024;
+
+/// A client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ClientId(u64);
+
+/// What a client is told, with how its connection is where that is told too.
+pub(super) type Told = (Event, Option<Box<ConnectionStatistics>>);
+
+#[derive(Debug, Clone)]
+pub(super) struct Hub(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    clients: BTreeMap<ClientId, mpsc::Sender<Told>>,
+    owners: BTreeMap<ConnectionId, ClientId>,
+    parked: BTreeMap<ConnectionId, VecDeque<Told>>,
+    /// Questions that were told and not answered: whom they are asked, and by which event.
+    asked: BTreeMap<RequestName, (ConnectionId, Option<EventId>)>,
+    next: u64,
+}
+
+impl Hub {
+    pub(super) fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes on what the agent tells, until it ends.
+    pub(super) async fn run(self, agent: Agent, mut events: Events) {
+        while let Some(event) = events.next().await {
+            let wants_statistics = matches!(
+                event.content,
+                EventContent::Switch { .. } | EventContent::RatchetSync { .. }
+            );
+            let statistics = match &event.connection {
+                Some(connection) if wants_statistics => agent.statistics(connection).await.ok(),
+                Some(_) | None => None,
+            };
+            self.state().tell((event, statistics.map(Box::new)));
+        }
+    }
+
+    /// One more client.
+    pub(super) fn enter(&self) -> (ClientId, mpsc::Receiver<Told>) {
+        let (sender, told) = mpsc::channel(ON_THEIR_WAY);
+        let mut state = self.state();
+        state.next += 1;
+        let id = ClientId(state.next);
+        state.clients.insert(id, sender);
+        (id, told)
+    }
+
+    /// One less.
+    pub(super) fn leave(&self, client: ClientId) {
+        let mut state = self.state();
+        state.clients.remove(&client);
+        state.owners.retain(|_, owner| *owner != client);
+    }
+
+    /// Whether a client may speak for a connection: it owns it, or nobody does, so that it does now.
+    pub(super) fn owns(&self, client: ClientId, connection: &ConnectionId) -> bool {
+        let mut state = self.state();
+        match state.owners.get(connection) {
+            Some(owner) => *owner == client,
+            None => {
+                state.owners.insert(connection.clone(), client);
+                true
+            }
+        }
+    }
+
+    /// A client owns a connection from now on; the one before is told.
+    pub(super) fn take(&self, client: ClientId, connection: &ConnectionId) {
+        let mut state = self.state();
+        let before = state.owners.insert(connection.clone(), client);
+        if let Some(before) = before.filter(|before| *before != client) {
+            let end = Event {
+                id: None,
+                connection: Some(connection.clone()),
+                content: EventContent::End,
+            };
+            state.send(before, (end, None));
+        }
+        for told in state.parked.remove(connection).into_iter().flatten() {
+            state.send(client, told);
+        }
+    }
+
+    /// The connection that a question was asked of, and was not answered yet.
+    pub(super) fn asked(&self, name: &RequestName) -> Option<ConnectionId> {
+        let state = self.state();
+        state
+            .asked
+            .get(name)
+            .map(|(connection, _)| connection.clone())
+    }
+
+    /// A question was answered: by which event it was asked.
+    pub(super) fn answered(&self, name: &RequestName) -> Option<EventId> {
+        self.state().asked.remove(name).and_then(|(_, event)| event)
+    }
+
+    /// A connection is gone.
+    pub(super) fn forget(&self, connection: &ConnectionId) {
+        let mut state = self.state();
+        state.owners.remove(connection);
+        state.parked.remove(connection);
+    }
+
+    /// The connections of a client among these.
+    pub(super) fn owned<'a>(
+        &self,
+        client: ClientId,
+        connections: &'a [ConnectionId],
+    ) -> Vec<&'a ConnectionId> {
+        let state = self.state();
+        let owned = |connection: &&ConnectionId| state.owners.get(*connection) == Some(&client);
+        connections.iter().filter(owned).collect()
+    }
+}
+
+impl State {
+    fn tell(&mut self, told: Told) {
+        if let (Some(connection), Some(name)) = (&told.0.connection, question(&told.0.content)) {
+            let asked = (connection.clone(), told.0.id);
+            self.asked.insert(name.clone(), asked);
+        }
+        let Some(connection) = told.0.connection.clone() else {
+            let clients: Vec<_> = self.clients.keys().copied().collect();
+            for client in clients {
+                self.send(client, told.clone());
+            }
+            return;
+        };
+        match self.owners.get(&connection) {
+            Some(owner) => self.send(*owner, told),
+            // The agent tells a message again when somebody subscribes.
+            None if told.0.id.is_none() => {}
+            None => {
+                let parked = self.parked.entry(connection).or_default();
+                if parked.len() >= PARKED {
+                    parked.pop_front();
+                }
+                parked.push_back(told);
+            }
+        }
+    }
+
+    /// One that takes nothing is let go: what was not acknowledged is told again.
+    fn send(&mut self, client: ClientId, told: Told) {
+        let Some(sender) = self.clients.get(&client) else {
+            return;
+        };
+        if sender.try_send(told).is_err() {
+            self.clients.remove(&client);
+            self.owners.retain(|_, owner| *owner != client);
+        }
+    }
+}
+
+/// The name of a question that a client has to answer: it is asked again until it does.
+pub(super) const fn question(content: &EventContent) -> Option<&RequestName> {
+    if let EventContent::Confirmation { name, .. } | EventContent::Request { name, .. } = content {
+        return Some(name);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(connection: &ConnectionId, id: Option<u64>) -> Told {
+        let event = Event {
+            id: id.map(EventId),
+            connection: Some(connection.clone()),
+            content: EventContent::QueueContinue,
+        };
+        (event, None)
+    }
+
+    #[test]
+    fn a_connection_has_one_owner_and_what_waited_is_told_to_the_next() {
+        let hub = Hub::new();
+        let bob = ConnectionId::try_from(b"bob".as_slice()).unwrap();
+        hub.state().tell(event(&bob, Some(1)));
+        hub.state().tell(event(&bob, None));
+        let (first, mut to_first) = hub.enter();
+        let (second, mut to_second) = hub.enter();
+        hub.take(first, &bob);
+        assert_eq!(to_first.try_recv().unwrap().0.id, Some(EventId(1)));
+        assert!(to_first.try_recv().is_err());
+        assert!(hub.owns(first, &bob) && !hub.owns(second, &bob));
+
+        hub.take(second, &bob);
+        assert_eq!(to_first.try_recv().unwrap().0.content, EventContent::End);
+        hub.state().tell(event(&bob, Some(2)));
+        assert_eq!(to_second.try_recv().unwrap().0.id, Some(EventId(2)));
+
+        hub.leave(second);
+        hub.state().tell(event(&bob, Some(3)));
+        assert!(hub.owns(first, &bob));
+        hub.take(first, &bob);
+        assert_eq!(to_first.try_recv().unwrap().0.id, Some(EventId(3)));
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_let_go() {
+        let hub = Hub::new();
+        let bob = ConnectionId::try_from(b"bob".as_slice()).unwrap();
+        let (client, _told) = hub.enter();
+        hub.take(client, &bob);
+        for number in 0..2 * 1024 {
+            hub.state().tell(event(&bob, Some(number)));
+        }
+        assert!(hub.state().clients.is_empty() && hub.state().owners.is_empty());
+    }
+}

@@ -1,0 +1,78 @@
+//! `smp-agent`: an agent for programs in any language, and for people with telnet, as lines of text.
+//!
+//! Clients connect to a port of this machine, where they have to know a token, or to a socket that only its owner may use.
+
+mod cli;
+pub mod command;
+mod execute;
+mod hub;
+pub mod lines;
+mod session;
+pub mod text;
+
+pub use self::cli::main;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use simplex_sans_io::agent::config::UserRouter;
+use simplex_sans_io::agent::id::ConnectionId;
+use simplex_sans_io::rng::Rng;
+use simplex_sans_io::smp::pool::UserId;
+
+use self::hub::Hub;
+use crate::handle::{Agent, Error};
+
+/// Whether a client has to say who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// Whoever can connect may do everything.
+    Peer,
+    /// The token has to be known.
+    Token,
+}
+
+/// What all clients share.
+#[derive(Debug, Clone)]
+struct Shared {
+    agent: Agent,
+    hub: Hub,
+    token: Arc<str>,
+    routers: Arc<[UserRouter]>,
+    users: Arc<Mutex<BTreeSet<UserId>>>,
+    rng: Arc<Mutex<Rng>>,
+}
+
+impl Shared {
+    /// A user, who is made if there is none.
+    async fn user(&self, number: i64) -> Result<UserId, Error> {
+        let user = UserId(number);
+        let new = lock(&self.users).insert(user);
+        if new {
+            self.agent.set_user(user, self.routers.to_vec()).await?;
+        }
+        Ok(user)
+    }
+
+    async fn new_user(&self) -> Result<UserId, Error> {
+        let last = lock(&self.users).last().copied();
+        self.user(last.map_or(1, |last| last.0.saturating_add(1)))
+            .await
+    }
+
+    fn forget_user(&self, user: UserId) {
+        lock(&self.users).remove(&user);
+    }
+
+    fn users(&self) -> Vec<UserId> {
+        lock(&self.users).iter().copied().collect()
+    }
+
+    fn random_name(&self) -> String {
+        ConnectionId::random(&mut lock(&self.rng)).to_string()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,458 @@
+//! What clients are told, in the dialect that they have chosen (`agent-tcp.md` 4, 10).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use simplex_sans_io::agent::command::{CanAbort, ConnectionStatistics};
+use simplex_sans_io::agent::config::RATCHET_SYNC;
+use simplex_sans_io::agent::error::AgentError;
+use simplex_sans_io::agent::event::{
+    Direction, EventContent, MessageMeta, ReceiptStatus, SwitchPhase, SyncState,
+};
+use simplex_sans_io::agent::id::ConnectionId;
+use simplex_sans_io::agent::message::Integrity;
+use simplex_sans_io::agent::store::record::{ReceivePhase, SendPhase};
+use simplex_sans_io::ratchet::Pq;
+use simplex_sans_io::wire::utc::UtcTime;
+use simplex_sans_io::wire::{ServerAddress, SmpScheme};
+
+/// A dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// That of version 0.5, which had neither flags nor post-quantum keys.
+    L0,
+    /// That of version 5.8.
+    L5,
+    /// Ours.
+    L7,
+}
+
+impl Level {
+    /// The dialect of that number.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::L0),
+            5 => Some(Self::L5),
+            7 => Some(Self::L7),
+            _ => None,
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::L0 => 0,
+            Self::L5 => 5,
+            Self::L7 => 7,
+        }
+    }
+}
+
+/// A line with a body, if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The line.
+    pub line: String,
+    /// The body.
+    pub body: Option<bytes::Bytes>,
+}
+
+impl Said {
+    /// A line.
+    pub fn line(line: impl Into<String>) -> Self {
+        Self {
+            line: line.into(),
+            body: None,
+        }
+    }
+
+    fn with_body(line: String, body: &[u8]) -> Self {
+        Self {
+            line,
+            body: Some(bytes::Bytes::copy_from_slice(body)),
+        }
+    }
+
+    /// The transmission.
+    #[must_use]
+    pub fn transmission(&self, corr_id: &str, entity: &str) -> Vec<u8> {
+        let (corr_id, entity) = (one_line(corr_id), one_line(entity));
+        let mut text = format!("{corr_id}\r\n{entity}\r\n{}", one_line(&self.line)).into_bytes();
+        if let Some(body) = &self.body {
+            if !text.ends_with(b" ") {
+                text.push(b' ');
+            }
+            text.extend_from_slice(format!("{}\n", body.len()).as_bytes());
+            text.extend_from_slice(body);
+        }
+        text.extend_from_slice(b"\r\n");
+        text
+    }
+}
+
+/// Text from elsewhere cannot begin another line.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => line.push_str(&format!("%{:02X}", u32::from(c))),
+            false => line.push(c),
+        }
+    }
+    line
+}
+
+/// Whether post-quantum keys are used.
+#[must_use]
+pub const fn pq(pq: Pq) -> &'static str {
+    match pq {
+        Pq::On => "pq=enable",
+        Pq::Off => "pq=disable",
+    }
+}
+
+/// An error, in words that the dialect has.
+#[must_use]
+pub fn error(error: &AgentError, level: Level) -> String {
+    let text = error.to_string();
+    let words: Vec<_> = text.splitn(3, ' ').collect();
+    let context = |keep: bool| match (keep, words.get(2)) {
+        (true, Some(context)) if !context.is_empty() => format!(" {context}"),
+        _ => String::new(),
+    };
+    match words.as_slice() {
+        ["CMD", kind, ..] => format!("CMD {kind}{}", context(level > Level::L0)),
+        ["CONN", kind, ..] => format!("CONN {kind}{}", context(level == Level::L7)),
+        ["AGENT", "A_LINK", ..] if level < Level::L7 => {
+            format!("INTERNAL link{}", context(true))
+        }
+        ["AGENT", kind, ..] => {
+            let kind = kind.strip_prefix("A_").unwrap_or(kind);
+            format!("AGENT {kind}{}", context(true))
+        }
+        ["SMP" | "BROKER", ..] if level == Level::L0 => {
+            format!("{}{}", words.first().unwrap_or(&""), context(true))
+        }
+        ["NO_USER" | "NO_ROUTERS", ..] if level < Level::L7 => format!("INTERNAL {text}"),
+        _ => text,
+    }
+}
+
+/// An event, unless the dialect has no words for it.
+#[must_use]
+pub fn event(
+    content: &EventContent,
+    statistics: Option<&ConnectionStatistics>,
+    level: Level,
+) -> Option<Said> {
+    let stats = || statistics.map(stats).unwrap_or_default();
+    let line = |text: String| Some(Said::line(text));
+    let with_pq = |value: Pq| match level {
+        Level::L0 => String::new(),
+        Level::L5 | Level::L7 => format!(" {}", pq(value)),
+    };
+    let with_routers = |routers: &[ServerAddress<SmpScheme>]| match level {
+        Level::L0 => String::new(),
+        Level::L5 | Level::L7 => {
+            let routers: Vec<_> = routers.iter().map(ToString::to_string).collect();
+            format!(" {}", routers.join(","))
+        }
+    };
+    match content {
+        EventContent::Confirmation {
+            name,
+            pq,
+            routers,
+            info,
+        } => Some(Said::with_body(
+            format!("CONF {name}{}{}", with_pq(*pq), with_routers(routers)),
+            info,
+        )),
+        EventContent::Request {
+            name,
+            pq,
+            routers,
+            info,
+        } => Some(Said::with_body(
+            format!("REQ {name}{}{}", with_pq(*pq), with_routers(routers)),
+            info,
+        )),
+        EventContent::Info { pq, info } => {
+            Some(Said::with_body(format!("INFO{}", with_pq(*pq)), info))
+        }
+        EventContent::Connected { pq } => line(format!("CON{}", with_pq(*pq))),
+        EventContent::End => line("END".to_owned()),
+        EventContent::QueueDeleted => line(match level {
+            Level::L0 | Level::L5 => "END".to_owned(),
+            Level::L7 => "DELD".to_owned(),
+        }),
+        EventContent::RouterConnected { router } => line(format!("CONNECT smp {}", host(router))),
+        EventContent::RouterDisconnected { router } => {
+            line(format!("DISCONNECT smp {}", host(router)))
+        }
+        EventContent::Down { router, .. } => line(format!("DOWN {router}")),
+        EventContent::Up { router, .. } => line(format!("UP {router}")),
+        EventContent::Switch { direction, phase } => {
+            let direction = match direction {
+                Direction::Receive => "rcv",
+                Direction::Send => "snd",
+            };
+            let phase = match phase {
+                SwitchPhase::Started => "started",
+                SwitchPhase::Confirmed => "confirmed",
+                SwitchPhase::Secured => "secured",
+                SwitchPhase::Completed => "completed",
+                SwitchPhase::Aborted if level == Level::L7 => "aborted",
+                SwitchPhase::Aborted => return None,
+            };
+            line(format!("SWITCH {direction} {phase} {}", stats()))
+        }
+        EventContent::RatchetSync { state, error } => {
+            let error = error.map(|error| error.to_string()).unwrap_or_default();
+            line(format!("RSYNC {} {error} {}", sync(*state), stats()))
+        }
+        EventContent::Sent { message, proxy } => {
+            let proxy = proxy.as_ref().map(ToString::to_string).unwrap_or_default();
+            match level {
+                Level::L0 => line(format!("SENT {}", message.0)),
+                Level::L5 | Level::L7 => line(format!("SENT {} {proxy}", message.0)),
+            }
+        }
+        EventContent::SendWarning { message, error } => match level {
+            Level::L0 => None,
+            Level::L5 | Level::L7 => {
+                line(format!("MWARN {} {}", message.0, self::error(error, level)))
+            }
+        },
+        EventContent::SendFailed { messages, error } => {
+            let numbers: Vec<_> = messages
+                .iter()
+                .map(|message| message.0.to_string())
+                .collect();
+            let tag = match numbers.len() {
+                1 => "MERR",
+                _ => "MERRS",
+            };
+            line(format!(
+                "{tag} {} {}",
+                numbers.join(","),
+                self::error(error, level)
+            ))
+        }
+        EventContent::Message { meta, flags, body } => {
+            let flag = match (level, flags.notification) {
+                (Level::L0, _) => "",
+                (_, true) => " T",
+                (_, false) => " F",
+            };
+            Some(Said::with_body(
+                format!("MSG {}{flag}", self::meta(meta, level)),
+                body,
+            ))
+        }
+        EventContent::Receipts { meta, receipts } => {
+            let receipts: Vec<_> = receipts
+                .iter()
+                .map(|receipt| {
+                    let status = match receipt.status {
+                        ReceiptStatus::Ok => "ok",
+                        ReceiptStatus::BadHash => "badMsgHash",
+                    };
+                    format!("{}:{status}", receipt.message.0)
+                })
+                .collect();
+            line(format!(
+                "RCVD {} {}",
+                self::meta(meta, level),
+                receipts.join(",")
+            ))
+        }
+        EventContent::QueueContinue => (level > Level::L0).then(|| Said::line("QCONT")),
+        // In the old dialects the response to DEL is all that is said.
+        EventContent::ReceiveQueueDeleted { .. } | EventContent::Deleted if level < Level::L7 => {
+            None
+        }
+        EventContent::ReceiveQueueDeleted {
+            router,
+            recipient_id,
+            error,
+        } => {
+            let id = URL_SAFE.encode(&**recipient_id);
+            let error = error.as_ref().map(|error| self::error(error, level));
+            let error = error.map(|error| format!(" {error}")).unwrap_or_default();
+            line(format!("DEL_RCVQ {router} {id}{error}"))
+        }
+        EventContent::Deleted => line("DEL_CONN".to_owned()),
+        EventContent::UserDeleted { user } => line(format!("DEL_USER {}", user.0)),
+        EventContent::Error { error } => line(format!("ERR {}", self::error(error, level))),
+    }
+}
+
+/// DOWN or UP of some connections.
+#[must_use]
+pub fn with_connections(line: &str, connections: &[ConnectionId]) -> String {
+    let ids = connections.iter().map(|id| URL_SAFE.encode(id.as_slice()));
+    format!("{line} {}", ids.collect::<Vec<_>>().join(","))
+}
+
+fn host(router: &ServerAddress<SmpScheme>) -> String {
+    let host = router.hosts().first().map(ToString::to_string);
+    host.unwrap_or_default()
+}
+
+fn meta(meta: &MessageMeta, level: Level) -> String {
+    let integrity = match &meta.integrity {
+        Integrity::Ok => "OK".to_owned(),
+        Integrity::BadId { previous } => format!("ERR ID {previous}"),
+        Integrity::Duplicate => "ERR DUPLICATE".to_owned(),
+        Integrity::Skipped { from, to } => format!("ERR NO_ID {from} {to}"),
+        Integrity::BadHash => "ERR HASH".to_owned(),
+    };
+    let (received, sent) = (time(meta.received_at), time(meta.sent_at));
+    let broker = STANDARD.encode(&*meta.broker_id);
+    let text = format!(
+        "{integrity} R={},{received} B={broker},{sent} S={}",
+        meta.message.0, meta.sender_msg_id
+    );
+    match level {
+        Level::L0 => format!("{text},{sent}"),
+        Level::L5 | Level::L7 => format!("{text} PQ={}", pq(meta.pq)),
+    }
+}
+
+/// With milliseconds.
+fn time(seconds: i64) -> String {
+    let text = UtcTime::from_seconds(seconds).to_string();
+    text.replace('Z', ".000Z")
+}
+
+const fn sync(state: SyncState) -> &'static str {
+    match state {
+        SyncState::Ok => "ok",
+        SyncState::Allowed => "allowed",
+        SyncState::Required => "required",
+        SyncState::Started => "started",
+        SyncState::Agreed => "agreed",
+    }
+}
+
+/// How a connection is.
+#[must_use]
+pub fn stats(statistics: &ConnectionStatistics) -> String {
+    let receive = statistics.receive.iter().map(|queue| {
+        let switch = match queue.switch {
+            None => "",
+            Some(ReceivePhase::Creating) => ";switch=switch_started",
+            Some(ReceivePhase::Adding | ReceivePhase::Securing) => ";switch=sending_qadd",
+            Some(ReceivePhase::Using) => ";switch=sending_quse",
+            Some(ReceivePhase::Received) => ";switch=received_message",
+        };
+        let abort = match queue.can_abort {
+            CanAbort::Yes => 'T',
+            CanAbort::No => 'F',
+        };
+        format!("srv={}{switch};can_abort_switch={abort}", queue.router)
+    });
+    let send = statistics.send.iter().map(|queue| {
+        let switch = match queue.switch {
+            None => "",
+            Some(SendPhase::Keying) => ";switch=sending_qkey",
+            Some(SendPhase::Testing) => ";switch=sending_qtest",
+        };
+        format!("srv={}{switch}", queue.router)
+    });
+    let supported = if statistics.version >= RATCHET_SYNC {
+        'T'
+    } else {
+        'F'
+    };
+    format!(
+        "agent_version={} rcv={} snd={} sync={} sync_supported={supported}",
+        statistics.version.0,
+        receive.collect::<Vec<_>>().join(","),
+        send.collect::<Vec<_>>().join(","),
+        sync(statistics.sync),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use simplex_sans_io::agent::id::MessageId;
+    use simplex_sans_io::smp::{MsgFlags, MsgId};
+    use simplex_sans_io::wire::Large;
+
+    #[test]
+    fn a_message_in_every_dialect() {
+        let content = EventContent::Message {
+            meta: MessageMeta {
+                integrity: Integrity::Ok,
+                message: MessageId(4),
+                received_at: 1_717_410_030,
+                broker_id: MsgId::from([0xff; 24]),
+                sent_at: 1_717_410_030,
+                sender_msg_id: 2,
+                pq: Pq::On,
+            },
+            flags: MsgFlags {
+                notification: false,
+            },
+            body: Large::try_from(Bytes::from_static(b"a\nb")).unwrap(),
+        };
+        let said = |level| {
+            let said = event(&content, None, level).unwrap();
+            String::from_utf8(said.transmission("", "bob")).unwrap()
+        };
+        let broker = "/".repeat(32);
+        assert_eq!(
+            said(Level::L5),
+            format!(
+                "\r\nbob\r\nMSG OK R=4,2024-06-03T10:20:30.000Z B={broker},2024-06-03T10:20:30.000Z S=2 PQ=pq=enable F 3\na\nb\r\n"
+            )
+        );
+        assert_eq!(said(Level::L7), said(Level::L5));
+        assert!(said(Level::L0).contains(" S=2,2024-06-03T10:20:30.000Z 3\na\nb\r\n"));
+    }
+
+    #[test]
+    fn errors_have_the_words_of_the_dialect() {
+        let not_found = AgentError::NotFound {
+            context: "connection".into(),
+        };
+        assert_eq!(error(&not_found, Level::L5), "CONN NOT_FOUND");
+        assert_eq!(error(&not_found, Level::L7), "CONN NOT_FOUND connection");
+        let prohibited = AgentError::Prohibited {
+            context: "allowConnection".into(),
+        };
+        assert_eq!(
+            error(&prohibited, Level::L5),
+            "CMD PROHIBITED allowConnection"
+        );
+        assert_eq!(error(&prohibited, Level::L0), "CMD PROHIBITED");
+        assert_eq!(error(&AgentError::Version, Level::L5), "AGENT VERSION");
+        assert_eq!(error(&AgentError::NoUser, Level::L5), "INTERNAL NO_USER");
+    }
+
+    #[test]
+    fn nothing_that_others_say_begins_a_line() {
+        let said = Said::line("ERR INTERNAL a\r\n\r\nbob\r\nMSG");
+        let text = String::from_utf8(said.transmission("1", "x\ny")).unwrap();
+        assert_eq!(
+            text,
+            "1\r\nx%0Ay\r\nERR INTERNAL a%0D%0A%0D%0Abob%0D%0AMSG\r\n"
+        );
+    }
+
+    #[test]
+    fn sent_ends_with_a_space_where_there_is_no_proxy() {
+        let sent = EventContent::Sent {
+            message: MessageId(4),
+            proxy: None,
+        };
+        let line = |level| event(&sent, None, level).unwrap().line;
+        assert_eq!(line(Level::L5), "SENT 4 ");
+        assert_eq!(line(Level::L0), "SENT 4");
+    }
+}

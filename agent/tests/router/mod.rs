@@ -1,0 +1,46 @@
+//! A router for the agents of a test.
+
+use std::time::SystemTime;
+
+use simplex_routers::identity::IdentityFiles;
+use simplex_routers::smp::server::Server;
+use simplex_routers::smp::settings::Settings;
+use simplex_routers::smp::store::MemoryStore;
+use simplex_runtime_tokio::rng;
+use simplex_sans_io::crypto::Algorithm;
+use simplex_sans_io::time::UnixTime;
+use simplex_sans_io::wire::{ServerAddress, SmpScheme};
+
+/// A router that ends with the test.
+pub(crate) struct Router {
+    #[expect(dead_code, reason = "it ends when it is dropped")]
+    server: Server,
+    pub(crate) address: ServerAddress<SmpScheme>,
+    _directory: tempfile::TempDir,
+}
+
+impl Router {
+    pub(crate) async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let now = UnixTime::from(SystemTime::now());
+        let files = IdentityFiles(directory.path());
+        let algorithm = Algorithm::Ed25519;
+        let identity = files.create(algorithm, "127.0.0.1", now, &mut rng().unwrap());
+        let fingerprint = identity.unwrap();
+        let ini = "[STORE_LOG]\nenable = off\n[TRANSPORT]\nhost = 127.0.0.1\nport = 0\nwebsockets = off\n";
+        let path = directory.path().join("smp-server.ini");
+        std::fs::write(&path, ini).unwrap();
+        let settings = Settings::read(&path).unwrap();
+        let store = Box::new(MemoryStore::in_memory());
+        let credentials = files.load(now).unwrap();
+        let server = Server::start(&settings, credentials, store, directory.path(), 1000);
+        let server = server.await.unwrap();
+        let port = server.addresses().next().unwrap().port();
+        let address = format!("smp://{fingerprint}@127.0.0.1:{port}");
+        Self {
+            server,
+            address: address.parse().unwrap(),
+            _directory: directory,
+        }
+    }
+}

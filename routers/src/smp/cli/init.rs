@@ -1,0 +1,446 @@
+//! `init`, which makes a new router, and `cert`, which renews its certificate.
+
+use std::fs;
+use std::io;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use clap::{Args, ValueEnum};
+use simplex_sans_io::crypto::Algorithm;
+use simplex_sans_io::crypto::certificate::Fingerprint;
+use simplex_sans_io::rng::Rng;
+
+use super::{CliError, Directories, now, say};
+use crate::identity::{IdentityFiles, Privacy, write_file};
+use crate::smp::settings::Settings;
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct Init {
+    /// Keep nothing on disk: queues and messages end with the process.
+    #[arg(long)]
+    disable_store_log: bool,
+    /// Keep queues on disk. This is the default.
+    #[arg(short = 'l', long, conflicts_with = "disable_store_log")]
+    store_log: bool,
+    /// PostgreSQL, which is not supported.
+    #[arg(short = 'd', long, hide = true)]
+    database: Option<String>,
+    /// Of PostgreSQL.
+    #[arg(long, hide = true)]
+    schema: Option<String>,
+    /// Of PostgreSQL.
+    #[arg(long, hide = true)]
+    pool_size: Option<u32>,
+    /// Write statistics every day.
+    #[arg(short = 's', long)]
+    daily_stats: bool,
+    /// The algorithm of the keys.
+    #[arg(
+        short = 'a',
+        long,
+        value_enum,
+        ignore_case = true,
+        default_value = "ed25519"
+    )]
+    sign_algorithm: SignAlgorithm,
+    /// The IP address of the router, where it has no name.
+    #[arg(long, default_value = "127.0.0.1")]
+    ip: String,
+    /// The domain name of the router.
+    #[arg(short = 'n', long)]
+    fqdn: Option<String>,
+    /// Let anybody create queues.
+    #[arg(long, conflicts_with = "password")]
+    no_password: bool,
+    /// The password to create queues. Without this and --no-password a random one is made.
+    #[arg(long)]
+    password: Option<String>,
+    /// Open a control port on the loopback address: `--control-port`, or `--control-port=PORT`.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "5224")]
+    control_port: Option<u16>,
+    /// Reach onion relays through a SOCKS proxy: `--socks-proxy`, or `--socks-proxy=HOST:PORT`.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "localhost:9050")]
+    socks_proxy: Option<String>,
+    /// The domains of your other routers, separated by commas.
+    #[arg(long)]
+    own_domains: Option<String>,
+    /// Where the source code of the router is; all that follows needs it.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = env!("CARGO_PKG_REPOSITORY"))]
+    source_code: Option<String>,
+    /// The name of the operator.
+    #[arg(long, requires = "source_code")]
+    operator: Option<String>,
+    /// The country of the operator, two letters.
+    #[arg(long, requires = "source_code")]
+    operator_country: Option<String>,
+    /// The page of the operator.
+    #[arg(long, requires = "source_code")]
+    operator_website: Option<String>,
+    /// Who hosts the router.
+    #[arg(long, requires = "source_code")]
+    hosting: Option<String>,
+    /// The country of the one who hosts the router, two letters.
+    #[arg(long, requires = "source_code")]
+    hosting_country: Option<String>,
+    /// How the router is hosted.
+    #[arg(long, requires = "source_code", value_parser = ["virtual", "dedicated", "colocation", "owned"])]
+    hosting_type: Option<String>,
+    /// The country of the router, two letters.
+    #[arg(long, requires = "source_code")]
+    server_country: Option<String>,
+    /// Has no effect: the page needs no files.
+    #[arg(long, hide = true)]
+    web_path: Option<String>,
+    /// Has no effect: the page is served when it has a certificate.
+    #[arg(long)]
+    disable_web: bool,
+    /// Ask nothing. Nothing is ever asked by this command.
+    #[arg(short = 'y', long)]
+    yes: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SignAlgorithm {
+    Ed25519,
+    Ed448,
+}
+
+impl From<SignAlgorithm> for Algorithm {
+    fn from(algorithm: SignAlgorithm) -> Self {
+        match algorithm {
+            SignAlgorithm::Ed25519 => Self::Ed25519,
+            SignAlgorithm::Ed448 => Self::Ed448,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct Cert {
+    /// The algorithm of the new key; that of the old one otherwise.
+    #[arg(short = 'a', long, value_enum, ignore_case = true)]
+    sign_algorithm: Option<SignAlgorithm>,
+    /// The name in the certificate; the host of the configuration file otherwise.
+    #[arg(long)]
+    cn: Option<String>,
+}
+
+impl Init {
+    /// What `run` does when it finds nothing: a router that anybody may try.
+    pub(super) fn for_run() -> Self {
+        Self {
+            disable_store_log: false,
+            store_log: true,
+            database: None,
+            schema: None,
+            pool_size: None,
+            web_path: None,
+            disable_web: false,
+            daily_stats: false,
+            sign_algorithm: SignAlgorithm::Ed25519,
+            ip: "127.0.0.1".to_owned(),
+            fqdn: None,
+            no_password: true,
+            password: None,
+            control_port: None,
+            socks_proxy: None,
+            own_domains: None,
+            source_code: None,
+            operator: None,
+            operator_country: None,
+            operator_website: None,
+            hosting: None,
+            hosting_country: None,
+            hosting_type: None,
+            server_country: None,
+            yes: true,
+        }
+    }
+}
+
+pub(super) fn initialize(
+    directories: &Directories,
+    init: &Init,
+    ports: &str,
+) -> Result<Fingerprint, CliError> {
+    let ini = directories.ini();
+    if ini.exists() {
+        return Err(CliError::Initialized(ini));
+    }
+    if init.database.is_some() || init.schema.is_some() || init.pool_size.is_some() {
+        return Err(CliError::Database);
+    }
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    if !ports.split(',').all(is_port) {
+        return Err(CliError::Ports(ports.to_owned()));
+    }
+    if let Some(password) = &init.password
+        && password
+            .parse::<simplex_sans_io::wire::BasicAuth>()
+            .is_err()
+    {
+        return Err(CliError::Password(password.clone()));
+    }
+    for path in [&directories.configuration, &directories.data] {
+        fs::create_dir_all(path).map_err(|error| CliError::File {
+            path: path.clone(),
+            done: "made",
+            error,
+        })?;
+    }
+    let mut rng = simplex_runtime_tokio::rng().map_err(io::Error::other)?;
+    let host = init.fqdn.as_deref().unwrap_or(&init.ip);
+    let files = IdentityFiles(&directories.configuration);
+    let algorithm = init.sign_algorithm.into();
+    let fingerprint = files.create(algorithm, host, now(), &mut rng)?;
+    let password = match (&init.password, init.no_password) {
+        (Some(password), _) => Some(password.clone()),
+        (None, true) => None,
+        (None, false) => Some(URL_SAFE.encode(rng.bytes::<32>())),
+    };
+    let text = configuration(init, host, ports, password.as_deref(), &mut rng);
+    write_file(&ini, &text, Privacy::Secret).map_err(|error| CliError::File {
+        path: ini.clone(),
+        done: "written",
+        error,
+    })?;
+    let address = address(fingerprint, password.as_deref(), host, ports);
+    say(&format!(
+        "Initialized: {}\nFingerprint: {fingerprint}\nServer address: {address}\n\n\
+         Keep a copy of {} in a safe place, away from this machine: it is needed only for new certificates.",
+        ini.display(),
+        directories.configuration.join("ca.key").display()
+    ))?;
+    Ok(fingerprint)
+}
+
+pub(super) fn address(
+    fingerprint: Fingerprint,
+    password: Option<&str>,
+    host: &str,
+    ports: &str,
+) -> String {
+    let password = password
+        .map(|password| format!(":{password}"))
+        .unwrap_or_default();
+    let port = match ports {
+        "5223" => String::new(),
+        ports => format!(":{ports}"),
+    };
+    format!("smp://{fingerprint}{password}@{host}{port}")
+}
+
+fn configuration(
+    init: &Init,
+    host: &str,
+    ports: &str,
+    password: Option<&str>,
+    rng: &mut Rng,
+) -> String {
+    let on = |on: bool| if on { "on" } else { "off" };
+    let commented = |key: &str, value: Option<&str>, default: &str| match value {
+        Some(value) => format!("{key} = {value}"),
+        None => format!("# {key} = {default}"),
+    };
+    let store = on(!init.disable_store_log);
+    let mut control_password = || {
+        init.control_port
+            .map(|_| URL_SAFE.encode(rng.bytes::<18>()))
+    };
+    let admin = commented(
+        "control_port_admin_password",
+        control_password().as_deref(),
+        "",
+    );
+    let user = commented(
+        "control_port_user_password",
+        control_password().as_deref(),
+        "",
+    );
+    let create_password = commented("create_password", password, "");
+    let control = init.control_port.map(|port| port.to_string());
+    let control_port = commented("control_port", control.as_deref(), "5224");
+    let socks = commented("socks_proxy", init.socks_proxy.as_deref(), "localhost:9050");
+    let domains = init
+        .own_domains
+        .as_ref()
+        .map(|domains| domains.replace(',', " "));
+    let own_domains = commented(
+        "own_server_domains",
+        domains.as_deref(),
+        "example.com example.org",
+    );
+    let log_stats = on(init.daily_stats);
+    let information: String = [
+        ("source_code", &init.source_code),
+        ("operator", &init.operator),
+        ("operator_country", &init.operator_country),
+        ("website", &init.operator_website),
+        ("hosting", &init.hosting),
+        ("hosting_country", &init.hosting_country),
+        ("hosting_type", &init.hosting_type),
+        ("server_country", &init.server_country),
+    ]
+    .into_iter()
+    .map(|(key, value)| commented(key, value.as_deref(), "") + "\n")
+    .collect();
+    format!(
+        "[INFORMATION]\n\
+         {information}\n\
+         [STORE_LOG]\n\
+         # `on` keeps queues and messages on disk: what is acknowledged survives a crash.\n\
+         # `off` keeps everything in memory: it ends with the process.\n\
+         enable = {store}\n\
+         store_queues = memory\n\
+         store_messages = memory\n\
+         restore_messages = {store}\n\
+         \n\
+         # Messages that are not received expire.\n\
+         expire_messages_days = 21\n\
+         expire_messages_on_start = on\n\
+         expire_messages_on_send = off\n\
+         expire_ntfs_hours = 24\n\
+         \n\
+         log_stats = {log_stats}\n\
+         # Metrics, in smp-server-metrics.txt, every so many seconds.\n\
+         # prometheus_interval = 60\n\
+         \n\
+         [STORE]\n\
+         # When a message is on disk before it is acknowledged: `always` one by one, `batch` many together,\n\
+         # `os` when the operating system likes (a loss of power may undo the last seconds).\n\
+         sync = batch\n\
+         \n\
+         [METRICS]\n\
+         # /metrics, /health/live and /health/ready, for this machine only.\n\
+         # port = 9464\n\
+         \n\
+         [AUTH]\n\
+         # Whether queues can be created, and the password that is needed for it.\n\
+         new_queues = on\n\
+         {create_password}\n\
+         # The passwords of the control port.\n\
+         {admin}\n\
+         {user}\n\
+         # How many queues users of the control port may block in a day: 0 for no limit, -1 for none.\n\
+         # daily_block_queue_quota = 20\n\
+         \n\
+         [TRANSPORT]\n\
+         host = {host}\n\
+         port = {ports}\n\
+         log_tls_errors = off\n\
+         websockets = off\n\
+         {control_port}\n\
+         \n\
+         [PROXY]\n\
+         # Your other routers, which are counted apart in the statistics.\n\
+         {own_domains}\n\
+         # Relays with onion hosts are reached through this SOCKS proxy; all of them with `socks_mode = always`.\n\
+         {socks}\n\
+         # socks_mode = onion\n\
+         # How many commands of one client are forwarded at the same time.\n\
+         # client_concurrency = 32\n\
+         \n\
+         [NAMES]\n\
+         enable = off\n\
+         # resolver_endpoint = http://127.0.0.1:8000\n\
+         # resolver_auth = bearer token\n\
+         \n\
+         [WEB]\n\
+         # The page for browsers, on one of the ports above, with a certificate that they trust.\n\
+         # https = 443\n\
+         # cert = /etc/opt/simplex/web.crt\n\
+         # key = /etc/opt/simplex/web.key\n\
+         \n\
+         [INACTIVE_CLIENTS]\n\
+         # Clients without subscriptions are disconnected when they are silent for `ttl` seconds.\n\
+         disconnect = on\n\
+         ttl = 21600\n\
+         check_interval = 3600\n"
+    )
+}
+
+pub(super) fn renew(directories: &Directories, cert: &Cert) -> Result<(), CliError> {
+    let files = IdentityFiles(&directories.configuration);
+    let algorithm = match cert.sign_algorithm {
+        Some(algorithm) => algorithm.into(),
+        None => files.algorithm()?,
+    };
+    let name = match &cert.cn {
+        Some(name) => name.clone(),
+        None => {
+            let settings = Settings::read(&directories.ini())?;
+            let host = settings.transport.hosts.into_iter().next();
+            host.unwrap_or_else(|| "127.0.0.1".to_owned())
+        }
+    };
+    let mut rng = simplex_runtime_tokio::rng().map_err(io::Error::other)?;
+    let fingerprint = files.renew(algorithm, &name, now(), &mut rng)?;
+    say(&format!(
+        "New certificate for {name}, signed by {}.\nFingerprint: {fingerprint}\nRestart the router to use it, or send it SIGHUP.",
+        directories.configuration.join("ca.key").display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <super::super::Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn what_init_writes_is_what_start_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let directories = Directories::within(directory.path());
+        let init = Init {
+            control_port: Some(5224),
+            no_password: false,
+            fqdn: Some("smp.example.com".to_owned()),
+            own_domains: Some("example.com,example.org".to_owned()),
+            ..Init::for_run()
+        };
+        let fingerprint = initialize(&directories, &init, "5223,443").unwrap();
+        let settings = Settings::read(&directories.ini()).unwrap();
+        assert_eq!(settings.transport.ports, [5223, 443]);
+        assert_eq!(settings.transport.hosts, ["smp.example.com"]);
+        assert_eq!(settings.control.port, Some(5224));
+        assert!(settings.control.admin_password.is_some());
+        assert_ne!(
+            settings.control.admin_password,
+            settings.control.user_password
+        );
+        assert_eq!(settings.proxy.own_domains, ["example.com", "example.org"]);
+        assert_eq!(settings.advice.len(), 1, "{:?}", settings.advice);
+        let credentials = IdentityFiles(&directories.configuration)
+            .load(now())
+            .unwrap();
+        assert_eq!(credentials.chain().fingerprint(), fingerprint);
+        let again = initialize(&directories, &init, "5223").unwrap_err();
+        assert!(matches!(again, CliError::Initialized(_)));
+    }
+
+    #[test]
+    fn the_address_names_the_port_where_it_is_another() {
+        let fingerprint = Fingerprint::from_bytes([0; 32]);
+        let text = |password, ports| address(fingerprint, password, "a.b", ports);
+        assert!(text(None, "5223").ends_with("=@a.b"));
+        assert!(text(None, "5223,443").ends_with("=@a.b:5223,443"));
+        assert!(text(Some("pw"), "7001").ends_with("=:pw@a.b:7001"));
+    }
+
+    #[test]
+    fn bad_options_change_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let directories = Directories::within(directory.path());
+        let bad = initialize(&directories, &Init::for_run(), "x");
+        assert!(matches!(bad, Err(CliError::Ports(_))));
+        let init = Init {
+            password: Some("a b".to_owned()),
+            ..Init::for_run()
+        };
+        let bad = initialize(&directories, &init, "5223");
+        assert!(matches!(bad, Err(CliError::Password(_))));
+        assert!(!directories.configuration.exists());
+    }
+}

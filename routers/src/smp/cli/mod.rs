@@ -1,0 +1,419 @@
+//! The command line of `smp-server`.
+
+mod files;
+mod init;
+mod start;
+
+use std::env;
+use std::fs;
+use std::io::{self, BufRead as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use simplex_sans_io::time::UnixTime;
+use tracing_subscriber::filter::LevelFilter;
+
+use self::files::JournalCommand;
+use self::init::{Cert, Init, initialize, renew};
+use self::start::run;
+use super::backups::{self, AskError};
+use super::doctor;
+use super::server::ServerError;
+use super::settings::SettingsError;
+use super::store::StoreError;
+use super::store::backup::BackupError;
+use super::store::export::ExportError;
+use super::store::import::ImportError;
+use crate::identity::IdentityError;
+
+const INI: &str = "smp-server.ini";
+
+/// An SMP router: it passes messages between SimpleX clients, and keeps them until they are received.
+#[derive(Debug, Parser)]
+#[command(
+    name = "smp-server",
+    disable_version_flag = true,
+    after_help = "Configuration is in /etc/opt/simplex (or $SMP_SERVER_CFG_PATH), data in /var/opt/simplex (or $SMP_SERVER_LOG_PATH).\n\n\
+        Try it:      smp-server run --dir ./smp\n\
+        Set it up:   smp-server init --fqdn smp.example.com --yes && smp-server start"
+)]
+pub struct Cli {
+    /// Print the version.
+    #[arg(short = 'v', long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the certificates and the configuration file of a new router.
+    Init(Box<Init>),
+    /// Make a new TLS certificate; the identity, and so the address, stays. Needs ca.key.
+    Cert(Cert),
+    /// Run the router.
+    Start(Start),
+    /// Run a router in one directory, which is initialized if need be.
+    Run(Run),
+    /// Write queues and messages as files of the reference implementation. The router must not run.
+    Export(Export),
+    /// Write a backup of queues and messages to a file, also while the router runs.
+    Backup(Backup),
+    /// Make the store of a router from a backup, or only look whether the backup is whole.
+    Restore(Restore),
+    /// What the reference implementation does with its journal of messages.
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    /// What the reference implementation does with PostgreSQL: not supported, with the way out.
+    #[command(hide = true)]
+    Database {
+        /// import, export or delete.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Look for what keeps the router from running well.
+    Doctor(Doctor),
+    /// Remove configuration, certificates and data.
+    Delete(Delete),
+}
+
+#[derive(Debug, Clone, Args)]
+struct Start {
+    /// Open and check the store, then end.
+    #[arg(short = 'm', long)]
+    maintenance: bool,
+    /// Has no effect: this store needs no compaction at start.
+    #[arg(long)]
+    compact_log: bool,
+    /// Has no effect: nothing is asked at start.
+    #[arg(long)]
+    skip_warnings: bool,
+    /// Has no effect: there is no database whose tables change.
+    #[arg(long, value_parser = ["up", "down"])]
+    confirm_migrations: Option<String>,
+    /// How much is logged.
+    #[arg(long, value_enum, default_value = "info")]
+    log_level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Note,
+    Warn,
+    Error,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Trace => Self::TRACE,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Info | LogLevel::Note => Self::INFO,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Error => Self::ERROR,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+struct Run {
+    /// Where everything is kept.
+    #[arg(long)]
+    dir: PathBuf,
+    /// The ports of a router that is initialized now.
+    #[arg(long, default_value = "5223")]
+    port: String,
+    /// How much is logged.
+    #[arg(long, value_enum, default_value = "info")]
+    log_level: LogLevel,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Export {
+    /// A directory that has no such files yet.
+    #[arg(long)]
+    to: PathBuf,
+    /// The directory of `run`, if that is how the router is run.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Backup {
+    /// A file that does not exist yet. A running router writes it, as far as it may.
+    #[arg(long)]
+    to: PathBuf,
+    /// The directory of `run`, if that is how the router is run.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Restore {
+    /// The backup.
+    #[arg(long)]
+    from: PathBuf,
+    /// Only read the backup from its beginning to its end.
+    #[arg(long)]
+    verify: bool,
+    /// The directory of `run`, if that is how the router is run.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Doctor {
+    /// The directory of `run`, if that is how the router is run.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Delete {
+    /// Do not ask.
+    #[arg(short = 'y', long)]
+    yes: bool,
+}
+
+/// Where the files of a router are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directories {
+    /// Configuration and certificates.
+    pub configuration: PathBuf,
+    /// Data.
+    pub data: PathBuf,
+}
+
+impl Directories {
+    fn of_machine() -> Self {
+        let path = |variable, default: &str| match env::var_os(variable) {
+            Some(path) if !path.is_empty() => PathBuf::from(path),
+            Some(_) | None => PathBuf::from(default),
+        };
+        Self {
+            configuration: path("SMP_SERVER_CFG_PATH", "/etc/opt/simplex"),
+            data: path("SMP_SERVER_LOG_PATH", "/var/opt/simplex"),
+        }
+    }
+
+    fn within(directory: &Path) -> Self {
+        Self {
+            configuration: directory.join("config"),
+            data: directory.join("data"),
+        }
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn ini(&self) -> PathBuf {
+        self.configuration.join(INI)
+    }
+
+    /// Those of a command that may name a directory.
+    fn or_within(self, directory: Option<&Path>) -> Self {
+        directory.map_or(self, Self::within)
+    }
+
+    /// Where a running router is asked for backups.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.data.join(backups::SOCKET)
+    }
+
+    /// The directory of the embedded store.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.data.join("smp-server-store")
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("the router keeps nothing on disk: [STORE_LOG] in {0} is off")]
+    InMemory(PathBuf),
+    #[error(
+        "PostgreSQL is not supported. To move such a router here, run the reference's `smp-server database export` and then start this router on the same directories: it takes over the files"
+    )]
+    Database,
+    #[error(
+        "{0} was not taken over: start the router, or run `smp-server journal import`, before it is removed"
+    )]
+    NotTakenOver(PathBuf),
+    #[error("{path} cannot be {done}: {error}")]
+    File {
+        path: PathBuf,
+        done: &'static str,
+        error: io::Error,
+    },
+    #[error("{0} is there already: the router is initialized; `smp-server delete` removes it")]
+    Initialized(PathBuf),
+    #[error("not removed: the answer was not Y")]
+    NotConfirmed,
+    #[error("{0} things are wrong")]
+    Unhealthy(usize),
+    #[error("`{0}` is not a port, or ports separated by commas")]
+    Ports(String),
+    #[error("`{0}` cannot be a password: it must be printable, without spaces, `@`, `:` and `/`")]
+    Password(String),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Does what the command line asks for.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Scripts know 1 as the code of a command line that is wrong.
+        Err(error) => {
+            error.print().ok();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    match execute(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            writeln!(io::stderr(), "smp-server: {error}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<(), CliError> {
+    let directories = Directories::of_machine();
+    match cli.command {
+        _ if cli.version => say(&format!("SMP server v{}", env!("CARGO_PKG_VERSION"))),
+        None => {
+            let help = <Cli as clap::CommandFactory>::command().render_help();
+            say(&help.to_string())
+        }
+        Some(Command::Init(init)) => initialize(&directories, &init, "5223,443").map(|_| ()),
+        Some(Command::Cert(cert)) => renew(&directories, &cert),
+        Some(Command::Start(start)) => {
+            log(start.log_level);
+            run(&directories, start.maintenance)
+        }
+        Some(Command::Run(command)) => {
+            log(command.log_level);
+            let directories = Directories::within(&command.dir);
+            if !directories.ini().exists() {
+                initialize(&directories, &Init::for_run(), &command.port)?;
+            }
+            run(&directories, false)
+        }
+        Some(Command::Export(command)) => {
+            log(LogLevel::Info);
+            let directories = directories.or_within(command.dir.as_deref());
+            files::export_files(&directories, &command.to)
+        }
+        Some(Command::Backup(command)) => {
+            let directories = directories.or_within(command.dir.as_deref());
+            files::back_up(&directories, &command.to)
+        }
+        Some(Command::Restore(command)) if command.verify => files::verify_backup(&command.from),
+        Some(Command::Restore(command)) => {
+            let directories = directories.or_within(command.dir.as_deref());
+            files::restore_from(&directories, &command.from)
+        }
+        Some(Command::Journal(command)) => {
+            log(LogLevel::Info);
+            files::journal(&directories, command)
+        }
+        Some(Command::Database { .. }) => Err(CliError::Database),
+        Some(Command::Doctor(doctor)) => {
+            let directories = directories.or_within(doctor.dir.as_deref());
+            let mut wrong = 0;
+            for finding in doctor::examine(&directories) {
+                wrong += usize::from(finding.is_problem());
+                say(&finding.to_string())?;
+            }
+            match wrong {
+                0 => Ok(()),
+                wrong => Err(CliError::Unhealthy(wrong)),
+            }
+        }
+        Some(Command::Delete(delete)) => remove(&directories, delete.yes),
+    }
+}
+
+fn say(text: &str) -> Result<(), CliError> {
+    Ok(writeln!(io::stdout(), "{text}")?)
+}
+
+fn log(level: LogLevel) {
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::from(level))
+        .with_target(false)
+        .with_writer(io::stderr)
+        .init();
+}
+
+fn remove(directories: &Directories, confirmed: bool) -> Result<(), CliError> {
+    let Directories {
+        configuration,
+        data,
+    } = directories;
+    confirm(
+        confirmed,
+        &format!(
+            "WARNING: this removes {} and {}: certificates, queues and messages are lost for ever.",
+            configuration.display(),
+            data.display()
+        ),
+    )?;
+    for path in [configuration, data] {
+        match fs::remove_dir_all(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let path = path.clone();
+                return Err(CliError::File {
+                    path,
+                    done: "removed",
+                    error,
+                });
+            }
+        }
+    }
+    say("Deleted configuration and data.")
+}
+
+/// Goes on only if the answer is a capital Y, or was given on the command line.
+fn confirm(confirmed: bool, warning: &str) -> Result<(), CliError> {
+    if confirmed {
+        return Ok(());
+    }
+    write!(io::stdout(), "{warning}\nContinue (Y/n): ")?;
+    io::stdout().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim_end_matches(['\r', '\n']) {
+        "Y" => Ok(()),
+        _ => Err(CliError::NotConfirmed),
+    }
+}
+
+fn now() -> UnixTime {
+    UnixTime::from(SystemTime::now())
+}

@@ -1,0 +1,209 @@
+//! `start` and `run`: the router as a process.
+
+use std::fs;
+use std::path::Path;
+
+use simplex_sans_io::smp::router::NewQueues;
+
+use super::{CliError, Directories, init, now, say};
+use crate::identity::IdentityFiles;
+use crate::smp::forget::forget_messages;
+use crate::smp::server::Server;
+use crate::smp::settings::{Settings, StoreKind};
+use crate::smp::store::import::{Event as ImportEvent, ImportError, Sources, import, imported};
+use crate::smp::store::{EmbeddedStore, MemoryStore, Options, Store};
+use crate::systemd;
+
+pub(super) fn run(directories: &Directories, maintenance: bool) -> Result<(), CliError> {
+    let settings = Settings::read(&directories.ini())?;
+    for advice in &settings.advice {
+        tracing::warn!("{advice}");
+    }
+    let credentials = IdentityFiles(&directories.configuration).load(now())?;
+    let store = open_store(&settings, directories)?;
+    if maintenance {
+        store.close()?;
+        return say("The store is in order. Maintenance mode: the router is not started.");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(&settings, credentials, store, directories))
+}
+
+async fn serve(
+    settings: &Settings,
+    credentials: simplex_sans_io::tls::Credentials,
+    store: Box<dyn Store>,
+    directories: &Directories,
+) -> Result<(), CliError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let data = &directories.data;
+    let connections = crate::limits::connections();
+    let mut server = Server::start(settings, credentials, store, data, connections).await?;
+    say(&banner(settings, &server, directories))?;
+    systemd::notify("READY=1");
+    let mut watchdog = systemd::watchdog();
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+            _ = terminate.recv() => tracing::info!("terminated: stopping"),
+            () = server.failed() => tracing::error!("the router cannot go on: stopping"),
+            _ = hangup.recv() => {
+                match reload(directories, &mut server) {
+                    Ok(()) => tracing::info!("certificates and settings of queues are read again"),
+                    Err(error) => tracing::error!(%error, "nothing is changed"),
+                }
+                continue;
+            }
+            _ = watchdog.tick() => {
+                // A core that does not answer is not alive.
+                if server.numbers().await.is_some() {
+                    systemd::notify("WATCHDOG=1");
+                }
+                continue;
+            }
+        }
+        break;
+    }
+    systemd::notify("STOPPING=1");
+    server.stop().await?;
+    tracing::info!("stopped: everything is stored");
+    Ok(())
+}
+
+fn reload(directories: &Directories, server: &mut Server) -> Result<(), CliError> {
+    let settings = Settings::read(&directories.ini())?;
+    let credentials = IdentityFiles(&directories.configuration).load(now())?;
+    Ok(server.reload(&settings, credentials)?)
+}
+
+/// The same words as the reference implementation, which operators and their scripts know; without the password, as it may end in a log.
+fn banner(settings: &Settings, server: &Server, directories: &Directories) -> String {
+    let ports: Vec<_> = settings
+        .transport
+        .ports
+        .iter()
+        .map(u16::to_string)
+        .collect();
+    let host = settings.transport.hosts.join(",");
+    let host = if host.is_empty() {
+        "<hostnames>"
+    } else {
+        &host
+    };
+    let rule = match &settings.router.new_queues {
+        NewQueues::Allowed => "allowed",
+        NewQueues::WithPassword(_) => "requires password",
+        NewQueues::Refused(_) => "NOT allowed",
+    };
+    let address = init::address(server.fingerprint(), None, host, &ports.join(","));
+    let store = directories.store();
+    let mut lines = vec![
+        format!("SMP server v{}", env!("CARGO_PKG_VERSION")),
+        format!("Fingerprint: {}", server.fingerprint()),
+        format!("Server address: {address}"),
+        match settings.store {
+            StoreKind::Memory => "Store log disabled.".to_owned(),
+            StoreKind::Embedded { .. } => format!("Store log: {}", store.display()),
+        },
+    ];
+    for address in server.addresses() {
+        lines.push(format!(
+            "Serving SMP protocol on port {} (TLS)...",
+            address.port()
+        ));
+    }
+    if let Some(address) = server.control_address() {
+        lines.push(format!("Control port: {}", address.port()));
+    }
+    if let Some(address) = server.metrics_address() {
+        lines.push(format!("Metrics: http://{address}/metrics"));
+    }
+    if let Some(address) = server.page_address() {
+        lines.push(format!("Serving static site on port {}", address.port()));
+    }
+    if let Some(expiration) = settings.router.message_expiration {
+        let days = expiration.ttl.as_secs() / 86_400;
+        lines.push(format!("expiring messages after {days} days"));
+    }
+    lines.push(match settings.router.inactive_clients {
+        None => "not expiring inactive clients".to_owned(),
+        Some(inactive) => format!(
+            "expiring clients inactive for {} seconds every {} seconds",
+            inactive.ttl.as_secs(),
+            inactive.check.as_secs()
+        ),
+    });
+    lines.push(format!("creating new queues {rule}"));
+    lines.join("\n")
+}
+
+pub(super) fn open_store(
+    settings: &Settings,
+    directories: &Directories,
+) -> Result<Box<dyn Store>, CliError> {
+    match settings.store {
+        StoreKind::Memory => Ok(Box::new(MemoryStore::in_memory())),
+        StoreKind::Embedded { sync, messages } => {
+            let path = directories.store();
+            fs::create_dir_all(&path).map_err(|error| CliError::File {
+                path: path.clone(),
+                done: "made",
+                error,
+            })?;
+            let options = Options {
+                policy: sync,
+                ..Options::default()
+            };
+            let mut store = EmbeddedStore::open(&path, options)?;
+            take_over(&mut store, &directories.data)?;
+            if !messages.is_on() {
+                let count = forget_messages(&mut store)?;
+                tracing::info!(
+                    "`restore_messages` is off: {count} messages of the last run are removed"
+                );
+            }
+            Ok(Box::new(store))
+        }
+    }
+}
+
+/// Takes over what a router of the reference implementation has kept in the same directory, once.
+fn take_over(store: &mut dyn Store, data: &Path) -> Result<(), CliError> {
+    let sources = Sources::find(data);
+    if sources.is_empty() || imported(store)?.is_some() {
+        return Ok(());
+    }
+    tracing::info!(
+        "taking over queues and messages from {}; the files stay as they are",
+        data.display()
+    );
+    let mut said = 0;
+    let mut watch = |event: ImportEvent<'_>| match event {
+        ImportEvent::Progress { path, read, size } => {
+            let tenth = read.saturating_mul(10) / size.max(1);
+            if tenth != said {
+                said = tenth;
+                tracing::info!("{}: {}0 %", path.display(), tenth);
+            }
+        }
+        ImportEvent::Problem {
+            path,
+            line,
+            problem,
+        } => tracing::warn!(line, "{}: {problem}", path.display()),
+    };
+    match import(store, &sources, &mut watch) {
+        Ok(summary) => tracing::info!("{summary}"),
+        Err(ImportError::NotEmpty) => tracing::warn!(
+            "the store has queues of its own: the files of another router in {} are not taken over",
+            data.display()
+        ),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}

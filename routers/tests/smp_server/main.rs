@@ -1,0 +1,336 @@
+//! The program, as operators start it and clients see it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod files;
+mod hostile;
+mod process;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use simplex_runtime_tokio::rng;
+use simplex_sans_io::drive::SmpRelay;
+use simplex_sans_io::smp::ErrorType;
+use simplex_sans_io::smp::client::{Event, RequestError};
+use simplex_sans_io::time::UnixTime;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+
+use crate::process::{Address, Client, FLAGS, Process, Queue, ini};
+
+#[tokio::test]
+async fn messages_pass_from_client_to_client_and_through_the_router_as_a_proxy() {
+    let directory = tempfile::tempdir().unwrap();
+    let router = Process::start(directory.path());
+    let mut rng = rng().unwrap();
+    let mut recipient = Client::connect(&router.address).await;
+    let sender = Client::connect(&router.address).await;
+    let queue = Queue::create(&recipient, &mut rng).await;
+    let id = &queue.ids.recipient_id;
+    recipient.smp.subscribe(id, &queue.key).await.unwrap();
+    queue.send(&sender, b"hello").await.unwrap();
+    let (from, message, body) = recipient.message().await;
+    assert_eq!(from, *id);
+    assert_eq!(queue.open(&message, &body), b"hello".as_slice());
+    let next = recipient.smp.ack(id, &queue.key, message).await.unwrap();
+    assert_eq!(next, None);
+
+    let now = UnixTime::from(SystemTime::now());
+    let relay = sender.smp.relay(&router.address, None, now).await.unwrap();
+    let key = Some(&queue.sender_key);
+    let body = Bytes::from_static(b"from nobody");
+    relay
+        .send(&queue.ids.sender_id, key, FLAGS, body)
+        .await
+        .unwrap();
+    let (_, message, body) = recipient.message().await;
+    assert_eq!(queue.open(&message, &body), b"from nobody".as_slice());
+}
+
+#[tokio::test]
+async fn a_router_that_is_terminated_says_farewell_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rng = rng().unwrap();
+    let mut router = Process::start(directory.path());
+    let client = Client::connect(&router.address).await;
+    let queue = Queue::create(&client, &mut rng).await;
+    for number in 0..10_u8 {
+        queue.send(&client, &[number]).await.unwrap();
+    }
+    let port = router.address.port().unwrap();
+    let _silent = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+    router.signal(rustix::process::Signal::TERM);
+    let ended = tokio::task::spawn_blocking(move || router.child.wait());
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    assert!(ended.unwrap().unwrap().unwrap().success());
+    assert!(client.smp.ping().await.is_err());
+
+    let router = Process::start(directory.path());
+    let mut client = Client::connect(&router.address).await;
+    let received = queue.receive_all(&mut client).await;
+    let expected: Vec<_> = (0..10_u8).map(|number| Bytes::from(vec![number])).collect();
+    assert_eq!(received, expected);
+}
+
+#[tokio::test]
+async fn the_operator_blocks_and_deletes_queues_on_the_control_port() {
+    use base64::Engine as _;
+    let directory = tempfile::tempdir().unwrap();
+    drop(Process::start(directory.path()));
+    let text = std::fs::read_to_string(ini(directory.path())).unwrap();
+    let text = text
+        .replace("# control_port = 5224", "control_port = 0")
+        .replace(
+            "# control_port_admin_password = ",
+            "control_port_admin_password = secret",
+        );
+    std::fs::write(ini(directory.path()), text).unwrap();
+    let router = Process::start(directory.path());
+    let port = router.control.unwrap();
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+        .await
+        .unwrap();
+    let (reader, mut writer) = stream.into_split();
+    let mut lines = tokio::io::BufReader::new(reader).lines();
+    assert_eq!(
+        lines.next_line().await.unwrap().unwrap(),
+        "SMP server control port"
+    );
+    lines.next_line().await.unwrap();
+    let mut ask = async |line: String| {
+        writer
+            .write_all(format!("{line}\n").as_bytes())
+            .await
+            .unwrap();
+        lines.next_line().await.unwrap().unwrap()
+    };
+    let client = Client::connect(&router.address).await;
+    let queue = Queue::create(&client, &mut rng().unwrap()).await;
+    let id = base64::engine::general_purpose::URL_SAFE.encode(&*queue.ids.sender_id);
+    assert_eq!(ask(format!("status {id}")).await, "AUTH");
+    assert_eq!(ask("auth wrong".into()).await, "Current role is CPRNone");
+    assert_eq!(ask("auth secret".into()).await, "Current role is CPRAdmin");
+    let columns =
+        "clientId,sessionId,connected,createdAt,rcvActiveAt,sndActiveAt,age,subscriptions";
+    assert_eq!(ask("clients".into()).await, columns);
+    // The line of the only client is read by the next question.
+    let connected = ask(String::new()).await;
+    assert!(connected.contains(",True,20"), "{connected}");
+    let status = ask(format!("status {id}")).await;
+    assert!(status.starts_with("status: EntityActive, updatedAt: "));
+    assert!(status.ends_with(", queueMode: Just QMMessaging"));
+    assert_eq!(
+        ask(format!("block {id} reason=spam")).await,
+        "ok, queue blocked: EntityBlocked (BlockingInfo {reason = BRSpam, notice = Nothing})"
+    );
+    let blocked = queue.send(&client, b"spam").await;
+    assert!(matches!(
+        blocked,
+        Err(RequestError::Protocol(ErrorType::Blocked { .. }))
+    ));
+    assert!(
+        ask(format!("unblock {id}"))
+            .await
+            .starts_with("ok, queue unblocked")
+    );
+    queue.send(&client, b"no spam").await.unwrap();
+    assert_eq!(ask(format!("delete {id}")).await, "ok, 1 messages deleted");
+    assert_eq!(ask(format!("delete {id}")).await, "error: AUTH");
+    assert_eq!(
+        ask("what".into()).await,
+        "error: Failed reading: bad ControlProtocol command"
+    );
+}
+
+#[tokio::test]
+async fn metrics_and_health_are_read_over_http() {
+    use tokio::io::AsyncReadExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    drop(Process::start(directory.path()));
+    let text = std::fs::read_to_string(ini(directory.path())).unwrap();
+    let text = text
+        .replace("[METRICS]\n", "[METRICS]\nport = 0\n")
+        .replace("[WEB]\n", "[WEB]\nhttp = 0\n");
+    std::fs::write(ini(directory.path()), text).unwrap();
+    let router = Process::start(directory.path());
+    let client = Client::connect(&router.address).await;
+    Queue::create(&client, &mut rng().unwrap()).await;
+    let get_from = async |port: u16, path: &str| {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port));
+        let mut stream = stream.await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
+    };
+    let get = async |path| get_from(router.metrics.unwrap().port(), path).await;
+    let page = get_from(router.page.unwrap(), "/").await;
+    assert!(page.contains("<h1>SMP router</h1>"), "{page}");
+    assert!(
+        get("/health/ready")
+            .await
+            .starts_with("HTTP/1.1 200 OK\r\n")
+    );
+    let metrics = get("/metrics").await;
+    assert!(
+        metrics.contains("\nsimplex_smp_queues_created 1 "),
+        "{metrics}"
+    );
+    assert!(metrics.contains("\nsimplex_smp_clients_total 1 "));
+    assert!(metrics.contains("\nsimplex_smp_limits_reached{limit=\"handshakes\"} 0 "));
+    assert!(metrics.contains("\nsimplex_smp_relay_sessions_requests{source=\"own\"} 0 "));
+    assert!(get("/").await.starts_with("HTTP/1.1 404 "));
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_used_after_a_hangup_and_sessions_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let router = Process::start(directory.path());
+    let leaf = async || {
+        let mut client = Client::connect(&router.address).await;
+        match client.events.next().await {
+            Some(Event::Established(session)) => {
+                let leaf = session.router.unwrap().chain.leaf().clone();
+                (client, leaf)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let (old, first) = leaf().await;
+    let renewed = Command::new(env!("CARGO_BIN_EXE_smp-server"))
+        .arg("cert")
+        .env("SMP_SERVER_CFG_PATH", directory.path().join("config"))
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(renewed.success());
+    router.signal(rustix::process::Signal::HUP);
+    while leaf().await.1 == first {}
+    old.smp.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn browsers_and_clients_share_a_port() {
+    let openssl = |arguments: &[&str], directory: &Path| {
+        let made = Command::new("openssl")
+            .args(arguments)
+            .current_dir(directory)
+            .stderr(Stdio::null())
+            .status();
+        assert!(
+            made.is_ok_and(|status| status.success()),
+            "openssl is needed"
+        );
+    };
+    let directory = tempfile::tempdir().unwrap();
+    drop(Process::start(directory.path()));
+    openssl(
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            "web.key",
+            "-out",
+            "web.crt",
+        ],
+        directory.path(),
+    );
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let text = std::fs::read_to_string(ini(directory.path())).unwrap();
+    let text = text
+        .replace("# https = 443", "https = 0")
+        .replace(
+            "# cert = /etc/opt/simplex/web.crt",
+            &format!("cert = {}", file("web.crt")),
+        )
+        .replace(
+            "# key = /etc/opt/simplex/web.key",
+            &format!("key = {}", file("web.key")),
+        );
+    std::fs::write(ini(directory.path()), &text).unwrap();
+    let router = Process::start(directory.path());
+    Client::connect(&router.address)
+        .await
+        .smp
+        .ping()
+        .await
+        .unwrap();
+    let port = router.address.port().unwrap();
+    let script = format!(
+        "import ssl,urllib.request\nc=ssl.create_default_context(cafile='{}')\n\
+         print(urllib.request.urlopen('https://localhost:{port}/', context=c).read().decode())",
+        file("web.crt")
+    );
+    let page = tokio::task::spawn_blocking(move || {
+        Command::new("python3")
+            .args(["-c", &script])
+            .output()
+            .unwrap()
+    });
+    let page = String::from_utf8(page.await.unwrap().stdout).unwrap();
+    assert!(page.contains("<title>SMP router</title>"), "{page}");
+
+    // Without the certificate the router goes on for its clients.
+    drop(router);
+    std::fs::remove_file(file("web.crt")).unwrap();
+    let router = Process::start(directory.path());
+    Client::connect(&router.address)
+        .await
+        .smp
+        .ping()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn many_messages_pass_a_proxy_and_a_relay_that_comes_back_is_used_again() {
+    let (at_proxy, at_relay) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (proxy, relay) = (
+        Process::start(at_proxy.path()),
+        Process::start(at_relay.path()),
+    );
+    let now = UnixTime::from(SystemTime::now());
+    let mut rng = rng().unwrap();
+    let mut recipient = Client::connect(&relay.address).await;
+    let sender = Client::connect(&proxy.address).await;
+    let queue = Queue::create(&recipient, &mut rng).await;
+    let through = sender.smp.relay(&relay.address, None, now).await.unwrap();
+    let send = async |through: &SmpRelay, number: u8| {
+        let key = Some(&queue.sender_key);
+        let body = Bytes::from(vec![number]);
+        through.send(&queue.ids.sender_id, key, FLAGS, body).await
+    };
+    for number in 0..100 {
+        send(&through, number).await.unwrap();
+    }
+    let received = queue.receive_all(&mut recipient).await;
+    assert_eq!(received.len(), 100);
+
+    drop(relay);
+    assert!(send(&through, 0).await.is_err());
+    // The address of the relay has its port: it is the same identity at another one.
+    let relay = Process::start(at_relay.path());
+    let through = sender.smp.relay(&relay.address, None, now).await.unwrap();
+    send(&through, 1).await.unwrap();
+    let stranger = Address::new(
+        relay.address.hosts().to_vec().try_into().unwrap(),
+        relay.address.port(),
+        simplex_sans_io::wire::KeyHash::from([7; 32]),
+    );
+    assert!(sender.smp.relay(&stranger, None, now).await.is_err());
+}

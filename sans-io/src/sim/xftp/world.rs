@@ -1,0 +1,396 @@
+//! A router with its clients, store and disk, in any order of events that a seed gives, with crashes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::{Joined, Store, transports};
+use crate::http2::{Exchange as _, Input, StreamId};
+use crate::machine::Machine as _;
+use crate::rng::Rng;
+use crate::sim::identity::Credentials;
+use crate::time::Now;
+use crate::wire::EntityId;
+use crate::xftp::ErrorType;
+use crate::xftp::client::{self, Client};
+use crate::xftp::router::store::{Change, Content, Load};
+use crate::xftp::router::{
+    Action, Config, ConnId, Input as RouterInput, LoadId, OpId, Operation, Outcome, Router, Ticket,
+};
+use crate::xftp::server::{self, Call, Event, Server, UploadId};
+
+/// The chunks of a router, and what uploads have written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Disk {
+    /// By the ids of their senders.
+    pub chunks: BTreeMap<EntityId, Vec<u8>>,
+    uploads: BTreeMap<UploadId, Vec<u8>>,
+}
+
+/// A router in the middle of everything.
+#[derive(Debug)]
+pub struct World {
+    rng: Rng,
+    now: Now,
+    config: Config,
+    credentials: Credentials,
+    router: Router,
+    /// What is stored.
+    pub store: Store,
+    /// What is written.
+    pub disk: Disk,
+    links: BTreeMap<ConnId, Joined<Client, Server>>,
+    next_link: u64,
+    /// What the router has asked of its store and its disk, in order.
+    store_work: VecDeque<StoreWork>,
+    disk_work: VecDeque<DiskWork>,
+    /// The chunks that are being read, and how far.
+    open: BTreeMap<(ConnId, StreamId), (EntityId, usize)>,
+    /// What the operator was told.
+    pub operated: Vec<(Ticket, Outcome)>,
+    /// Whether the store fails.
+    pub storing: Storing,
+}
+
+/// Whether a store does what it is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storing {
+    /// It does.
+    Works,
+    /// Nothing is stored.
+    Fails,
+}
+
+#[derive(Debug)]
+enum StoreWork {
+    Commit(OpId, Vec<Change>),
+    Load(LoadId, Load),
+}
+
+#[derive(Debug)]
+enum DiskWork {
+    Publish(UploadId, EntityId),
+    Discard(UploadId),
+    Remove(EntityId),
+}
+
+/// Whether the router hears of what was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Yes,
+    No,
+}
+
+impl World {
+    /// A router that has just started, with nothing.
+    #[must_use]
+    pub fn new(config: Config, mut rng: Rng) -> Self {
+        let now = Now::START + Duration::from_secs(1_000_000);
+        let credentials = Credentials::issue(crate::crypto::Algorithm::Ed25519, &mut rng);
+        let router = Router::new(config.clone(), rng.fork(), now);
+        let mut world = Self {
+            rng,
+            now,
+            config,
+            credentials,
+            router,
+            store: Store::default(),
+            disk: Disk::default(),
+            links: BTreeMap::new(),
+            next_link: 0,
+            store_work: VecDeque::new(),
+            disk_work: VecDeque::new(),
+            open: BTreeMap::new(),
+            operated: Vec::new(),
+            storing: Storing::Works,
+        };
+        world.drain();
+        world
+    }
+
+    /// The router.
+    #[must_use]
+    pub const fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// Connects a client.
+    pub fn connect(&mut self) -> ConnId {
+        let id = ConnId(self.next_link);
+        self.next_link = self.next_link.saturating_add(1);
+        let (of_client, of_router) = transports(&mut self.rng);
+        let config = server::Config::new(self.credentials.xftp_router());
+        let server = Server::new(config, of_router, self.rng.fork(), self.now);
+        let config = client::Config::new("router.example", self.credentials.key_hash());
+        let client = Client::new(config, of_client, self.rng.fork(), self.now);
+        self.links.insert(id, Joined::new(client, server));
+        id
+    }
+
+    /// The connection of a client.
+    pub fn link(&mut self, id: ConnId) -> Option<&mut Joined<Client, Server>> {
+        self.links.get_mut(&id)
+    }
+
+    /// Gives a client a call, and says whether it took it.
+    pub fn call(&mut self, id: ConnId, call: client::Call) -> bool {
+        match self.links.get_mut(&id) {
+            Some(link) if link.client.accepts_commands() => {
+                link.give_client(Input::Command(call));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What a client was told since the last time.
+    pub fn events(&mut self, id: ConnId) -> Vec<client::Event> {
+        let link = self.links.get_mut(&id);
+        link.map(|link| std::mem::take(&mut link.client_events))
+            .unwrap_or_default()
+    }
+
+    /// Cuts a connection.
+    pub fn cut(&mut self, id: ConnId) {
+        if let Some(mut link) = self.links.remove(&id) {
+            link.cut();
+            self.open.retain(|(connection, _), _| *connection != id);
+            self.tell(RouterInput::Closed(id));
+        }
+    }
+
+    /// Asks something of the router as its operator.
+    pub fn operate(&mut self, ticket: u64, operation: Operation) {
+        self.tell(RouterInput::Operator(Ticket(ticket), operation));
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, duration: Duration) {
+        self.now = self.now + duration;
+        let due = |deadline| deadline <= self.now.instant;
+        if self.router.deadline().is_some_and(due) {
+            self.tell(RouterInput::Timeout);
+        }
+    }
+
+    /// Stops everything, loses what is not stored, and starts again.
+    pub fn crash(&mut self) {
+        // What was asked for may have been done, without anybody hearing of it.
+        for _ in 0..self.rng.below(4) {
+            self.work_for_store(Told::No);
+        }
+        for _ in 0..self.rng.below(4) {
+            self.work_for_disk(Told::No);
+        }
+        self.links.clear();
+        self.open.clear();
+        self.store_work.clear();
+        self.disk_work.clear();
+        self.disk.uploads.clear();
+        self.storing = Storing::Works;
+        self.router = Router::new(self.config.clone(), self.rng.fork(), self.now);
+        self.drain();
+        let found = self.disk.chunks.keys().cloned().collect();
+        self.tell(RouterInput::Found(found));
+    }
+
+    /// Does one thing that is to be done, if there is any.
+    pub fn step(&mut self) -> bool {
+        let turn = self.rng.below(3);
+        (0..3_u32).any(|offset| match turn.wrapping_add(offset).rem_euclid(3) {
+            0 => self.work_for_store(Told::Yes),
+            1 => self.work_for_disk(Told::Yes),
+            _ => self.work_for_links(),
+        })
+    }
+
+    /// Does everything that is to be done.
+    pub fn settle(&mut self) {
+        while self.step() {}
+    }
+
+    fn work_for_store(&mut self, told: Told) -> bool {
+        let input = match (self.store_work.pop_front(), self.storing) {
+            (None, _) => return false,
+            (Some(StoreWork::Commit(op, _)), Storing::Fails) => RouterInput::NotStored(op, op),
+            (Some(StoreWork::Commit(op, changes)), Storing::Works) => {
+                self.store.apply(changes);
+                RouterInput::Stored(op)
+            }
+            (Some(StoreWork::Load(id, load)), _) => RouterInput::Loaded(id, self.store.load(&load)),
+        };
+        if told == Told::Yes {
+            self.tell(input);
+        }
+        true
+    }
+
+    fn work_for_disk(&mut self, told: Told) -> bool {
+        match self.disk_work.pop_front() {
+            None => return false,
+            Some(DiskWork::Discard(upload)) => {
+                self.disk.uploads.remove(&upload);
+            }
+            Some(DiskWork::Remove(id)) => {
+                self.disk.chunks.remove(&id);
+            }
+            Some(DiskWork::Publish(upload, id)) => {
+                let written = self.disk.uploads.remove(&upload);
+                let result = written.ok_or(ErrorType::FileIo).map(|bytes| {
+                    self.disk.chunks.insert(id, bytes);
+                });
+                if told == Told::Yes {
+                    self.tell(RouterInput::Published(upload, result));
+                }
+            }
+        }
+        true
+    }
+
+    fn work_for_links(&mut self) -> bool {
+        let mut ids: Vec<ConnId> = self.links.keys().copied().collect();
+        let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        ids.rotate_left(usize::try_from(self.rng.below(count)).unwrap_or_default());
+        for id in ids {
+            let link = self.links.get_mut(&id);
+            let events = link.map(|link| std::mem::take(&mut link.server_events));
+            let events = events.unwrap_or_default();
+            if !events.is_empty() {
+                for event in events {
+                    self.told(id, event);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Does what a connection asks of the disk, and passes on the rest.
+    fn told(&mut self, connection: ConnId, event: Event) {
+        let call = match event {
+            Event::Write {
+                stream,
+                upload,
+                bytes,
+            } => {
+                let written = self.disk.uploads.entry(upload).or_default();
+                written.extend_from_slice(&bytes);
+                let bytes = bytes.len();
+                Call::Written { stream, bytes }
+            }
+            Event::Open { stream, chunk } => {
+                let result = match self.disk.chunks.contains_key(&chunk.sender_id) {
+                    true => Ok(()),
+                    false => Err(ErrorType::Auth),
+                };
+                self.open.insert((connection, stream), (chunk.sender_id, 0));
+                Call::Opened { stream, result }
+            }
+            Event::Read { stream, bytes } => match self.read(connection, stream, bytes) {
+                Some(bytes) => Call::Data { stream, bytes },
+                None => Call::NoData { stream },
+            },
+            Event::Sent { stream } => {
+                self.open.remove(&(connection, stream));
+                return;
+            }
+            event @ (Event::Established(_)
+            | Event::Lookup { .. }
+            | Event::Execute { .. }
+            | Event::Uploaded { .. }
+            | Event::Gone { .. }
+            | Event::Page { .. }) => return self.tell(RouterInput::Conn(connection, event)),
+        };
+        self.give(connection, call);
+    }
+
+    fn read(&mut self, connection: ConnId, stream: StreamId, bytes: usize) -> Option<BytesMut> {
+        let (id, at) = self.open.get_mut(&(connection, stream))?;
+        let end = at.saturating_add(bytes);
+        let piece = self.disk.chunks.get(id)?.get(*at..end)?;
+        *at = end;
+        Some(piece.into())
+    }
+
+    fn give(&mut self, connection: ConnId, call: Call) {
+        if let Some(link) = self.links.get_mut(&connection) {
+            link.give_server(Input::Command(call));
+        }
+    }
+
+    fn tell(&mut self, input: RouterInput) {
+        match self.router.handle(self.now, input) {
+            Ok(()) => self.drain(),
+            Err(never) => match never {},
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.router.poll() {
+            match action {
+                Action::Conn(connection, call) => self.give(connection, call),
+                Action::Commit(op, changes) => {
+                    self.store_work.push_back(StoreWork::Commit(op, changes));
+                }
+                Action::Load(id, load) => self.store_work.push_back(StoreWork::Load(id, load)),
+                Action::Publish(upload, id) => {
+                    self.disk_work.push_back(DiskWork::Publish(upload, id));
+                }
+                Action::Discard(upload) => self.disk_work.push_back(DiskWork::Discard(upload)),
+                Action::Remove(chunk) => {
+                    self.disk_work.push_back(DiskWork::Remove(chunk.sender_id));
+                }
+                Action::Reconciled => {}
+                Action::Operated(ticket, outcome) => self.operated.push((ticket, outcome)),
+            }
+        }
+    }
+
+    /// What is wrong at rest: totals that are not those of the records, chunks that are missing, chunks and bytes that are too many.
+    #[must_use]
+    pub fn faults(&self) -> Vec<&'static str> {
+        let stored: Vec<&EntityId> = self
+            .store
+            .records()
+            .filter(|record| record.content == Content::Stored)
+            .map(|record| &record.sender_id)
+            .collect();
+        let gauges = self.router.gauges();
+        let counted = self.store.counted();
+        let checks = [
+            (
+                self.store.totals() == counted,
+                "the totals are not those of the records",
+            ),
+            (
+                gauges.used == counted.used,
+                "the room that is taken is not what the chunks take",
+            ),
+            (
+                stored.iter().all(|id| self.disk.chunks.contains_key(*id)),
+                "a chunk is missing",
+            ),
+            (
+                self.disk.chunks.keys().eq(stored.iter().copied()),
+                "the disk has a chunk without a record",
+            ),
+            (
+                gauges.uploads > 0 || gauges.reserved == 0,
+                "room is kept for nothing",
+            ),
+            (
+                gauges.uploads > 0 || self.disk.uploads.is_empty(),
+                "an upload was left behind",
+            ),
+            (gauges.unstored == 0, "a commit was forgotten"),
+            (gauges.loads == 0, "a load was forgotten"),
+            (
+                self.config.quota.is_none_or(|quota| gauges.used <= quota),
+                "the quota is exceeded",
+            ),
+        ];
+        let wrong = checks.into_iter().filter(|(holds, _)| !holds);
+        wrong.map(|(_, fault)| fault).collect()
+    }
+}
