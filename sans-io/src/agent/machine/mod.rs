@@ -1,4 +1,34 @@
 //! The machine over all connections.
+//!
+//! ```text
+//!   ┌────────┐ Loaded: all pages  ┌────────────┐ Loaded: all pages  ┌─────────┐
+//!   │ Events │ ─────────────────▶ │ Unfinished │ ─────────────────▶ │ Running │ ◀─┐ every input
+//!   └────────┘ told again         └────────────┘ connections load   └─────────┘ ──┘
+//!        commands wait                  commands wait
+//!
+//!   a connection:   not in memory ── something is for it ──▶ loading ── Loaded ──▶ in memory
+//!                         ▲                                                            │
+//!                         └────────────── at rest, and others are used more ───────────┘
+//! ```
+//!
+//! ```
+//! use simplex_sans_io::agent::config::Config;
+//! use simplex_sans_io::agent::store::{Kind, Load};
+//! use simplex_sans_io::agent::{Action, Agent, Input};
+//! use simplex_sans_io::machine::Machine;
+//! use simplex_sans_io::rng::Rng;
+//! use simplex_sans_io::time::Now;
+//!
+//! let mut agent = Agent::new(Config::default(), Rng::from_seed([7; 32]), Now::START);
+//! for expected in [Kind::Event, Kind::Work] {
+//!     let Some(Action::Load(id, Load::Page { kind, .. })) = agent.poll() else { panic!() };
+//!     assert_eq!(kind, expected);
+//!     agent.handle(Now::START, Input::Loaded(id, Vec::new()))?;
+//! }
+//! assert_eq!(agent.poll(), None);
+//! assert_eq!(agent.deadline(), None);
+//! # Ok::<(), std::convert::Infallible>(())
+//! ```
 
 mod commands;
 mod links;
