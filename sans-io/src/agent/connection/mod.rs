@@ -67,6 +67,10 @@ pub(super) struct Connection {
     /// What routers are to be told was received.
     pub(super) acks: BTreeMap<QueueNumber, Ack>,
     next_ack: u64,
+    /// Messages of a new queue that wait until the old one is empty, so that they stay in order.
+    pub(super) held: BTreeMap<QueueNumber, Delivery>,
+    /// Whether they wait.
+    pub(super) order: Order,
     /// Who waits for the connection.
     pub(super) callers: Vec<Caller>,
     /// The last transaction.
@@ -81,6 +85,15 @@ pub(super) struct Connection {
     pub(super) used: Instant,
     /// When it wants to be woken.
     pub(super) wake: Option<Instant>,
+}
+
+/// Whether messages of a new queue wait for those of the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// They do.
+    Kept,
+    /// The router of the old one cannot be asked: they do not.
+    GivenUp,
 }
 
 /// That a message of a queue was received. A later one may come while the router is being told of one before.
@@ -185,6 +198,8 @@ impl Connection {
             retries: BTreeMap::new(),
             acks: BTreeMap::new(),
             next_ack: 0,
+            held: BTreeMap::new(),
+            order: Order::Kept,
             callers: Vec::new(),
             op: OpId::default(),
             marked: false,
@@ -288,7 +303,11 @@ impl Connection {
 
     /// Whether it may be dropped from memory.
     pub(super) fn is_idle(&self) -> bool {
-        !self.has_work() && self.asked.is_empty() && self.acks.is_empty() && self.callers.is_empty()
+        self.held.is_empty()
+            && !self.has_work()
+            && self.asked.is_empty()
+            && self.acks.is_empty()
+            && self.callers.is_empty()
     }
 
     /// When it wants to be woken next: what is due already waits for something else.

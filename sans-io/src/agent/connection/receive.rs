@@ -74,6 +74,10 @@ impl Step<'_> {
             self.deliver_again(number, &delivery.broker_id, message);
             return Ok(());
         }
+        if self.waits_for_old_queue(number) {
+            self.connection.held.insert(number, delivery.clone());
+            return Ok(());
+        }
         let disposal = match self.dispose(delivery, found) {
             Ok(disposal) => disposal,
             Err(Stop::Need(need)) => return Err(need),
