@@ -138,7 +138,7 @@ wire! {
         /// To be joined by whoever gets the invitation.
         "I" => Invitation {
             /// The private half of its keys.
-            keys: OfferedKeys,
+            keys: Box<OfferedKeys>,
             /// From when on post-quantum keys are wanted.
             pq: InitialKeys as AsText,
             /// What the application has added to the link.
@@ -156,7 +156,7 @@ wire! {
         /// To be offered to the owner of an address.
         "R" => Request {
             /// The private half of the keys of the offer.
-            keys: OfferedKeys,
+            keys: Box<OfferedKeys>,
             /// Whether the offer has a post-quantum key.
             pq: Pq,
             /// What the owner is told.
