@@ -74,7 +74,6 @@ impl Default for Counters {
 wire! {
     prefixes
     /// How far a connection is.
-    #[expect(clippy::large_enum_variant, reason = "there is one of each connection in memory, in a box")]
     pub enum Stage {
         /// Its first queue is being made.
         "N" => Creating {
