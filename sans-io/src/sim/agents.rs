@@ -40,7 +40,7 @@ use crate::wire::{NonEmpty, ServerAddress, SmpScheme, TransportHost, VersionRang
 pub const USER: UserId = UserId(1);
 
 /// Agents and routers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Agents {
     /// The time of all.
     pub now: Now,
@@ -52,7 +52,7 @@ pub struct Agents {
 }
 
 /// A router of the simulation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Router {
     /// It, with its clients.
     pub world: World,
@@ -78,7 +78,7 @@ pub struct Commands {
 }
 
 /// The proxy role of a router, with its sessions.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Relaying {
     proxy: Proxy,
     pool: Pool,
@@ -118,7 +118,7 @@ pub struct Faults {
     pub slow_store: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Node {
     agent: Agent,
     pool: Pool,
@@ -367,28 +367,51 @@ impl Agents {
     pub fn wait(&mut self, duration: Duration) {
         let until = self.now + duration;
         self.run();
-        while let Some(deadline) = self.deadline()
-            && deadline <= until.instant
+        while self
+            .deadline()
+            .is_some_and(|deadline| deadline <= until.instant)
         {
-            let pause = deadline - self.now.instant;
-            self.pass(pause);
-            for index in 0..self.agents.len() {
-                let Some(node) = self.agents.get_mut(index) else {
-                    continue;
-                };
-                node.pool.handle(self.now, pool::Input::Timeout).ok();
-                self.drain(index);
-                if let Some(node) = self.agents.get_mut(index) {
-                    node.give(self.now, Input::Timeout);
-                    let later = |deadline| deadline > self.now.instant;
-                    assert!(node.agent.deadline().is_none_or(later), "a busy loop");
-                    self.drain(index);
-                }
-            }
+            self.wake();
             self.run();
         }
         self.pass(until.instant - self.now.instant);
         self.run();
+    }
+
+    /// Lets time pass until somebody wants to be woken, and does nothing else; whether there was anybody.
+    pub fn wake(&mut self) -> bool {
+        let Some(deadline) = self.deadline() else {
+            return false;
+        };
+        self.pass(deadline - self.now.instant);
+        for index in 0..self.agents.len() {
+            let Some(node) = self.agents.get_mut(index) else {
+                continue;
+            };
+            node.pool.handle(self.now, pool::Input::Timeout).ok();
+            self.drain(index);
+            if let Some(node) = self.agents.get_mut(index) {
+                node.give(self.now, Input::Timeout);
+                let later = |deadline| deadline > self.now.instant;
+                assert!(node.agent.deadline().is_none_or(later), "a busy loop");
+                self.drain(index);
+            }
+        }
+        true
+    }
+
+    /// What an agent wants to store is stored, or it hears what it was told; whether there was anything.
+    pub fn step(&mut self, index: usize) -> bool {
+        self.sync(index) || self.hear(index)
+    }
+
+    /// The connections of an agent break on which it would hear something; whether there was anything.
+    pub fn lose(&mut self, index: usize) -> bool {
+        let faults = self.faults;
+        self.faults.lost_response = 1;
+        let any = self.hear(index);
+        self.faults = faults;
+        any
     }
 
     fn pass(&mut self, duration: Duration) {

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and says how much it has seen"
 )]
 
+mod agents;
 mod barrier;
 mod takeover;
 
