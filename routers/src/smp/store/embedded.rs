@@ -27,7 +27,7 @@ use super::{EmbeddedStore, StoreError, SyncPolicy};
 const MIB: u64 = 1 << 20;
 
 /// After this much was written, what is in memory goes to tables: so much, at most, is read again after a crash.
-const ROTATE_AFTER: u64 = 8 * MIB;
+const ROTATE_AFTER: u64 = 32 * MIB;
 
 /// How an embedded store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -442,15 +442,19 @@ fn table_options(table: Table) -> KeyspaceCreateOptions {
         .age_cutoff(1.0);
     let options = KeyspaceCreateOptions::default().manual_journal_persist(true);
     match table {
-        Table::Messages | Table::Queues => options
+        // Rotating these often makes every message dearer.
+        Table::Messages => options
             .max_memtable_size(ROTATE_AFTER)
+            .with_kv_separation(Some(separated)),
+        Table::Queues => options
+            .max_memtable_size(8 * MIB)
             .with_kv_separation(Some(separated)),
         Table::Ids
         | Table::Positions
         | Table::Notifications
         | Table::Index
         | Table::Services
-        | Table::State => options.max_memtable_size(8 * MIB),
+        | Table::State => options.max_memtable_size(4 * MIB),
     }
 }
 
