@@ -201,15 +201,21 @@ impl Tally {
     /// Remembers only what may be sent.
     fn send(&mut self, id: StreamId, outgoing: Outgoing) {
         match &outgoing {
+            // A body follows a head, and not the end.
             Outgoing::Body(bytes, part) => {
-                let complete = self.complete.entry(id).or_insert(Part::More);
-                if *complete == Part::More {
+                if let Some(complete @ Part::More) = self.complete.get_mut(&id) {
                     *complete = *part;
                     self.sent.entry(id).or_default().extend_from_slice(bytes);
                 }
             }
-            Outgoing::Request(_, part) | Outgoing::Response(_, part) => {
-                self.complete.insert(id, *part);
+            Outgoing::Request(_, part) => {
+                self.complete.entry(id).or_insert(*part);
+            }
+            // A response follows its request.
+            Outgoing::Response(_, part) => {
+                if self.over.contains_key(&id) {
+                    self.complete.entry(id).or_insert(*part);
+                }
             }
             Outgoing::Credit(_) | Outgoing::Discard => {}
         }
