@@ -7,6 +7,8 @@ mod running;
 #[cfg(feature = "programs")]
 pub mod smp_agent;
 pub mod store;
+#[cfg(feature = "programs")]
+pub mod xftp;
 
 pub use simplex_sans_io::agent::command::{
     ConnectionStatistics, Force, LinkContent, NetworkState, NewConnection, RequestMode, Sending,

@@ -1,6 +1,12 @@
 //! SimpleX routers.
 
 pub mod bench;
+mod control;
+pub mod identity;
 pub mod ini;
+mod limits;
+mod metrics;
 pub mod smp;
+mod systemd;
 pub mod web;
+pub mod xftp;

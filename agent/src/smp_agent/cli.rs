@@ -45,7 +45,7 @@ const CLIENTS: usize = 16;
         `1`, `bob`, `NEW T INV` makes an invitation; `2`, `bob`, `JOIN T LINK :my name` accepts one; `3`, `bob`, `SEND F :hello` sends a message."
 )]
 struct Cli {
-    /// A router where queues are made: smp://FINGERPRINT[:PASSWORD]@HOST[:PORT]. May be given many times.
+    /// A router where queues are made: `smp://FINGERPRINT[:PASSWORD]@HOST[:PORT]`. May be given many times.
     #[arg(short, long = "server", required = true)]
     servers: Vec<String>,
     /// The database.
@@ -72,7 +72,7 @@ struct Cli {
     /// Never reach a router directly because the proxy cannot.
     #[arg(long)]
     no_fallback: bool,
-    /// Reach all routers through this SOCKS proxy: [USER:PASSWORD@]HOST[:PORT].
+    /// Reach all routers through this SOCKS proxy: `[USER:PASSWORD@]HOST[:PORT]`.
     #[arg(long)]
     socks_proxy: Option<socks::Proxy>,
     /// How much is logged; never what is said.

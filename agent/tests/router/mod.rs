@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use simplex_routers::smp::identity::IdentityFiles;
+use simplex_routers::identity::IdentityFiles;
 use simplex_routers::smp::server::Server;
 use simplex_routers::smp::settings::Settings;
 use simplex_routers::smp::store::MemoryStore;

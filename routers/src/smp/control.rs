@@ -1,6 +1,5 @@
-//! The control port: lines of text on the loopback address, for the operator.
+//! What the operator of an SMP router can ask on the control port.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -15,19 +14,12 @@ use simplex_sans_io::smp::router::{
 use simplex_sans_io::smp::{BlockingInfo, BlockingReason, ClientNotice, QueueMode};
 use simplex_sans_io::time::{Now, UnixTime};
 use simplex_sans_io::wire::utc::UtcTime;
-use simplex_sans_io::wire::{self, BasicAuth, EntityId, Version};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use simplex_sans_io::wire::{self, EntityId, Version};
 
 use super::core::CoreHandle;
 use super::listener::Sockets;
 use super::settings::{BlockQuota, Control as Settings};
-
-/// The longest line.
-const LINE: u64 = 4096;
-
-/// How many operators at a time.
-const OPERATORS: usize = 16;
+use crate::control::{Operator, Role};
 
 const IDS: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
@@ -70,77 +62,9 @@ impl Blocked {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    None,
-    User,
-    Admin,
-}
+impl Operator for Control {
+    const BANNER: &str = "SMP server control port";
 
-impl Role {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::None => "CPRNone",
-            Self::User => "CPRUser",
-            Self::Admin => "CPRAdmin",
-        }
-    }
-}
-
-/// Serves operators until the future is dropped.
-pub(crate) async fn listen(listener: TcpListener, control: Control) {
-    let mut operators = tokio::task::JoinSet::new();
-    loop {
-        while operators.len() >= OPERATORS {
-            operators.join_next().await;
-        }
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                operators.spawn(serve(stream, control.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the control port cannot accept connections now");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        }
-        while operators.try_join_next().is_some() {}
-    }
-}
-
-async fn serve(stream: TcpStream, control: Control) {
-    if let Err(error) = converse(stream, &control).await {
-        tracing::debug!(%error, "a session of the control port ended");
-    }
-}
-
-async fn converse(mut stream: TcpStream, control: &Control) -> io::Result<()> {
-    let (reader, mut writer) = stream.split();
-    let mut reader = BufReader::new(reader);
-    writer
-        .write_all(b"SMP server control port\n'help' for supported commands\n")
-        .await?;
-    let mut role = Role::None;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        (&mut reader)
-            .take(LINE)
-            .read_until(b'\n', &mut line)
-            .await?;
-        if line.last() != Some(&b'\n') {
-            return Ok(());
-        }
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim();
-        if text == "quit" {
-            return Ok(());
-        }
-        let answer = control.execute(&mut role, text).await;
-        writer.write_all(answer.as_bytes()).await?;
-    }
-}
-
-impl Control {
     async fn execute(&self, role: &mut Role, line: &str) -> String {
         const BAD: &str = "error: Failed reading: bad ControlProtocol command\n";
         let (command, argument) = line.split_once(' ').unwrap_or((line, ""));
@@ -149,7 +73,11 @@ impl Control {
         match command {
             "" => String::new(),
             "help" => "commands: stats, stats-rts, clients, sockets, socket-threads, threads, server-info, delete, save, help, quit\n".to_owned(),
-            "auth" => self.authorize(role, argument),
+            "auth" => role.authorize(
+                argument,
+                self.settings.admin_password.as_ref(),
+                self.settings.user_password.as_ref(),
+            ),
             "suspend" | "resume" if admin => format!("{command} not implemented\n"),
             "stats" if user => self.numbers(|gauges, counters| stats(&gauges, &counters, admin)).await + "\n",
             "server-info" if user => self.numbers(|gauges, _| server_info(&gauges)).await + "\n",
@@ -181,24 +109,9 @@ impl Control {
             _ => BAD.to_owned(),
         }
     }
+}
 
-    fn authorize(&self, role: &mut Role, password: &str) -> String {
-        if *role != Role::None {
-            return format!(
-                "Current role is {}, start new session to change.\n",
-                role.name()
-            );
-        }
-        let password = password.parse::<BasicAuth>().ok();
-        let is = |expected: &Option<BasicAuth>| expected.is_some() && *expected == password;
-        if is(&self.settings.admin_password) {
-            *role = Role::Admin;
-        } else if is(&self.settings.user_password) {
-            *role = Role::User;
-        }
-        format!("Current role is {}\n", role.name())
-    }
-
+impl Control {
     async fn numbers(&self, show: impl FnOnce(Gauges, Counters) -> String) -> String {
         match self.core.read().await {
             Some((gauges, counters)) => show(gauges, counters),

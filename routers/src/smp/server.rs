@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::backups::{self, Socket};
-use super::control::{self, Control};
+use super::control::Control;
 use super::core::{self, CoreHandle, Message, Others};
 use super::daily;
 use super::listener::{Limits, Sockets, addresses, listen};
@@ -185,13 +185,13 @@ impl Server {
         };
         if let Some(interval) = settings.prometheus_interval {
             let path = data.join("smp-server-metrics.txt");
-            listeners.spawn(metrics.clone().write(path, interval));
+            listeners.spawn(crate::metrics::write(metrics.clone(), path, interval));
         }
         let mut metrics_address = None;
         if let Some(port) = settings.metrics_port {
             let (listener, address) = bind_loopback(port).await?;
             metrics_address = Some(address);
-            listeners.spawn(metrics.listen(listener));
+            listeners.spawn(crate::metrics::listen(metrics, listener));
         }
         let mut page_address = None;
         if let Some(port) = settings.web_plain {
@@ -211,7 +211,7 @@ impl Server {
                 sockets: ports.iter().map(numbers).collect(),
                 blocked: Arc::default(),
             };
-            listeners.spawn(control::listen(listener, control));
+            listeners.spawn(crate::control::listen(listener, control));
         }
         Ok(Self {
             control_address,

@@ -71,6 +71,12 @@ impl Site {
         self
     }
 
+    /// The kind and the content of a page.
+    pub(crate) fn read(&self, path: &str) -> Option<(&'static str, Bytes)> {
+        let page = self.page(path)?;
+        Some((page.kind, page.body.clone()))
+    }
+
     /// Folders are found with and without the last slash.
     fn page(&self, path: &str) -> Option<&Page> {
         let path = path.split(['?', '#']).next().unwrap_or_default();

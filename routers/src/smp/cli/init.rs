@@ -11,7 +11,7 @@ use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::rng::Rng;
 
 use super::{CliError, Directories, now, say};
-use crate::smp::identity::{IdentityFiles, Privacy, write_file};
+use crate::identity::{IdentityFiles, Privacy, write_file};
 use crate::smp::settings::Settings;
 
 #[derive(Debug, Clone, Args)]

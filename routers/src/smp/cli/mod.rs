@@ -20,13 +20,13 @@ use self::init::{Cert, Init, initialize, renew};
 use self::start::run;
 use super::backups::{self, AskError};
 use super::doctor;
-use super::identity::IdentityError;
 use super::server::ServerError;
 use super::settings::SettingsError;
 use super::store::StoreError;
 use super::store::backup::BackupError;
 use super::store::export::ExportError;
 use super::store::import::ImportError;
+use crate::identity::IdentityError;
 
 const INI: &str = "smp-server.ini";
 

@@ -6,13 +6,13 @@ use std::path::Path;
 use simplex_sans_io::smp::router::NewQueues;
 
 use super::{CliError, Directories, init, now, say};
+use crate::identity::IdentityFiles;
 use crate::smp::forget::forget_messages;
-use crate::smp::identity::IdentityFiles;
 use crate::smp::server::Server;
 use crate::smp::settings::{Settings, StoreKind};
 use crate::smp::store::import::{Event as ImportEvent, ImportError, Sources, import, imported};
 use crate::smp::store::{EmbeddedStore, MemoryStore, Options, Store};
-use crate::smp::systemd;
+use crate::systemd;
 
 pub(super) fn run(directories: &Directories, maintenance: bool) -> Result<(), CliError> {
     let settings = Settings::read(&directories.ini())?;
@@ -42,7 +42,8 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let data = &directories.data;
-    let mut server = Server::start(settings, credentials, store, data, connections()).await?;
+    let connections = crate::limits::connections();
+    let mut server = Server::start(settings, credentials, store, data, connections).await?;
     say(&banner(settings, &server, directories))?;
     systemd::notify("READY=1");
     let mut watchdog = systemd::watchdog();
@@ -205,20 +206,4 @@ fn take_over(store: &mut dyn Store, data: &Path) -> Result<(), CliError> {
         Err(error) => return Err(error.into()),
     }
     Ok(())
-}
-
-/// Nine tenths of the files that may be open, after raising their number as far as possible; the store needs the rest.
-fn connections() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    let open_files = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let open_files = open_files.unwrap_or(1 << 20).min(1 << 20);
-    usize::try_from(open_files / 10 * 9).unwrap_or(usize::MAX)
 }

@@ -129,6 +129,9 @@ impl Step<'_> {
                 self.forget_ack(queue, number);
             }
             task if error.is_temporary() => {
+                if matches!(task, Task::Inspect(_)) {
+                    self.connection.order = super::Order::GivenUp;
+                }
                 self.failed_for_now(task, error);
                 self.tell_interactive(error);
             }

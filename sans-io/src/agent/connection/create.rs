@@ -179,9 +179,9 @@ impl Step<'_> {
             Stage::Creating { purpose } => match purpose {
                 Purpose::Invitation {
                     client_data, keys, ..
-                } => (client_data.clone(), Some(keys)),
+                } => (client_data.clone(), Some(&**keys)),
                 Purpose::Address { client_data, .. } => (client_data.clone(), None),
-                Purpose::Request { keys, .. } => (None, Some(keys)),
+                Purpose::Request { keys, .. } => (None, Some(&**keys)),
             },
             Stage::Offered { keys } => (None, Some(keys)),
             Stage::Address => (None, None),
@@ -280,7 +280,7 @@ impl Step<'_> {
                     true => request,
                     false => request.without_kem(),
                 };
-                self.connection.record.stage = Stage::Offered { keys };
+                self.connection.record.stage = Stage::Offered { keys: *keys };
                 self.answer_callers(&Ok(created(link, connection)));
             }
             Purpose::Address { .. } => {
@@ -288,7 +288,7 @@ impl Step<'_> {
                 self.answer_callers(&Ok(created(request, connection)));
             }
             Purpose::Request { keys, info, .. } => {
-                self.connection.record.stage = Stage::Offered { keys };
+                self.connection.record.stage = Stage::Offered { keys: *keys };
                 self.send_request_to_address(request, &info);
             }
         }

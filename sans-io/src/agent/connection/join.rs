@@ -96,7 +96,7 @@ impl Connection {
             }
             ConnectionRequest::Contact(_) => {
                 let proposes = if version >= PQ { join.pq } else { Pq::Off };
-                let keys = OfferedKeys::generate(&mut shared.rng, proposes);
+                let keys = Box::new(OfferedKeys::generate(&mut shared.rng, proposes));
                 let purpose = Purpose::Request {
                     keys,
                     pq: proposes,

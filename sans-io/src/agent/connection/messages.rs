@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::Step;
-use super::receive::{Disposal, Incoming, Stop};
+use super::Stop;
+use super::receive::{Disposal, Incoming};
 use crate::agent::command::Reply;
 use crate::agent::config::RECEIPTS;
 use crate::agent::error::AgentError;

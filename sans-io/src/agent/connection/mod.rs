@@ -8,6 +8,7 @@
 mod advance;
 mod answers;
 mod create;
+mod found;
 mod handshake;
 mod join;
 mod links;
@@ -24,9 +25,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::found::Stop;
+
 pub(super) use self::create::NewQueue;
+pub(super) use self::found::{Delivery, Found, Need};
 pub(super) use self::join::Join;
-pub(super) use self::receive::{Delivery, Found, Need};
 pub(super) use self::rotation::can_abort;
 pub(super) use self::tasks::Task;
 
@@ -64,6 +67,10 @@ pub(super) struct Connection {
     /// What routers are to be told was received.
     pub(super) acks: BTreeMap<QueueNumber, Ack>,
     next_ack: u64,
+    /// Messages of a new queue that wait until the old one is empty, so that they stay in order.
+    pub(super) held: BTreeMap<QueueNumber, Delivery>,
+    /// Whether they wait.
+    pub(super) order: Order,
     /// Who waits for the connection.
     pub(super) callers: Vec<Caller>,
     /// The last transaction.
@@ -78,6 +85,15 @@ pub(super) struct Connection {
     pub(super) used: Instant,
     /// When it wants to be woken.
     pub(super) wake: Option<Instant>,
+}
+
+/// Whether messages of a new queue wait for those of the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// They do.
+    Kept,
+    /// The router of the old one cannot be asked: they do not.
+    GivenUp,
 }
 
 /// That a message of a queue was received. A later one may come while the router is being told of one before.
@@ -182,6 +198,8 @@ impl Connection {
             retries: BTreeMap::new(),
             acks: BTreeMap::new(),
             next_ack: 0,
+            held: BTreeMap::new(),
+            order: Order::Kept,
             callers: Vec::new(),
             op: OpId::default(),
             marked: false,
@@ -285,7 +303,11 @@ impl Connection {
 
     /// Whether it may be dropped from memory.
     pub(super) fn is_idle(&self) -> bool {
-        !self.has_work() && self.asked.is_empty() && self.acks.is_empty() && self.callers.is_empty()
+        self.held.is_empty()
+            && !self.has_work()
+            && self.asked.is_empty()
+            && self.acks.is_empty()
+            && self.callers.is_empty()
     }
 
     /// When it wants to be woken next: what is due already waits for something else.

@@ -15,11 +15,9 @@
 //! ```
 //! What is needed besides the connection is loaded first: the step begins again with it.
 
-use std::collections::BTreeMap;
-
 use bytes::{Bytes, BytesMut};
 
-use super::{Ack, Step};
+use super::{Ack, Delivery, Found, Need, Step, Stop};
 use crate::agent::config::PQ;
 use crate::agent::envelope::{AgentEnvelope, ClientEnvelope, EnvelopeContent};
 use crate::agent::error::{AgentError, CryptoError};
@@ -27,74 +25,17 @@ use crate::agent::event::EventContent;
 use crate::agent::id::{MessageId, QueueNumber, RequestName};
 use crate::agent::link::ConnectionRequest;
 use crate::agent::message::{AMessage, AgentMessage, ClientMessage, MsgHash};
+use crate::agent::store::Kind;
 use crate::agent::store::record::{
-    self, Confirmation, ContactRequest, Delivered as Waits, OutgoingPurpose, ReceiveStatus, Seen,
-    Side, Stage,
+    Confirmation, ContactRequest, Delivered as Waits, OutgoingPurpose, ReceiveStatus, Seen, Side,
+    Stage,
 };
-use crate::agent::store::{Key, Kind, Record};
 use crate::crypto::{AuthPublicKey, hash, x25519};
 use crate::ratchet::{self, DecryptError, Decrypted, E2eParams, KemParams, Pq, Ratchet};
 use crate::smp::body::{Delivered, SentMessage};
 use crate::smp::{MsgFlags, MsgId};
 use crate::wire;
-use crate::wire::{Large, NonEmpty, Version, Wire};
-
-/// A message as a router delivers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::agent) struct Delivery {
-    pub(in crate::agent) queue: QueueNumber,
-    pub(in crate::agent) broker_id: MsgId,
-    pub(in crate::agent) body: Bytes,
-}
-
-/// Records that are needed before a step can be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::agent) struct Need(pub(in crate::agent) Vec<Key>);
-
-/// Records that were asked for, and those of them that there are.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::agent) struct Found(BTreeMap<Key, Option<Bytes>>);
-
-impl Found {
-    pub(in crate::agent) fn new(asked: Vec<Key>, records: Vec<Record>) -> Self {
-        let mut found: BTreeMap<Key, Option<Bytes>> =
-            asked.into_iter().map(|key| (key, None)).collect();
-        found.extend(records.into_iter().map(|r| (r.key, Some(r.value))));
-        Self(found)
-    }
-
-    /// The record: if it was not asked for, it is needed.
-    pub(super) fn get<T: Wire>(&self, key: &Key) -> Result<Option<T>, Need> {
-        match self.0.get(key) {
-            Some(value) => Ok(value
-                .as_ref()
-                .and_then(|value| record::from_bytes(value).ok())),
-            None => Err(Need(vec![key.clone()])),
-        }
-    }
-}
-
-/// Why a message is not dealt with.
-pub(super) enum Stop {
-    /// Something has to be loaded first.
-    Need(Need),
-    /// It is of no use: the application is told, and the router deletes it.
-    Error(AgentError),
-    /// It was dealt with before: the router deletes it.
-    Known,
-}
-
-impl From<Need> for Stop {
-    fn from(need: Need) -> Self {
-        Self::Need(need)
-    }
-}
-
-impl From<AgentError> for Stop {
-    fn from(error: AgentError) -> Self {
-        Self::Error(error)
-    }
-}
+use crate::wire::{Large, NonEmpty, Version};
 
 /// What becomes of a message at its router.
 pub(super) enum Disposal {
@@ -131,6 +72,10 @@ impl Step<'_> {
         {
             let message = waits.message;
             self.deliver_again(number, &delivery.broker_id, message);
+            return Ok(());
+        }
+        if self.waits_for_old_queue(number) {
+            self.connection.held.insert(number, delivery.clone());
             return Ok(());
         }
         let disposal = match self.dispose(delivery, found) {

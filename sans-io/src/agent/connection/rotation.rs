@@ -13,9 +13,10 @@
 //!      │◀─────────────── QTEST, new queue ────────────────│ taken by the router: what waits for
 //!   Received: the old queue is deleted once it is empty     the old queue goes to the new one
 //! ```
-//! Up to QUSE the recipient can give up: the old queue is used as before. A phase that takes too long is given up by itself.
+//! Until the old queue is empty, or its router cannot be asked, what comes through the new one waits, so that messages stay in order. Up
+//! to QUSE the recipient can give up: the old queue is used as before. A phase that takes too long is given up by itself.
 
-use super::{NewQueue, Step};
+use super::{Delivery, NewQueue, Order, Step};
 use crate::agent::error::AgentError;
 use crate::agent::event::{Direction, EventContent, SwitchPhase};
 use crate::agent::id::QueueNumber;
@@ -234,8 +235,29 @@ impl Step<'_> {
         if let Some(queue) = self.receive_queue_mut(new) {
             queue.rotation = None;
         }
+        self.connection.order = Order::Kept;
         self.set_phase(old, new, ReceivePhase::Received);
         self.switched(Direction::Receive, SwitchPhase::Completed);
+    }
+
+    /// Whether what comes through a queue has to wait until the one before is empty.
+    pub(super) fn waits_for_old_queue(&self, number: QueueNumber) -> bool {
+        let rotating = self.rotating();
+        let received = rotating
+            .is_some_and(|(_, new, phase)| new == number && phase == ReceivePhase::Received);
+        received && self.connection.order == Order::Kept
+    }
+
+    /// What has waited for an old queue that is empty now, or cannot be asked.
+    pub(in crate::agent) fn released(&mut self) -> Vec<Delivery> {
+        let held = self.connection.held.keys().copied();
+        let ready: Vec<_> = held
+            .filter(|queue| !self.waits_for_old_queue(*queue))
+            .collect();
+        let ready = ready.iter();
+        ready
+            .filter_map(|queue| self.connection.held.remove(queue))
+            .collect()
     }
 
     /// The queues that are to be deleted once they are empty.

@@ -18,7 +18,8 @@
 //! answered with a new ratchet each time.
 
 use super::Step;
-use super::receive::{Incoming, Stop};
+use super::Stop;
+use super::receive::Incoming;
 use crate::agent::command::Force;
 use crate::agent::config::{PQ, RATCHET_SYNC};
 use crate::agent::envelope::{AgentEnvelope, EnvelopeContent};

@@ -150,7 +150,7 @@ impl Agent {
                         None => pq.in_full_link(),
                     };
                     Purpose::Invitation {
-                        keys: OfferedKeys::generate(&mut step.shared.rng, proposed),
+                        keys: Box::new(OfferedKeys::generate(&mut step.shared.rng, proposed)),
                         pq,
                         client_data,
                         short,

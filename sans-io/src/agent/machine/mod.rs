@@ -1,4 +1,34 @@
 //! The machine over all connections.
+//!
+//! ```text
+//!   ┌────────┐ Loaded: all pages  ┌────────────┐ Loaded: all pages  ┌─────────┐
+//!   │ Events │ ─────────────────▶ │ Unfinished │ ─────────────────▶ │ Running │ ◀─┐ every input
+//!   └────────┘ told again         └────────────┘ connections load   └─────────┘ ──┘
+//!        commands wait                  commands wait
+//!
+//!   a connection:   not in memory ── something is for it ──▶ loading ── Loaded ──▶ in memory
+//!                         ▲                                                            │
+//!                         └────────────── at rest, and others are used more ───────────┘
+//! ```
+//!
+//! ```
+//! use simplex_sans_io::agent::config::Config;
+//! use simplex_sans_io::agent::store::{Kind, Load};
+//! use simplex_sans_io::agent::{Action, Agent, Input};
+//! use simplex_sans_io::machine::Machine;
+//! use simplex_sans_io::rng::Rng;
+//! use simplex_sans_io::time::Now;
+//!
+//! let mut agent = Agent::new(Config::default(), Rng::from_seed([7; 32]), Now::START);
+//! for expected in [Kind::Event, Kind::Work] {
+//!     let Some(Action::Load(id, Load::Page { kind, .. })) = agent.poll() else { panic!() };
+//!     assert_eq!(kind, expected);
+//!     agent.handle(Now::START, Input::Loaded(id, Vec::new()))?;
+//! }
+//! assert_eq!(agent.poll(), None);
+//! assert_eq!(agent.deadline(), None);
+//! # Ok::<(), std::convert::Infallible>(())
+//! ```
 
 mod commands;
 mod links;
@@ -263,10 +293,13 @@ impl Agent {
         let Some(Entry::Ready(mut connection)) = self.connections.remove(id) else {
             return;
         };
-        self.step_of(now, &mut connection, |needed, step| {
+        let released = self.step_of(now, &mut connection, |needed, step| {
             Self::work(needed, step, work)
         });
         self.keep(id, connection);
+        for delivery in released {
+            self.step(now, id, Work::Receive(delivery, Found::default()));
+        }
     }
 
     /// Keeps a connection in memory, unless it is gone.
@@ -283,13 +316,13 @@ impl Agent {
         }
     }
 
-    /// Makes a step, then whatever follows from the state, and stores what has changed.
+    /// Makes a step, then whatever follows from the state, and stores what has changed. Messages that have waited for it are returned.
     fn step_of(
         &mut self,
         now: Now,
         connection: &mut Connection,
         work: impl FnOnce(&mut Needed, &mut Step<'_>),
-    ) {
+    ) -> Vec<Delivery> {
         if let Some(deadline) = connection.wake.take() {
             self.deadlines.remove(&(deadline, connection.id.clone()));
         }
@@ -299,6 +332,7 @@ impl Agent {
         let mut step = Step::new(now, &mut self.shared, connection);
         work(&mut needed, &mut step);
         step.advance();
+        let released = step.released();
         let (mut changes, actions) = (step.changes, step.actions);
         if !connection.gone {
             let id = &connection.id;
@@ -333,6 +367,7 @@ impl Agent {
             let what = Loading::Message(connection.id.clone(), delivery, keys.clone());
             self.load(Load::Get(keys), what);
         }
+        released
     }
 
     /// Stores changes; what depends on them, or on what was stored before them, waits.

@@ -4,6 +4,7 @@ mod addresses;
 mod basics;
 mod chaos;
 mod delivery;
+mod forged;
 mod links;
 mod many;
 mod orphans;

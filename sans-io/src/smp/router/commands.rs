@@ -70,16 +70,20 @@ impl Router {
         let Some(queue) = self.cache.get(queue) else {
             return true;
         };
-        let verified = request.keys.as_deref();
-        verified.is_none_or(|verified| {
-            verified.version != queue.keys.version
-                && (&verified.recipients, &verified.sender, &verified.notifier)
-                    != (
-                        &queue.keys.recipients,
-                        &queue.keys.sender,
-                        &queue.keys.notifier,
-                    )
-        })
+        let Some(verified) = request.keys.as_deref() else {
+            return true;
+        };
+        let current = &queue.keys;
+        if verified.version == current.version {
+            return false;
+        }
+        // What one side changes does not take the other's commands away.
+        match Party::of(&request.command) {
+            Some(Party::Recipient) => verified.recipients != current.recipients,
+            Some(Party::Sender | Party::Link) => verified.sender != current.sender,
+            Some(Party::Notifier) => verified.notifier != current.notifier,
+            None => true,
+        }
     }
 
     fn command_without_queue(&mut self, place: Place, request: Request) {

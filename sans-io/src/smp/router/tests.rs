@@ -90,6 +90,29 @@ fn a_queue_is_secured_once_by_either_side() {
 }
 
 #[test]
+fn the_recipient_goes_on_in_the_block_in_which_it_secures_the_queue() {
+    let mut script = Script::new();
+    let (recipient, sender) = (script.world.connect(), script.world.connect());
+    let queue = script.new_queue(recipient);
+    script.send(sender, &queue, b"hello").unwrap();
+    let (message, _) = script.messages(recipient, &queue).remove(0);
+    let id = queue.ids.recipient_id.clone();
+    let secure = Command::Key(queue.sender_key.public_key());
+    let requests = [secure, Command::Ack(message)]
+        .map(|command| script.request(&id, Some(&queue.key), command));
+    let [secured, acknowledged] = [requests[0].id, requests[1].id];
+    script.world.send(recipient, requests.to_vec());
+    assert_eq!(
+        script.response(recipient, secured),
+        Some(Ok(Response::Done))
+    );
+    assert_eq!(
+        script.response(recipient, acknowledged),
+        Some(Ok(Response::Message(None)))
+    );
+}
+
+#[test]
 fn commands_of_one_block_are_executed_in_order() {
     let mut script = Script::new();
     let recipient = script.world.connect();

@@ -48,7 +48,7 @@ pub enum IdentityError {
     },
     /// A certificate is not valid now.
     #[error(
-        "the certificates in {path} are not valid now: {error}; check the clock, or make a new one with `smp-server cert`"
+        "the certificates in {path} are not valid now: {error}; check the clock, or make a new one with `cert`"
     )]
     Invalid {
         /// The directory.

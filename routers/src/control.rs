@@ -1,0 +1,120 @@
+//! The control port: lines of text on the loopback address, for the operator.
+
+use std::io;
+use std::time::Duration;
+
+use simplex_sans_io::wire::BasicAuth;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// The longest line.
+const LINE: u64 = 4096;
+
+/// How many operators at a time.
+const OPERATORS: usize = 16;
+
+/// What one session of the control port may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Hardly anything.
+    None,
+    /// What users may.
+    User,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "CPRNone",
+            Self::User => "CPRUser",
+            Self::Admin => "CPRAdmin",
+        }
+    }
+
+    /// Takes the role of a password, once.
+    pub(crate) fn authorize(
+        &mut self,
+        password: &str,
+        admin: Option<&BasicAuth>,
+        user: Option<&BasicAuth>,
+    ) -> String {
+        if *self != Self::None {
+            return format!(
+                "Current role is {}, start new session to change.\n",
+                self.name()
+            );
+        }
+        let password = password.parse::<BasicAuth>().ok();
+        let is = |expected: Option<&BasicAuth>| expected.is_some() && expected == password.as_ref();
+        if is(admin) {
+            *self = Self::Admin;
+        } else if is(user) {
+            *self = Self::User;
+        }
+        format!("Current role is {}\n", self.name())
+    }
+}
+
+/// Who does what a line says.
+pub(crate) trait Operator: Clone + Send + Sync + 'static {
+    /// What a session begins with.
+    const BANNER: &str;
+
+    /// The answer to a line, with the end of its own last line.
+    fn execute(&self, role: &mut Role, line: &str) -> impl Future<Output = String> + Send;
+}
+
+/// Serves operators until the future is dropped.
+pub(crate) async fn listen(listener: TcpListener, operator: impl Operator) {
+    let mut operators = JoinSet::new();
+    loop {
+        while operators.len() >= OPERATORS {
+            operators.join_next().await;
+        }
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                operators.spawn(serve(stream, operator.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the control port cannot accept connections now");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while operators.try_join_next().is_some() {}
+    }
+}
+
+async fn serve(stream: TcpStream, operator: impl Operator) {
+    if let Err(error) = converse(stream, &operator).await {
+        tracing::debug!(%error, "a session of the control port ended");
+    }
+}
+
+async fn converse<O: Operator>(mut stream: TcpStream, operator: &O) -> io::Result<()> {
+    let (reader, mut writer) = stream.split();
+    let mut reader = BufReader::new(reader);
+    let banner = format!("{}\n'help' for supported commands\n", O::BANNER);
+    writer.write_all(banner.as_bytes()).await?;
+    let mut role = Role::None;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        (&mut reader)
+            .take(LINE)
+            .read_until(b'\n', &mut line)
+            .await?;
+        if line.last() != Some(&b'\n') {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim();
+        if text == "quit" {
+            return Ok(());
+        }
+        let answer = operator.execute(&mut role, text).await;
+        writer.write_all(answer.as_bytes()).await?;
+    }
+}

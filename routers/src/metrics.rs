@@ -1,0 +1,129 @@
+//! What a monitoring system reads: a file, and a page on the loopback address.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::identity::{Privacy, write_file};
+
+/// The longest request.
+const REQUEST: usize = 8192;
+
+/// How long a request may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many readers at a time.
+const READERS: usize = 16;
+
+/// Something that is measured.
+pub(crate) trait Measured: Clone + Send + Sync + 'static {
+    /// How it goes, in the words of Prometheus; nothing if it stops.
+    fn text(&self) -> impl Future<Output = Option<String>> + Send;
+
+    /// Whether it does what it is there for.
+    fn is_ready(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// Writes a file again and again, until the future is dropped.
+pub(crate) async fn write(measured: impl Measured, path: PathBuf, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval.max(Duration::from_secs(1)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(text) = measured.text().await else {
+            return;
+        };
+        let path = path.clone();
+        let written =
+            tokio::task::spawn_blocking(move || write_file(&path, &text, Privacy::Public));
+        if let Ok(Err(error)) = written.await {
+            tracing::warn!(%error, "the file of metrics cannot be written");
+        }
+    }
+}
+
+/// Serves `/metrics`, `/health/live` and `/health/ready` until the future is dropped.
+pub(crate) async fn listen(measured: impl Measured, listener: TcpListener) {
+    let mut readers = JoinSet::new();
+    loop {
+        while readers.len() >= READERS {
+            readers.join_next().await;
+        }
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let measured = measured.clone();
+                readers.spawn(async move {
+                    tokio::time::timeout(PATIENCE, answer(&measured, stream))
+                        .await
+                        .ok();
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the port of metrics cannot accept connections now");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while readers.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(measured: &impl Measured, mut stream: TcpStream) -> io::Result<()> {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        if request.len() >= REQUEST || stream.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    }
+    let (status, body) = match path(&request) {
+        Some("/metrics") => match measured.text().await {
+            Some(text) => ("200 OK", text),
+            None => ("503 Service Unavailable", "stopping\n".to_owned()),
+        },
+        Some("/health/live") => ("200 OK", "live\n".to_owned()),
+        Some("/health/ready") => match measured.is_ready().await {
+            true => ("200 OK", "ready\n".to_owned()),
+            false => ("503 Service Unavailable", "stopping\n".to_owned()),
+        },
+        Some(_) => (
+            "404 Not Found",
+            "there are /metrics, /health/live and /health/ready\n".to_owned(),
+        ),
+        None => ("405 Method Not Allowed", "only GET\n".to_owned()),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+fn path(request: &[u8]) -> Option<&str> {
+    let line = request.split(|byte| *byte == b'\r').next()?;
+    let rest = std::str::from_utf8(line).ok()?.strip_prefix("GET ")?;
+    rest.split([' ', '?']).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_asked_for_with_get_is_answered() {
+        assert_eq!(
+            path(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Some("/metrics")
+        );
+        assert_eq!(
+            path(b"GET /health/live?x=1 HTTP/1.0\r\n\r\n"),
+            Some("/health/live")
+        );
+        assert_eq!(path(b"POST /metrics HTTP/1.1\r\n\r\n"), None);
+        assert_eq!(path(b"\xff\xff\r\n"), None);
+    }
+}

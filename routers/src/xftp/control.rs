@@ -1,0 +1,100 @@
+//! What the operator of an XFTP router can ask on the control port.
+
+use simplex_sans_io::smp::BlockingInfo;
+use simplex_sans_io::wire::text::parse_base64url_field;
+use simplex_sans_io::wire::{EntityId, Version, decode_slice};
+use simplex_sans_io::xftp::router::{Operation, Outcome};
+
+use super::core::CoreHandle;
+use super::settings::Control as Settings;
+use crate::control::{Operator, Role};
+
+/// What the control port shows and does.
+#[derive(Debug, Clone)]
+pub(crate) struct Control {
+    pub(crate) settings: Settings,
+    pub(crate) core: CoreHandle,
+}
+
+impl Operator for Control {
+    const BANNER: &str = "XFTP server control port";
+
+    async fn execute(&self, role: &mut Role, line: &str) -> String {
+        let (command, argument) = line.split_once(' ').unwrap_or((line, ""));
+        let user = *role != Role::None;
+        match command {
+            "" => String::new(),
+            "help" => "commands: stats, stats-rts, delete, block, help, quit\n".to_owned(),
+            "auth" => {
+                let Settings {
+                    admin_password,
+                    user_password,
+                    ..
+                } = &self.settings;
+                role.authorize(argument, admin_password.as_ref(), user_password.as_ref())
+            }
+            "stats-rts" => {
+                let tasks = tokio::runtime::Handle::current()
+                    .metrics()
+                    .num_alive_tasks();
+                format!("tasks: {tasks}\n")
+            }
+            "stats" if user => self.stats().await,
+            "delete" if user => match id(argument) {
+                Some(id) => self.operate(Operation::Delete(id)).await,
+                None => BAD_ID.to_owned(),
+            },
+            "block" if user => self.block(argument).await,
+            "stats" | "delete" | "block" => "AUTH\n".to_owned(),
+            _ => "error: Failed reading: bad ControlProtocol command\n".to_owned(),
+        }
+    }
+}
+
+const BAD_ID: &str = "error: Failed reading: the id of a recipient is expected\n";
+
+impl Control {
+    async fn stats(&self) -> String {
+        let Some((g, c)) = self.core.read().await else {
+            return "error: the router stops\n".to_owned();
+        };
+        let lines = [
+            ("filesCreated", c.files_created),
+            ("fileRecipients", c.file_recipients),
+            ("filesUploaded", c.files_uploaded),
+            ("filesExpired", c.files_expired),
+            ("filesDeleted", c.files_deleted),
+            ("filesBlocked", c.files_blocked),
+            ("fileDownloads", c.file_downloads),
+            ("fileDownloadAcks", c.file_download_acks),
+            ("filesCount", g.chunks),
+            ("filesSize", g.used),
+        ];
+        let line = |(name, value): (&str, u64)| format!("{name}: {value}\n");
+        lines.into_iter().map(line).collect()
+    }
+
+    async fn block(&self, argument: &str) -> String {
+        let (recipient, reason) = argument.split_once(' ').unwrap_or((argument, ""));
+        let info = decode_slice::<BlockingInfo>(Version::default(), reason.trim().as_bytes());
+        match (id(recipient), info) {
+            (Some(id), Ok(info)) => self.operate(Operation::Block(id, info)).await,
+            (None, _) => BAD_ID.to_owned(),
+            (Some(_), Err(_)) => "error: Failed reading: expected `block <id> reason=spam|content[,notice={\"ttl\":seconds}]`\n".to_owned(),
+        }
+    }
+
+    async fn operate(&self, operation: Operation) -> String {
+        match self.core.operate(operation).await {
+            Some(Outcome::Done) => "ok\n".to_owned(),
+            Some(Outcome::NotFound) => "error: AUTH\n".to_owned(),
+            Some(Outcome::Failed) => "error: INTERNAL\n".to_owned(),
+            None => "error: the router stops\n".to_owned(),
+        }
+    }
+}
+
+fn id(text: &str) -> Option<EntityId> {
+    let bytes = parse_base64url_field(text.trim()).ok()?;
+    EntityId::try_from(bytes.as_slice()).ok()
+}

@@ -1,0 +1,172 @@
+//! A client's connection: the machine of its session, with the core and the disk on the other side.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use simplex_runtime_tokio::{Stream, Tokio};
+use simplex_sans_io::drive::{
+    Clock as _, Network as _, Owner, Policy, Receiver, Sender, drive, queue,
+};
+use simplex_sans_io::http2::{self, Http2, StreamId};
+use simplex_sans_io::rng::Rng;
+use simplex_sans_io::tls::{ServerConfig, Tls};
+use simplex_sans_io::xftp::router::ConnId;
+use simplex_sans_io::xftp::server::{Call, Config, Event, Server};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::core::{CoreHandle, Message};
+use super::disk::{Asker, Disk};
+use crate::web::Site;
+
+/// How long a client may be silent before its first byte.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long a client may take for its last bytes when the router stops.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What a session needs, the same for all.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) xftp: Config,
+    pub(crate) site: Arc<Site>,
+    pub(crate) network: Tokio,
+    pub(crate) core: CoreHandle,
+    pub(crate) disk: Disk,
+}
+
+/// Runs a session to its end.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    id: ConnId,
+    terms: Terms,
+    stopping: CancellationToken,
+    mut rng: Rng,
+) {
+    if !matches!(timeout(SILENCE, stream.readable()).await, Ok(Ok(()))) {
+        return;
+    }
+    let clock = terms.network.clock();
+    let (xftp, upper_rng) = (terms.xftp.clone(), rng.fork());
+    let machine = Tls::server(&terms.tls, clock.now(), rng, move |facts, now| {
+        let server = Server::secured(xftp, facts, upper_rng, now);
+        Http2::server(http2::Options::default(), server, now)
+    });
+    // The core and the disk push: what they have to say is bounded by what they are asked.
+    let (sender, calls) = queue(1);
+    terms.core.tell(Message::Opened(id, sender.clone()));
+    let owner = Session {
+        id,
+        core: terms.core,
+        disk: terms.disk,
+        site: terms.site,
+        sender,
+        calls,
+    };
+    let session = drive(machine, Stream(stream), clock, owner, Policy::ROUTER);
+    tokio::select! {
+        ended = session => match ended {
+            Ok(reason) => tracing::trace!(?reason, "session ended"),
+            Err(error) => tracing::debug!(%error, "session failed"),
+        },
+        () = async {
+            stopping.cancelled().await;
+            tokio::time::sleep(FAREWELL).await;
+        } => {}
+    }
+}
+
+/// The core and the disk, as the owner of a session.
+struct Session {
+    id: ConnId,
+    core: CoreHandle,
+    disk: Disk,
+    site: Arc<Site>,
+    sender: Sender<Call>,
+    calls: Receiver<Call>,
+}
+
+impl Session {
+    fn asker(&self, stream: StreamId) -> Asker {
+        Asker {
+            connection: self.id,
+            stream,
+            calls: self.sender.clone(),
+        }
+    }
+
+    fn page(&self, stream: StreamId, request: &http2::Request) {
+        let page = self.site.read(&request.path);
+        let (status, kind, body) = match page {
+            Some((kind, body)) => (StatusCode::OK, kind, body),
+            None => {
+                let body = Bytes::from_static(b"404 Not Found\n");
+                (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", body)
+            }
+        };
+        let body = match request.method == http::Method::HEAD {
+            true => Bytes::new(),
+            false => body,
+        };
+        let response = http2::Response::of(status).with("content-type", kind);
+        let call = Call::Page {
+            stream,
+            response,
+            body,
+        };
+        self.sender.push(call).ok();
+    }
+}
+
+impl Owner for Session {
+    type Command = Call;
+    type Event = Event;
+
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call>> {
+        self.calls.poll_next(cx)
+    }
+
+    /// The core never goes before its sessions.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    /// A session asks a bounded number of things before it waits for answers.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn tell(&mut self, event: Event) {
+        match event {
+            Event::Write {
+                stream,
+                upload,
+                bytes,
+            } => self.disk.write(upload, bytes, self.asker(stream)),
+            Event::Open { stream, chunk } => self.disk.open_chunk(chunk, self.asker(stream)),
+            Event::Read { stream, bytes } => self.disk.read(bytes, self.asker(stream)),
+            Event::Sent { stream } => self.disk.close(self.id, stream),
+            Event::Page { stream, request } => self.page(stream, &request),
+            Event::Gone { stream } => {
+                self.disk.close(self.id, stream);
+                self.core
+                    .tell(Message::Told(self.id, Event::Gone { stream }));
+            }
+            event @ (Event::Established(_)
+            | Event::Lookup { .. }
+            | Event::Execute { .. }
+            | Event::Uploaded { .. }) => self.core.tell(Message::Told(self.id, event)),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.disk.close_all(self.id);
+        self.core.tell(Message::Closed(self.id));
+    }
+}
