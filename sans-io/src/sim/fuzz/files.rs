@@ -47,8 +47,18 @@ struct Run {
     rng: Rng,
     conns: Vec<ConnId>,
     files: Vec<File>,
-    requests: BTreeMap<RequestId, (ConnId, usize, Asked, Vec<u8>)>,
+    requests: BTreeMap<RequestId, Requested>,
     next: u64,
+}
+
+/// A request that is not answered.
+struct Requested {
+    conn: ConnId,
+    file: usize,
+    asked: Asked,
+    data: Vec<u8>,
+    /// Whether the file was deleted when this was asked: what is asked at the same time has no order.
+    deleted: Promise,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +155,7 @@ impl Run {
         let id = RequestId(self.next);
         self.next = self.next.saturating_add(1);
         let of = self.files.get(file)?;
+        let deleted = of.deleted;
         let entity = match asked {
             Asked::Create => EntityId::EMPTY,
             Asked::Upload | Asked::Delete => of.sender.clone(),
@@ -157,7 +168,14 @@ impl Run {
         if !self.world.call(conn, Call::Send(request)) {
             return None;
         }
-        self.requests.insert(id, (conn, file, asked, Vec::new()));
+        let requested = Requested {
+            conn,
+            file,
+            asked,
+            data: Vec::new(),
+            deleted,
+        };
+        self.requests.insert(id, requested);
         Some(id)
     }
 
@@ -244,7 +262,7 @@ impl Run {
     }
 
     fn forget(&mut self, conn: ConnId) {
-        self.requests.retain(|_, (of, ..)| *of != conn);
+        self.requests.retain(|_, requested| requested.conn != conn);
     }
 
     fn settle(&mut self) {
@@ -271,18 +289,18 @@ impl Run {
     fn heard(&mut self, conn: ConnId, event: Event) {
         match event {
             Event::Data { request, bytes } => {
-                if let Some((.., data)) = self.requests.get_mut(&request) {
-                    data.extend_from_slice(&bytes);
+                if let Some(requested) = self.requests.get_mut(&request) {
+                    requested.data.extend_from_slice(&bytes);
                 }
                 let bytes = bytes.len();
                 self.world.call(conn, Call::Credit { request, bytes });
             }
             Event::Response { request, result } => {
-                let Some((_, file, asked, data)) = self.requests.remove(&request) else {
+                let Some(requested) = self.requests.remove(&request) else {
                     return;
                 };
-                if let (Ok(answer), Some(of)) = (result, self.files.get_mut(file)) {
-                    of.promised(asked, answer, &data);
+                if let (Ok(answer), Some(of)) = (result, self.files.get_mut(requested.file)) {
+                    of.promised(&requested, answer);
                 }
             }
             Event::Established(_) | Event::Taken { .. } => {}
@@ -310,8 +328,9 @@ impl Run {
 }
 
 impl File {
-    fn promised(&mut self, asked: Asked, answer: Answer, data: &[u8]) {
-        match (asked, answer) {
+    fn promised(&mut self, requested: &Requested, answer: Answer) {
+        let before = requested.deleted;
+        match (requested.asked, answer) {
             (
                 Asked::Create,
                 Answer::Created {
@@ -323,13 +342,13 @@ impl File {
                 self.recipients = recipient_ids.into_vec();
             }
             (Asked::Upload, Answer::Done) => {
-                assert_ne!(self.deleted, Promise::Given, "a deleted file takes a chunk");
+                assert_ne!(before, Promise::Given, "a deleted file takes a chunk");
                 self.uploaded = Promise::Given;
             }
             (Asked::Download, Answer::Downloaded) => {
-                assert_ne!(self.deleted, Promise::Given, "a deleted file is there");
+                assert_ne!(before, Promise::Given, "a deleted file is there");
                 assert_ne!(self.uploaded, Promise::None, "nothing was uploaded");
-                assert_eq!(data, self.chunk, "another chunk comes");
+                assert_eq!(requested.data, self.chunk, "another chunk comes");
             }
             (Asked::Delete, Answer::Done) => self.deleted = Promise::Given,
             (Asked::Acknowledge, Answer::Done) => {}
