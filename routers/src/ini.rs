@@ -6,6 +6,28 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+/// The keys of [INFORMATION], which are those of every router.
+pub(crate) const INFORMATION: &[&str] = &[
+    "source_code",
+    "usage_conditions",
+    "condition_amendments",
+    "server_country",
+    "operator",
+    "operator_country",
+    "website",
+    "admin_simplex",
+    "admin_email",
+    "admin_pgp",
+    "admin_pgp_fingerprint",
+    "complaints_simplex",
+    "complaints_email",
+    "complaints_pgp",
+    "complaints_pgp_fingerprint",
+    "hosting",
+    "hosting_country",
+    "hosting_type",
+];
+
 /// A configuration file that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ini {

@@ -6,6 +6,7 @@ pub mod identity;
 pub mod ini;
 mod limits;
 mod metrics;
+mod ports;
 pub mod smp;
 mod systemd;
 pub mod web;

@@ -8,10 +8,10 @@ use std::time::SystemTime;
 use simplex_sans_io::time::UnixTime;
 
 use super::cli::Directories;
-use super::listener::addresses;
 use super::settings::{Settings, StoreKind};
 use super::store::{EmbeddedStore, Options, Store as _, StoreError};
 use crate::identity::IdentityFiles;
+use crate::ports::addresses;
 
 /// What was looked at, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! Accepting connections, within limits that make others wait.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -108,12 +107,4 @@ pub(crate) async fn listen(
             closed.fetch_add(1, Ordering::Relaxed);
         });
     }
-}
-
-/// Where a router listens for a port: on all addresses, of both families where the machine has them.
-pub(crate) fn addresses(port: u16) -> [SocketAddr; 2] {
-    [
-        SocketAddr::from(([0_u16; 8], port)),
-        SocketAddr::from(([0_u8; 4], port)),
-    ]
 }

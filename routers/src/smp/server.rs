@@ -1,7 +1,7 @@
 //! A running SMP router.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +22,14 @@ use super::backups::{self, Socket};
 use super::control::Control;
 use super::core::{self, CoreHandle, Message, Others};
 use super::daily;
-use super::listener::{Limits, Sockets, addresses, listen};
+use super::listener::{Limits, Sockets, listen};
 use super::metrics::Metrics;
 use super::page;
 use super::relays;
 use super::session::{Door, Doors, Terms};
 use super::settings::{self, Settings, StoreKind};
 use super::store::{Answer, Store, StoreError, StoreThread};
+use crate::ports::{addresses, bind, bind_loopback};
 use crate::web::{Site, plain};
 
 /// How many commands wait for the store.
@@ -107,7 +108,9 @@ impl Server {
                 Some(web) if web.port == *port => Door::Shared,
                 Some(_) | None => Door::Clients,
             };
-            let (listener, address) = bind(network, *port).await?;
+            let (listener, address) = bind(network, *port)
+                .await
+                .map_err(|error| ServerError::Listen { port: *port, error })?;
             bound.push((listener, address, door));
         }
 
@@ -189,7 +192,9 @@ impl Server {
         }
         let mut metrics_address = None;
         if let Some(port) = settings.metrics_port {
-            let (listener, address) = bind_loopback(port).await?;
+            let (listener, address) = bind_loopback(port)
+                .await
+                .map_err(|error| ServerError::Listen { port, error })?;
             metrics_address = Some(address);
             listeners.spawn(crate::metrics::listen(metrics, listener));
         }
@@ -203,7 +208,9 @@ impl Server {
         }
         let mut control_address = None;
         if let Some(port) = settings.control.port {
-            let (listener, address) = bind_loopback(port).await?;
+            let (listener, address) = bind_loopback(port)
+                .await
+                .map_err(|error| ServerError::Listen { port, error })?;
             control_address = Some(address);
             let control = Control {
                 settings: settings.control.clone(),
@@ -357,35 +364,6 @@ fn browsers(web: &settings::Web) -> Option<tls::Web> {
             None
         }
     }
-}
-
-async fn bind(
-    network: Tokio,
-    port: u16,
-) -> Result<(simplex_runtime_tokio::Listener, SocketAddr), ServerError> {
-    let [all, v4] = addresses(port);
-    let listener = match network.listen(all).await {
-        Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
-        // A machine without IPv6.
-        Err(_) => network.listen(v4).await,
-    };
-    let bound = listener.and_then(|listener| {
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    });
-    bound.map_err(|error| ServerError::Listen { port, error })
-}
-
-async fn bind_loopback(port: u16) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let bound = async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    };
-    bound
-        .await
-        .map_err(|error| ServerError::Listen { port, error })
 }
 
 fn stored(answer: Answer) -> Input {

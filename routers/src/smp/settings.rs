@@ -9,7 +9,7 @@ use simplex_sans_io::wire::BasicAuth;
 
 use super::names::{Resolver, ResolverError};
 use super::store::SyncPolicy;
-use crate::ini::{Ini, IniError, Switch};
+use crate::ini::{INFORMATION, Ini, IniError, Switch};
 
 const DAY: u64 = 86_400;
 
@@ -157,29 +157,7 @@ pub enum SettingsError {
 }
 
 const KNOWN: &[(&str, &[&str])] = &[
-    (
-        "INFORMATION",
-        &[
-            "source_code",
-            "usage_conditions",
-            "condition_amendments",
-            "server_country",
-            "operator",
-            "operator_country",
-            "website",
-            "admin_simplex",
-            "admin_email",
-            "admin_pgp",
-            "admin_pgp_fingerprint",
-            "complaints_simplex",
-            "complaints_email",
-            "complaints_pgp",
-            "complaints_pgp_fingerprint",
-            "hosting",
-            "hosting_country",
-            "hosting_type",
-        ],
-    ),
+    ("INFORMATION", INFORMATION),
     (
         "STORE_LOG",
         &[

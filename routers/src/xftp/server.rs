@@ -1,7 +1,7 @@
 //! A running XFTP router.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,6 @@ use simplex_sans_io::tls::{
 use simplex_sans_io::xftp::handshake::Identity;
 use simplex_sans_io::xftp::router::{ConnId, Counters, Gauges, Input};
 use simplex_sans_io::xftp::server::{Config, Pages};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +27,7 @@ use super::metrics::Metrics;
 use super::session::{Terms, serve};
 use super::settings::Settings;
 use super::store::{Answer, Engine, Store, StoreError, StoreThread};
+use crate::ports::{bind, bind_loopback};
 use crate::web::Site;
 
 /// How long clients are waited for when the router stops.
@@ -102,7 +102,13 @@ impl Server {
             web: settings.web.as_ref().and_then(browsers),
             ..ServerOptions::new(credentials)
         })?;
-        let (listener, address) = bind(network, settings.port).await?;
+        let (listener, address) =
+            bind(network, settings.port)
+                .await
+                .map_err(|error| ServerError::Listen {
+                    port: settings.port,
+                    error,
+                })?;
         let disk = Disk::open(&settings.files).map_err(|error| ServerError::Files {
             path: settings.files.clone(),
             error,
@@ -160,13 +166,17 @@ impl Server {
         }
         let mut metrics_address = None;
         if let Some(port) = settings.metrics_port {
-            let (listener, address) = bind_loopback(port).await?;
+            let (listener, address) = bind_loopback(port)
+                .await
+                .map_err(|error| ServerError::Listen { port, error })?;
             metrics_address = Some(address);
             listeners.spawn(crate::metrics::listen(metrics, listener));
         }
         let mut control_address = None;
         if let Some(port) = settings.control.port {
-            let (listener, address) = bind_loopback(port).await?;
+            let (listener, address) = bind_loopback(port)
+                .await
+                .map_err(|error| ServerError::Listen { port, error })?;
             control_address = Some(address);
             let control = Control {
                 settings: settings.control.clone(),
@@ -301,32 +311,6 @@ fn browsers((certificate, key): &(PathBuf, PathBuf)) -> Option<Web> {
             None
         }
     }
-}
-
-async fn bind(network: Tokio, port: u16) -> Result<(Listener, SocketAddr), ServerError> {
-    let all = SocketAddr::from(([0_u16; 8], port));
-    let listener = match network.listen(all).await {
-        Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
-        // A machine without IPv6.
-        Err(_) => network.listen((Ipv4Addr::UNSPECIFIED, port).into()).await,
-    };
-    let bound = listener.and_then(|listener| {
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    });
-    bound.map_err(|error| ServerError::Listen { port, error })
-}
-
-async fn bind_loopback(port: u16) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let bound = async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    };
-    bound
-        .await
-        .map_err(|error| ServerError::Listen { port, error })
 }
 
 fn stored(answer: Answer) -> Input {

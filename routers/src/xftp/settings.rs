@@ -7,7 +7,7 @@ use simplex_sans_io::wire::BasicAuth;
 use simplex_sans_io::xftp::description::FileSize;
 use simplex_sans_io::xftp::router::{Config, Expiration, NewFiles};
 
-use crate::ini::{Ini, IniError, Switch};
+use crate::ini::{INFORMATION, Ini, IniError, Switch};
 
 /// The settings of an XFTP router.
 #[derive(Debug, Clone)]
@@ -79,29 +79,7 @@ pub enum SettingsError {
 }
 
 const KNOWN: &[(&str, &[&str])] = &[
-    (
-        "INFORMATION",
-        &[
-            "source_code",
-            "usage_conditions",
-            "condition_amendments",
-            "server_country",
-            "operator",
-            "operator_country",
-            "website",
-            "admin_simplex",
-            "admin_email",
-            "admin_pgp",
-            "admin_pgp_fingerprint",
-            "complaints_simplex",
-            "complaints_email",
-            "complaints_pgp",
-            "complaints_pgp_fingerprint",
-            "hosting",
-            "hosting_country",
-            "hosting_type",
-        ],
-    ),
+    ("INFORMATION", INFORMATION),
     (
         "STORE_LOG",
         &[

@@ -328,24 +328,13 @@ fn survives(seed: u64, faults: Faults) {
     survives_with(seed, faults, Restless::No);
 }
 
-/// Says which seed it was that did not survive.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("seed {}", self.0);
-        }
-    }
-}
-
 fn survives_with(seed: u64, faults: Faults, restless: Restless) {
     let pq = match seed % 3 {
         0 => InitialKeys::Never,
         1 => InitialKeys::Later,
         _ => InitialKeys::Invitation,
     };
-    let _seed = Seed(seed);
+    eprintln!("seed {seed}");
     let mut chaos = Chaos::new(seed, pq, restless);
     chaos.peers.agents.set_faults(faults);
     chaos.run(60);

@@ -1,0 +1,133 @@
+//! Services, and those who are notified.
+
+use super::*;
+
+pub(super) fn notifier(
+    script: &mut Script,
+    client: ConnId,
+    queue: &Queue,
+) -> (EntityId, Arc<AuthPrivateKey>, x25519::SharedSecret) {
+    let key = script.key();
+    let dh = x25519::PrivateKey::generate(&mut script.rng);
+    let nkey = Command::NKey(NotifierKeys {
+        auth_key: key.public_key(),
+        dh_key: dh.public_key(),
+    });
+    let Ok(Response::Notifier {
+        notifier_id,
+        dh_key,
+    }) = script.recipient(client, queue, nkey)
+    else {
+        panic!()
+    };
+    (notifier_id, key, dh.agree(&dh_key))
+}
+
+#[test]
+fn notifications_are_told_at_once_or_wait_for_the_subscriber() {
+    let mut script = Script::with(Config {
+        max_notifications: 2,
+        ..Config::default()
+    });
+    let (recipient, sender, ntf) = (
+        script.world.connect(),
+        script.world.connect(),
+        script.world.connect(),
+    );
+    let queue = script.new_queue(recipient);
+    let (id, key, secret) = notifier(&mut script, recipient, &queue);
+    for body in [b"1".as_slice(), b"2", b"3"] {
+        script.send(sender, &queue, body).unwrap();
+    }
+    assert_eq!(script.world.router.gauges().notifications, 2);
+    assert_eq!(
+        script.command(ntf, &id, &key, Command::NSub),
+        Ok(Response::Subscribed { service_id: None })
+    );
+    let told = script.told(ntf);
+    assert_eq!(told.len(), 2, "only the newest are kept");
+    for (entity, message) in told {
+        let BrokerMessage::NMsg { nonce, meta } = message else {
+            panic!()
+        };
+        assert_eq!(entity, id);
+        assert!(NMsgMeta::decrypt(&secret, &nonce.into(), &meta).is_ok());
+    }
+    assert!(script.world.store.contents().notifications.is_empty());
+    assert_eq!(script.world.router.gauges().notifications, 0);
+    script.send(sender, &queue, b"4").unwrap();
+    assert_eq!(script.told(ntf).len(), 1);
+    // Another subscriber takes over, then the notifier is replaced.
+    let second = script.world.connect();
+    script.command(second, &id, &key, Command::NSub).unwrap();
+    assert_eq!(script.told(ntf), [(id.clone(), BrokerMessage::End)]);
+    notifier(&mut script, recipient, &queue);
+    assert_eq!(script.told(second), [(id.clone(), BrokerMessage::Deld)]);
+    assert_eq!(
+        script.command(second, &id, &key, Command::NSub),
+        refused(AUTH)
+    );
+    for _ in 0..2 {
+        assert_eq!(
+            script.recipient(recipient, &queue, Command::NDel),
+            Ok(Response::Done)
+        );
+    }
+}
+
+#[test]
+fn a_service_receives_the_messages_of_all_its_queues_when_it_comes_back() {
+    let mut script = Script::new();
+    let service =
+        Credentials::issue(Algorithm::Ed25519, &mut script.rng).service(ServiceRole::Messaging);
+    let first = script.world.connect_as(Some(service.clone()));
+    let sender = script.world.connect();
+    let queues: Vec<_> = (0..5).map(|_| script.new_queue(first)).collect();
+    let service_id = queues[0].ids.service_id.clone().unwrap();
+    script.world.disconnect(first);
+    for queue in &queues {
+        script.send(sender, queue, b"while away").unwrap();
+    }
+    let second = script.world.connect_as(Some(service.clone()));
+    let subs = script.request(&service_id, None, Command::Subs(ServiceQueues::default()));
+    let Ok(Response::ServiceSubscribed(known)) = script.execute(second, subs) else {
+        panic!()
+    };
+    assert_eq!(known.count, 5);
+    let ids = queues.iter().map(|queue| queue.ids.recipient_id.to_vec());
+    assert_eq!(known.ids_hash, crate::crypto::IdsHash::of(ids));
+    let told = script.told(second);
+    assert_eq!(told.len(), 6);
+    assert_eq!(told[5], (EntityId::EMPTY, BrokerMessage::Alls));
+    // A connection that takes over ends the other one.
+    let third = script.world.connect_as(Some(service));
+    let subs = script.request(&service_id, None, Command::Subs(ServiceQueues::default()));
+    script.execute(third, subs).unwrap();
+    assert!(
+        matches!(script.told(second).last(), Some((id, BrokerMessage::Ends(_))) if *id == service_id)
+    );
+    // A client that subscribes without the service removes the association.
+    let client = script.world.connect();
+    script.recipient(client, &queues[0], Command::Sub).unwrap();
+    let totals = script.world.store.contents().services[&service_id].1;
+    assert_eq!(totals.count, 4);
+}
+
+#[test]
+fn a_service_keeps_its_id_and_its_role() {
+    let mut script = Script::new();
+    let credentials = Credentials::issue(Algorithm::Ed25519, &mut script.rng);
+    let id = |script: &mut Script| {
+        let client = script
+            .world
+            .connect_as(Some(credentials.service(ServiceRole::Messaging)));
+        script.new_queue(client).ids.service_id
+    };
+    let first = id(&mut script);
+    assert!(first.is_some());
+    assert_eq!(id(&mut script), first);
+    let other_role = script
+        .world
+        .connect_as(Some(credentials.service(ServiceRole::Notifier)));
+    assert!(script.world.connection_count() < 3 || script.world.is_closed(other_role));
+}
