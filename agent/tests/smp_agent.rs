@@ -8,18 +8,19 @@
 mod router;
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use router::Router;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpStream, UnixStream};
 
 /// An agent in a process of its own, which ends with the test.
 struct Process {
-    child: Child,
+    child: Ending,
     port: u16,
     token: Option<String>,
 }
@@ -44,7 +45,7 @@ impl Process {
             line.rsplit(' ').next().unwrap().to_owned()
         });
         Self {
-            child,
+            child: Ending(child),
             port: port.parse().unwrap(),
             token,
         }
@@ -68,10 +69,13 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+/// A process that ends with the test.
+struct Ending(Child);
+
+impl Drop for Ending {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.0.kill().ok();
+        self.0.wait().ok();
     }
 }
 
@@ -286,10 +290,54 @@ async fn it_stops_when_it_is_told_to() {
     let directory = tempfile::tempdir().unwrap();
     let mut agent = Process::start(directory.path(), &router, "agent", &["--no-token"]);
     let _client = agent.client().await;
-    let pid = i32::try_from(agent.child.id()).unwrap();
+    let pid = i32::try_from(agent.child.0.id()).unwrap();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let ended = tokio::task::spawn_blocking(move || agent.child.wait());
+    let ended = tokio::task::spawn_blocking(move || agent.child.0.wait());
     let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
     assert!(ended.unwrap().unwrap().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_socket_is_for_its_owner_only_and_needs_no_token() {
+    let router = Router::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("agent.sock");
+    // Of an agent that was killed.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let start = |database| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_smp-agent"))
+            .current_dir(directory.path())
+            .args(["--server", &router.address.to_string()])
+            .args(["--socket", "agent.sock", "--database", database])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        (Ending(child), lines)
+    };
+    let (_agent, mut lines) = start("first.db");
+    let line = lines.next().expect("it starts").unwrap();
+    assert_eq!(line, "SMP agent listening on agent.sock");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let stream = UnixStream::connect(&path).await.unwrap();
+    let mut stream = tokio::io::BufReader::new(stream);
+    let mut heard = String::new();
+    stream.read_line(&mut heard).await.unwrap();
+    assert!(heard.starts_with("Welcome to SMP agent v"), "{heard}");
+    stream.write_all(b"1\r\n\r\nPING\r\n").await.unwrap();
+    heard.clear();
+    for _ in 0..3 {
+        stream.read_line(&mut heard).await.unwrap();
+    }
+    assert_eq!(heard, "1\r\n\r\nOK\r\n");
+
+    // A second one leaves the first one's socket alone.
+    let (mut second, mut lines) = start("second.db");
+    assert!(lines.next().is_none());
+    assert!(!second.0.wait().unwrap().success());
+    UnixStream::connect(&path).await.unwrap();
 }
