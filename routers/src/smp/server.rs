@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::backups::{self, Socket};
 use super::control::Control;
-use super::core::{self, CoreHandle, Message, Others};
+use super::core::{self, CoreHandle, Keeper, Message, Others};
 use super::daily;
 use super::listener::{Limits, Sockets, listen};
 use super::metrics::Metrics;
@@ -28,7 +28,7 @@ use super::page;
 use super::relays;
 use super::session::{Door, Doors, Terms};
 use super::settings::{self, Settings, StoreKind};
-use super::store::{Answer, Store, StoreError, StoreThread};
+use super::store::{Store, StoreError, StoreThread, Worker};
 use crate::ports::{addresses, bind, bind_loopback};
 use crate::web::{Site, plain};
 
@@ -72,7 +72,8 @@ pub struct Server {
     pages: watch::Sender<Arc<Site>>,
     core: CoreHandle,
     core_task: JoinHandle<()>,
-    store: StoreThread,
+    /// The thread of the store, if it has one.
+    store: Option<StoreThread>,
     listeners: JoinSet<()>,
     background: JoinSet<()>,
     limits: Limits,
@@ -116,12 +117,13 @@ impl Server {
 
         let (core, mailbox) = core::mailbox();
         let answers = core.clone();
-        let (store, handle) = StoreThread::start(store, STORE_MAILBOX, move |answer| {
-            answers.tell(Message::Input(stored(answer)));
-        })?;
-        let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
         let mut background = JoinSet::new();
-        if !matches!(settings.store, StoreKind::Memory) {
+        let (keeper, store) = if matches!(settings.store, StoreKind::Memory) {
+            (Keeper::Here(Box::new(Worker::new(store))), None)
+        } else {
+            let (thread, handle) = StoreThread::start(store, STORE_MAILBOX, move |answer| {
+                answers.tell(Message::Input(answer.into()));
+            })?;
             let socket = data.join(backups::SOCKET);
             match Socket::bind(socket) {
                 Ok(socket) => {
@@ -131,7 +133,9 @@ impl Server {
                     tracing::warn!(%error, "no backups while the router runs: {} cannot be made", backups::SOCKET);
                 }
             }
-        }
+            (Keeper::Thread(handle), Some(thread))
+        };
+        let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
         background.spawn(relays::run(
             settings.proxy.clone(),
             network,
@@ -151,7 +155,7 @@ impl Server {
         });
         let others = Others { proxy, names, days };
         let router = settings.router.clone();
-        let running = core::run(router, rng.fork(), network, handle, others, mailbox);
+        let running = core::run(router, rng.fork(), network, keeper, others, mailbox);
         let core_task = tokio::spawn(running);
 
         let (pages, shown) = watch::channel(Arc::clone(&site));
@@ -315,8 +319,10 @@ impl Server {
             (&mut self.core_task).await.ok();
         }
         self.background.shutdown().await;
-        let joined = tokio::task::spawn_blocking(|| self.store.join()).await;
-        match joined {
+        let Some(store) = self.store else {
+            return Ok(());
+        };
+        match tokio::task::spawn_blocking(|| store.join()).await {
             Ok(closed) => Ok(closed?),
             Err(_) => Ok(()),
         }
@@ -363,16 +369,5 @@ fn browsers(web: &settings::Web) -> Option<tls::Web> {
             tracing::warn!(%error, "the page for browsers is not served, as its certificate cannot be used");
             None
         }
-    }
-}
-
-fn stored(answer: Answer) -> Input {
-    match answer {
-        Answer::Stored(op) => Input::Stored(op),
-        Answer::NotStored(first, last, error) => {
-            tracing::error!(%error, "what was to be stored is not");
-            Input::NotStored(first, last)
-        }
-        Answer::Loaded(load, loaded) => Input::Loaded(load, loaded),
     }
 }

@@ -26,13 +26,15 @@ mod tests;
 mod thread;
 mod transaction;
 mod verify;
+mod worker;
 
 pub use self::embedded::{Embedded, Options};
 pub use self::engine::{Memory, Snapshot};
 pub use self::error::{Fault, StoreError};
 pub use self::records::Records;
 pub use self::table::Table;
-pub use self::thread::{Answer, Closed, Command, MetricsSnapshot, StoreHandle, StoreThread};
+pub use self::thread::{Closed, StoreHandle, StoreThread};
+pub use self::worker::{Answer, Command, MetricsSnapshot, Worker};
 
 use bytes::Bytes;
 use simplex_sans_io::smp::router::store::{Change, Load, Loaded, QueueRecord, ServiceRecord};
