@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::session::{Door, Terms, serve};
+use super::session::{Accepted, Door, Terms, serve};
 
 /// How many TLS handshakes are in progress; further ones wait.
 const HANDSHAKES: usize = 256;
@@ -76,6 +76,18 @@ pub(crate) struct Sockets {
     pub(crate) closed: Arc<AtomicU64>,
 }
 
+/// The place of a connection among those that are allowed, until it ends.
+pub(crate) struct Open {
+    _connection: OwnedSemaphorePermit,
+    closed: Arc<AtomicU64>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Accepts until the future is dropped.
 pub(crate) async fn listen(
     mut listener: Listener,
@@ -98,13 +110,17 @@ pub(crate) async fn listen(
         };
         let id = ConnId(limits.next.fetch_add(1, Ordering::Relaxed));
         sockets.accepted.fetch_add(1, Ordering::Relaxed);
-        let now = terms.borrow().clone();
-        let session = serve(stream, door, id, now, limits.clone(), rng.fork());
-        let closed = Arc::clone(&sockets.closed);
-        limits.sessions.spawn(async move {
-            session.await;
-            drop(connection);
-            closed.fetch_add(1, Ordering::Relaxed);
+        let accepted = Box::new(Accepted {
+            stream,
+            door,
+            id,
+            terms: terms.borrow().clone(),
+            rng: rng.fork(),
         });
+        let open = Open {
+            _connection: connection,
+            closed: Arc::clone(&sockets.closed),
+        };
+        limits.sessions.spawn(serve(accepted, limits.clone(), open));
     }
 }

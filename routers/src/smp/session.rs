@@ -1,6 +1,6 @@
 //! A client's connection: the machine of its session, and the core on the other side.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use simplex_runtime_tokio::{Stream, Tokio};
 use simplex_sans_io::drive::{Clock, DriveError, Network, Owner, Policy, Receiver, drive, queue};
+use simplex_sans_io::machine::CloseReason;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::session::Shown;
 use simplex_sans_io::smp::router::ConnId;
-use simplex_sans_io::smp::server::{Call, Config, Event, Server};
-use simplex_sans_io::tls::{ServerConfig, Tls};
+use simplex_sans_io::smp::server::{Call, Config, Event, Server, ServerError};
+use simplex_sans_io::tls::{self, ServerConfig, Tls};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
 use super::core::{CoreHandle, Message};
-use super::listener::{Limits, place};
+use super::listener::{Limits, Open, place};
 use super::upper::Upper;
 use crate::web::{Site, Web};
 
@@ -79,38 +80,75 @@ impl Place {
     }
 }
 
+/// A connection that was accepted.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) door: Door,
+    pub(crate) id: ConnId,
+    pub(crate) terms: Terms,
+    pub(crate) rng: Rng,
+}
+
 /// Runs a session to its end.
 ///
-/// A client that says nothing takes no place from others, and one that says little takes it for a moment only.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    door: Door,
-    id: ConnId,
-    terms: Terms,
-    limits: Limits,
-    mut rng: Rng,
-) {
-    let Limits {
-        handshakes,
-        bites,
-        stopping,
-        ..
-    } = limits;
-    tokio::select! {
-        spoken = timeout(SILENCE, stream.readable()) => match spoken {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return,
-            Err(_) => {
-                bites.silent.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-        },
-        () = stopping.cancelled() => return,
-    }
-    let Some(permit) = place(&handshakes, &bites.handshakes).await else {
+/// A client that says nothing takes no place from others, and one that says little takes it for a moment only. What is needed to begin
+/// is boxed, so that a session that is idle owns only what it needs.
+pub(crate) async fn serve(accepted: Box<Accepted>, limits: Limits, _open: Open) {
+    let Some(permit) = admitted(&accepted.stream, &limits).await else {
         return;
     };
     let place = Place(Arc::new(Mutex::new(Some(permit))));
+    let mut session = session(*accepted, place.clone());
+    let ended = match timeout(PLACE, &mut session).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            place.give_back();
+            tokio::select! {
+                ended = session => ended,
+                () = async {
+                    limits.stopping.cancelled().await;
+                    sleep(FAREWELL).await;
+                } => return,
+            }
+        }
+    };
+    match ended {
+        Ok(reason) => tracing::trace!(?reason, "session ended"),
+        Err(error) => {
+            if matches!(error, DriveError::Stalled) {
+                limits.bites.stalled.fetch_add(1, Ordering::Relaxed);
+            }
+            tracing::debug!(%error, "session failed");
+        }
+    }
+}
+
+/// Waits for the client's first byte, then for a place among the handshakes; nothing if it is not waited for any more.
+async fn admitted(stream: &TcpStream, limits: &Limits) -> Option<OwnedSemaphorePermit> {
+    tokio::select! {
+        spoken = timeout(SILENCE, stream.readable()) => match spoken {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return None,
+            Err(_) => {
+                limits.bites.silent.fetch_add(1, Ordering::Relaxed);
+                return None;
+            }
+        },
+        () = limits.stopping.cancelled() => return None,
+    }
+    place(&limits.handshakes, &limits.bites.handshakes).await
+}
+
+type Ended = Result<CloseReason, DriveError<tls::Error<ServerError>>>;
+
+fn session(accepted: Accepted, place: Place) -> Pin<Box<dyn Future<Output = Ended> + Send>> {
+    let Accepted {
+        stream,
+        door,
+        id,
+        terms,
+        mut rng,
+    } = accepted;
     let Terms {
         doors,
         smp,
@@ -120,9 +158,8 @@ pub(crate) async fn serve(
     } = terms;
     let clock = network.clock();
     let upper_rng = rng.fork();
-    let secured = place.clone();
     let machine = Tls::server(doors.config(door), clock.now(), rng, move |facts, now| {
-        secured.give_back();
+        place.give_back();
         match facts.shown {
             Shown::Web => Upper::Web(Box::new(Web::new(site, now))),
             Shown::Identity(_) | Shown::Nothing => {
@@ -134,29 +171,7 @@ pub(crate) async fn serve(
     let (sender, calls) = queue(1);
     core.tell(Message::Opened(id, sender));
     let owner = Session { id, core, calls };
-    let mut session = pin!(drive(machine, Stream(stream), clock, owner, Policy::ROUTER));
-    let ended = match timeout(PLACE, &mut session).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            place.give_back();
-            tokio::select! {
-                ended = session => ended,
-                () = async {
-                    stopping.cancelled().await;
-                    sleep(FAREWELL).await;
-                } => return,
-            }
-        }
-    };
-    match ended {
-        Ok(reason) => tracing::trace!(?reason, "session ended"),
-        Err(error) => {
-            if matches!(error, DriveError::Stalled) {
-                bites.stalled.fetch_add(1, Ordering::Relaxed);
-            }
-            tracing::debug!(%error, "session failed");
-        }
-    }
+    Box::pin(drive(machine, Stream(stream), clock, owner, Policy::ROUTER))
 }
 
 /// The core, as the owner of a session.

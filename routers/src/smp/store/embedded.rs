@@ -42,7 +42,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             policy: SyncPolicy::default(),
-            cache_bytes: 64 * MIB,
+            cache_bytes: 16 * MIB,
         }
     }
 }
@@ -448,14 +448,14 @@ fn table_options(table: Table) -> KeyspaceCreateOptions {
             .max_memtable_size(ROTATE_AFTER)
             .with_kv_separation(Some(separated)),
         Table::Queues => options
-            .max_memtable_size(8 * MIB)
+            .max_memtable_size(MIB)
             .with_kv_separation(Some(separated)),
         Table::Ids
         | Table::Positions
         | Table::Notifications
         | Table::Index
         | Table::Services
-        | Table::State => options.max_memtable_size(4 * MIB),
+        | Table::State => options.max_memtable_size(MIB),
     }
 }
 
