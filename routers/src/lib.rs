@@ -1,5 +1,6 @@
 //! SimpleX routers.
 
+mod arguments;
 pub mod bench;
 mod control;
 pub mod identity;

@@ -26,7 +26,8 @@ use super::listener::{Limits, Sockets, listen};
 use super::metrics::Metrics;
 use super::page;
 use super::relays;
-use super::session::{Door, Doors, Terms};
+pub use super::session::Door;
+use super::session::{Doors, Terms};
 use super::settings::{self, Settings, StoreKind};
 use super::store::{Answer, Store, StoreError, StoreThread};
 use crate::ports::{addresses, bind, bind_loopback};
@@ -84,6 +85,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Port {
     address: SocketAddr,
+    door: Door,
     sockets: Arc<Sockets>,
 }
 
@@ -103,14 +105,10 @@ impl Server {
         let (doors, smp) = identity(settings, credentials)?;
         let site = Arc::new(page::site(settings, fingerprint));
         let mut bound = Vec::new();
-        for port in &settings.transport.ports {
-            let door = match &settings.web {
-                Some(web) if web.port == *port => Door::Shared,
-                Some(_) | None => Door::Clients,
-            };
-            let (listener, address) = bind(network, *port)
+        for (port, door) in doors_of(settings, doors.shared.is_some()) {
+            let (listener, address) = bind(network, port)
                 .await
-                .map_err(|error| ServerError::Listen { port: *port, error })?;
+                .map_err(|error| ServerError::Listen { port, error })?;
             bound.push((listener, address, door));
         }
 
@@ -159,6 +157,8 @@ impl Server {
             doors,
             smp,
             site,
+            websockets: settings.transport.websockets_beside_page,
+            log_tls_errors: settings.transport.log_tls_errors,
             network,
             core: core.clone(),
         });
@@ -169,6 +169,7 @@ impl Server {
             let sockets = Arc::<Sockets>::default();
             ports.push(Port {
                 address,
+                door,
                 sockets: Arc::clone(&sockets),
             });
             listeners.spawn(listen(
@@ -253,15 +254,16 @@ impl Server {
             terms.doors = doors;
             terms.smp = smp;
             terms.site = site;
+            terms.log_tls_errors = settings.transport.log_tls_errors;
         });
         let config = Input::Configure(Box::new(settings.router.clone()));
         self.core.tell(Message::Input(config));
         Ok(())
     }
 
-    /// Where it listens.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.ports.iter().map(|port| port.address)
+    /// Where it listens, and for whom.
+    pub fn ports(&self) -> impl Iterator<Item = (SocketAddr, Door)> + '_ {
+        self.ports.iter().map(|port| (port.address, port.door))
     }
 
     /// Its identity.
@@ -321,6 +323,30 @@ impl Server {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// The ports to listen on. Without a certificate for browsers there are none for them alone.
+fn doors_of(settings: &Settings, for_browsers: bool) -> Vec<(u16, Door)> {
+    let transport = &settings.transport;
+    let web = settings.web.as_ref().map(|web| web.port);
+    let clients = transport.ports.iter().map(|port| {
+        let door = match web == Some(*port) {
+            true => Door::Shared,
+            false => Door::Clients,
+        };
+        (*port, door)
+    });
+    let websockets = transport.websockets.iter();
+    let mut doors: Vec<_> = clients
+        .chain(websockets.map(|port| (*port, Door::WebSockets)))
+        .collect();
+    if let Some(port) = web
+        && for_browsers
+        && doors.iter().all(|(taken, _)| *taken != port)
+    {
+        doors.push((port, Door::Browsers));
+    }
+    doors
 }
 
 fn identity(

@@ -12,7 +12,7 @@ use simplex_sans_io::rng::Rng;
 use simplex_sans_io::session::Shown;
 use simplex_sans_io::smp::router::ConnId;
 use simplex_sans_io::smp::server::{Call, Config, Event, Server};
-use simplex_sans_io::tls::{ServerConfig, Tls};
+use simplex_sans_io::tls::{self, ServerConfig, Tls};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
@@ -20,7 +20,8 @@ use tokio::time::{sleep, timeout};
 use super::core::{CoreHandle, Message};
 use super::listener::{Limits, place};
 use super::upper::Upper;
-use crate::web::{Site, Web};
+use crate::ini::Switch;
+use crate::web::Site;
 
 /// What a session needs, the same for all.
 #[derive(Debug, Clone)]
@@ -28,6 +29,10 @@ pub(crate) struct Terms {
     pub(crate) doors: Doors,
     pub(crate) smp: Config,
     pub(crate) site: Arc<Site>,
+    /// Whether browsers may speak WebSockets beside the page.
+    pub(crate) websockets: Switch,
+    /// Whether failed handshakes are logged.
+    pub(crate) log_tls_errors: Switch,
     pub(crate) network: Tokio,
     pub(crate) core: CoreHandle,
 }
@@ -43,18 +48,24 @@ pub(crate) struct Doors {
 
 /// What a port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub enum Door {
     /// Clients only.
     Clients,
+    /// Clients that speak WebSockets.
+    WebSockets,
     /// Clients and browsers.
     Shared,
+    /// Browsers only.
+    Browsers,
 }
 
 impl Doors {
     fn config(&self, door: Door) -> &Arc<ServerConfig> {
         match (door, &self.shared) {
-            (Door::Shared, Some(shared)) => shared,
-            (Door::Shared, None) | (Door::Clients, _) => &self.clients,
+            (Door::Shared | Door::Browsers, Some(shared)) => shared,
+            (Door::Shared | Door::Browsers, None) | (Door::Clients | Door::WebSockets, _) => {
+                &self.clients
+            }
         }
     }
 }
@@ -115,6 +126,8 @@ pub(crate) async fn serve(
         doors,
         smp,
         site,
+        websockets,
+        log_tls_errors,
         network,
         core,
     } = terms;
@@ -123,11 +136,15 @@ pub(crate) async fn serve(
     let secured = place.clone();
     let machine = Tls::server(doors.config(door), clock.now(), rng, move |facts, now| {
         secured.give_back();
-        match facts.shown {
-            Shown::Web => Upper::Web(Box::new(Web::new(site, now))),
-            Shown::Identity(_) | Shown::Nothing => {
-                Upper::Smp(Box::new(Server::secured(smp, facts, upper_rng, now)))
+        let for_browsers = door == Door::Browsers || facts.shown == Shown::Web;
+        let server = |now| Server::secured(smp, facts, upper_rng, now);
+        match door {
+            _ if for_browsers && websockets.is_on() => {
+                Upper::page(site, Some(Box::new(server)), now)
             }
+            _ if for_browsers => Upper::page(site, None, now),
+            Door::WebSockets => Upper::websocket(server(now), now),
+            Door::Clients | Door::Shared | Door::Browsers => Upper::Smp(Box::new(server(now))),
         }
     });
     // The core pushes: what it has to say is bounded by what it is asked.
@@ -154,7 +171,11 @@ pub(crate) async fn serve(
             if matches!(error, DriveError::Stalled) {
                 bites.stalled.fetch_add(1, Ordering::Relaxed);
             }
-            tracing::debug!(%error, "session failed");
+            let of_tls = matches!(error, DriveError::Machine(tls::Error::Tls(_)));
+            match log_tls_errors {
+                Switch::On if of_tls => tracing::warn!(%error, "a TLS handshake failed"),
+                Switch::On | Switch::Off => tracing::debug!(%error, "session failed"),
+            }
         }
     }
 }

@@ -6,9 +6,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod console;
 mod files;
 mod hostile;
 mod process;
+mod websockets;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -217,23 +219,10 @@ async fn a_new_certificate_is_used_after_a_hangup_and_sessions_go_on() {
     old.smp.ping().await.unwrap();
 }
 
-#[tokio::test]
-async fn browsers_and_clients_share_a_port() {
-    let openssl = |arguments: &[&str], directory: &Path| {
-        let made = Command::new("openssl")
-            .args(arguments)
-            .current_dir(directory)
-            .stderr(Stdio::null())
-            .status();
-        assert!(
-            made.is_ok_and(|status| status.success()),
-            "openssl is needed"
-        );
-    };
-    let directory = tempfile::tempdir().unwrap();
-    drop(Process::start(directory.path()));
-    openssl(
-        &[
+/// Gives the page for browsers a certificate, on the port of clients.
+fn certificate_for_browsers(directory: &Path) {
+    let made = Command::new("openssl")
+        .args([
             "req",
             "-x509",
             "-newkey",
@@ -241,28 +230,32 @@ async fn browsers_and_clients_share_a_port() {
             "-nodes",
             "-subj",
             "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-keyout",
-            "web.key",
-            "-out",
-            "web.crt",
-        ],
-        directory.path(),
+        ])
+        .args(["-addext", "subjectAltName=DNS:localhost"])
+        .args(["-keyout", "web.key", "-out", "web.crt"])
+        .current_dir(directory)
+        .stderr(Stdio::null())
+        .status();
+    assert!(
+        made.is_ok_and(|status| status.success()),
+        "openssl is needed"
     );
-    let file = |name: &str| directory.path().join(name).display().to_string();
-    let text = std::fs::read_to_string(ini(directory.path())).unwrap();
-    let text = text
-        .replace("# https = 443", "https = 0")
-        .replace(
-            "# cert = /etc/opt/simplex/web.crt",
-            &format!("cert = {}", file("web.crt")),
-        )
-        .replace(
-            "# key = /etc/opt/simplex/web.key",
-            &format!("key = {}", file("web.key")),
-        );
-    std::fs::write(ini(directory.path()), &text).unwrap();
+    let text = std::fs::read_to_string(ini(directory)).unwrap();
+    let lines = text.lines().map(|line| match line {
+        "# https = 443" => "https = 0".to_owned(),
+        _ if line.starts_with("# cert = ") => format!("cert = {}/web.crt", directory.display()),
+        _ if line.starts_with("# key = ") => format!("key = {}/web.key", directory.display()),
+        _ => line.to_owned(),
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    std::fs::write(ini(directory), text).unwrap();
+}
+
+#[tokio::test]
+async fn browsers_and_clients_share_a_port() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(Process::start(directory.path()));
+    certificate_for_browsers(directory.path());
     let router = Process::start(directory.path());
     Client::connect(&router.address)
         .await
@@ -274,7 +267,7 @@ async fn browsers_and_clients_share_a_port() {
     let script = format!(
         "import ssl,urllib.request\nc=ssl.create_default_context(cafile='{}')\n\
          print(urllib.request.urlopen('https://localhost:{port}/', context=c).read().decode())",
-        file("web.crt")
+        directory.path().join("web.crt").display()
     );
     let page = tokio::task::spawn_blocking(move || {
         Command::new("python3")
@@ -287,7 +280,7 @@ async fn browsers_and_clients_share_a_port() {
 
     // Without the certificate the router goes on for its clients.
     drop(router);
-    std::fs::remove_file(file("web.crt")).unwrap();
+    std::fs::remove_file(directory.path().join("web.crt")).unwrap();
     let router = Process::start(directory.path());
     Client::connect(&router.address)
         .await

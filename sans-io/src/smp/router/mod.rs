@@ -87,6 +87,8 @@ pub struct Config {
     pub message_quota: u64,
     /// How messages expire.
     pub message_expiration: Option<Expiration>,
+    /// Whether old messages are looked for at the start, too.
+    pub expire_on_start: bool,
     /// Whether old messages of a queue are removed when one is sent to it.
     pub expire_on_send: bool,
     /// How notifications expire.
@@ -139,6 +141,7 @@ impl Default for Config {
                 ttl: Duration::from_secs(DAY.saturating_mul(21)),
                 check: Duration::from_secs(7200),
             }),
+            expire_on_start: false,
             expire_on_send: true,
             notification_expiration: Some(Expiration {
                 ttl: Duration::from_secs(DAY),
@@ -340,6 +343,9 @@ impl Router {
         router.start_timers();
         router.start_hour();
         router.load(loads::For::Totals, Load::Totals);
+        if router.config.expire_on_start {
+            router.expire_messages();
+        }
         router
     }
 

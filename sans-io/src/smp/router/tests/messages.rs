@@ -247,6 +247,28 @@ fn old_messages_and_notifications_expire_and_so_does_the_mark_of_a_full_queue() 
 }
 
 #[test]
+fn messages_that_are_too_old_expire_at_the_start_where_that_is_wanted() {
+    for expire_on_start in [true, false] {
+        let config = Config {
+            message_expiration: Some(Expiration {
+                ttl: Duration::from_secs(100),
+                check: Duration::from_secs(100_000),
+            }),
+            expire_on_start,
+            ..Config::default()
+        };
+        let mut script = Script::with(config);
+        let (recipient, sender) = (script.world.connect(), script.world.connect());
+        let queue = script.new_queue(recipient);
+        script.send(sender, &queue, b"1").unwrap();
+        script.world.wait(Duration::from_secs(101));
+        let world = script.world.crash();
+        let left = world.store.contents().messages.len();
+        assert_eq!(left, usize::from(!expire_on_start));
+    }
+}
+
+#[test]
 fn messages_that_are_too_old_make_room_when_one_is_sent() {
     let expiration = Expiration {
         ttl: Duration::from_secs(100),
