@@ -10,7 +10,7 @@ use simplex_sans_io::crypto::certificate::{
 use simplex_sans_io::crypto::{Algorithm, SigningKey, ed448, ed25519};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::time::UnixTime;
-use simplex_sans_io::tls::Credentials;
+use simplex_sans_io::tls::{Credentials, Web, WebCredentials};
 
 /// How long certificates of routers are valid, as those of the reference implementation.
 const VALIDITY_DAYS: u32 = 999_999;
@@ -195,6 +195,31 @@ impl IdentityFiles<'_> {
             done: "written",
             error,
         })
+    }
+}
+
+/// What browsers are shown. A router without it serves its clients all the same.
+pub(crate) fn browsers(
+    certificate: &Path,
+    key: &Path,
+    protocols: Vec<&'static str>,
+) -> Option<Web> {
+    let read = |path: &Path| {
+        fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let credentials = read(certificate).and_then(|chain| {
+        let key = read(key)?;
+        WebCredentials::from_pem(&chain, &key).map_err(|error| error.to_string())
+    });
+    match credentials {
+        Ok(credentials) => Some(Web {
+            credentials,
+            protocols,
+        }),
+        Err(error) => {
+            tracing::warn!(%error, "browsers are not served, as the certificate for them cannot be used");
+            None
+        }
     }
 }
 

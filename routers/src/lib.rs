@@ -1,12 +1,19 @@
 //! SimpleX routers.
 
 mod arguments;
+pub mod backup;
+pub mod backups;
 pub mod bench;
+mod cli;
 mod control;
+mod daily;
+pub mod doctor;
 pub mod identity;
 pub mod ini;
 mod limits;
+mod listener;
 mod metrics;
+mod page;
 mod ports;
 pub mod smp;
 mod systemd;

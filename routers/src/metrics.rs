@@ -1,9 +1,11 @@
 //! What a monitoring system reads: a file, and a page on the loopback address.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use simplex_sans_io::time::UnixTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -26,6 +28,49 @@ pub(crate) trait Measured: Clone + Send + Sync + 'static {
 
     /// Whether it does what it is there for.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// Samples in the words of Prometheus. Names begin with that of the router.
+pub(crate) struct Exposition {
+    text: String,
+    prefix: &'static str,
+    milliseconds: i64,
+}
+
+impl Exposition {
+    pub(crate) const fn new(prefix: &'static str, now: UnixTime) -> Self {
+        Self {
+            text: String::new(),
+            prefix,
+            milliseconds: now.seconds().saturating_mul(1000),
+        }
+    }
+
+    pub(crate) fn counter(&mut self, name: &str, labels: &str, value: u64) {
+        self.sample("counter", name, labels, value);
+    }
+
+    pub(crate) fn gauge(&mut self, name: &str, labels: &str, value: u64) {
+        self.sample("gauge", name, labels, value);
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+
+    fn sample(&mut self, kind: &str, name: &str, labels: &str, value: u64) {
+        let prefix = self.prefix;
+        let declared = format!("# TYPE {prefix}_{name} {kind}\n");
+        if !self.text.contains(&declared) {
+            self.text.push_str(&declared);
+        }
+        let labels = match labels {
+            "" => String::new(),
+            labels => format!("{{{labels}}}"),
+        };
+        let milliseconds = self.milliseconds;
+        writeln!(self.text, "{prefix}_{name}{labels} {value} {milliseconds}").ok();
+    }
 }
 
 /// Writes a file again and again, until the future is dropped.

@@ -1,7 +1,6 @@
 //! What the operator of an SMP router can ask on the control port.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use base64::Engine as _;
@@ -17,9 +16,9 @@ use simplex_sans_io::wire::utc::UtcTime;
 use simplex_sans_io::wire::{self, EntityId, Version};
 
 use super::core::CoreHandle;
-use super::listener::Sockets;
 use super::settings::{BlockQuota, Control as Settings};
 use crate::control::{Operator, Role};
+use crate::listener::Sockets;
 
 const IDS: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
@@ -122,8 +121,8 @@ impl Control {
     fn ports(&self) -> String {
         let mut text = String::new();
         for (port, sockets) in &self.sockets {
-            let accepted = sockets.accepted.load(Ordering::Relaxed);
-            let closed = sockets.closed.load(Ordering::Relaxed);
+            let accepted = sockets.accepted();
+            let closed = sockets.closed();
             let active = accepted.saturating_sub(closed);
             text.push_str(&format!(
                 "Sockets for port {port}:\naccepted: {accepted}\nclosed: {closed}\nactive: {active}\nleaked: 0\n"

@@ -16,14 +16,15 @@ use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::BrokerMessage;
 use simplex_sans_io::smp::SimplexDomain;
 use simplex_sans_io::smp::router::{
-    Action, ClientInfo, Config, ConnId, Counters, Day, Gauges, Input, Operation, Outcome,
-    ProxyRequest, Router, Ticket,
+    Action, ClientInfo, Config, ConnId, Counters, Gauges, Input, Operation, Outcome, ProxyRequest,
+    Router, Ticket,
 };
 use simplex_sans_io::smp::server::{Call, Event};
 use simplex_sans_io::time::{Instant, Now};
 use std::future::poll_fn;
 use tokio::sync::{mpsc, oneshot};
 
+use super::daily;
 use super::store::{Command, StoreHandle};
 use simplex_runtime_tokio::{Clock, Tokio};
 
@@ -71,7 +72,7 @@ pub(crate) struct Others {
     /// The resolver of names, if there is one.
     pub(crate) names: Option<mpsc::UnboundedSender<(Ticket, SimplexDomain)>>,
     /// Who writes down the statistics of a day, if they are wanted.
-    pub(crate) days: Option<mpsc::UnboundedSender<Box<Day>>>,
+    pub(crate) days: Option<mpsc::UnboundedSender<String>>,
 }
 
 pub(crate) fn mailbox() -> (CoreHandle, Mailbox) {
@@ -263,7 +264,7 @@ impl Core {
                 }
                 Action::Day(day) => {
                     if let Some(days) = &self.others.days {
-                        days.send(day).ok();
+                        days.send(daily::line(&day)).ok();
                     }
                 }
                 Action::Operated(ticket, outcome) => {

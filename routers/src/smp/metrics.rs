@@ -1,16 +1,14 @@
 //! What a monitoring system reads of an SMP router.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use simplex_sans_io::smp::router::{Counters, Gauges};
 use simplex_sans_io::time::UnixTime;
 
 use super::core::CoreHandle;
-use super::listener::{Bites, Sockets};
-use crate::metrics::Measured;
+use crate::listener::{Bites, Sockets};
+use crate::metrics::{Exposition, Measured};
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -47,10 +45,7 @@ fn exposition(
     now: UnixTime,
 ) -> String {
     let (g, c) = (gauges, counters);
-    let mut text = Exposition {
-        text: String::new(),
-        milliseconds: now.seconds().saturating_mul(1000),
-    };
+    let mut text = Exposition::new("simplex_smp", now);
     text.counter("queues_created", "", c.queues_created);
     text.counter("queues_secured", "", c.queues_secured);
     text.counter("queues_deleted", "type=\"all\"", c.queues_deleted);
@@ -379,21 +374,15 @@ fn exposition(
     let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
     text.gauge("info", &version, 1);
     for (port, sockets) in sockets {
-        let accepted = sockets.accepted.load(Ordering::Relaxed);
-        let closed = sockets.closed.load(Ordering::Relaxed);
+        let accepted = sockets.accepted();
+        let closed = sockets.closed();
         let port = format!("port=\"{port}\"");
         text.counter("sockets_accepted", &port, accepted);
         text.counter("sockets_closed", &port, closed);
         text.gauge("sockets_active", &port, accepted.saturating_sub(closed));
     }
-    for (limit, bites) in [
-        ("connections", &bites.connections),
-        ("handshakes", &bites.handshakes),
-        ("write_stall", &bites.stalled),
-        ("silence", &bites.silent),
-    ] {
-        let label = format!("limit=\"{limit}\"");
-        text.counter("limits_reached", &label, bites.load(Ordering::Relaxed));
+    for (limit, bites) in bites.named() {
+        text.counter("limits_reached", &format!("limit=\"{limit}\""), bites);
     }
     text.counter(
         "limits_reached",
@@ -408,39 +397,7 @@ fn exposition(
     text.gauge("loaded_queues_queue_count", "", g.cached);
     text.gauge("store_loads", "", g.loads);
     text.gauge("store_commits", "", g.unstored);
-    text.text
-}
-
-struct Exposition {
-    text: String,
-    milliseconds: i64,
-}
-
-impl Exposition {
-    fn counter(&mut self, name: &str, labels: &str, value: u64) {
-        self.sample("counter", name, labels, value);
-    }
-
-    fn gauge(&mut self, name: &str, labels: &str, value: u64) {
-        self.sample("gauge", name, labels, value);
-    }
-
-    fn sample(&mut self, kind: &str, name: &str, labels: &str, value: u64) {
-        let declared = format!("# TYPE simplex_smp_{name} {kind}\n");
-        if !self.text.contains(&declared) {
-            self.text.push_str(&declared);
-        }
-        let labels = match labels {
-            "" => String::new(),
-            labels => format!("{{{labels}}}"),
-        };
-        let milliseconds = self.milliseconds;
-        writeln!(
-            self.text,
-            "simplex_smp_{name}{labels} {value} {milliseconds}"
-        )
-        .ok();
-    }
+    text.into_text()
 }
 
 #[cfg(test)]

@@ -2,36 +2,41 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use simplex_runtime_tokio::Tokio;
 use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::smp::handshake::router::Identity;
-use simplex_sans_io::smp::router::{Counters, Gauges, Input};
+use simplex_sans_io::smp::router::{ConnId, Counters, Gauges, Input};
 use simplex_sans_io::smp::server;
 use simplex_sans_io::tls::{
-    self, ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions, WebCredentials,
+    ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::backups::{self, Socket};
 use super::control::Control;
 use super::core::{self, CoreHandle, Message, Others};
 use super::daily;
-use super::listener::{Limits, Sockets, listen};
 use super::metrics::Metrics;
 use super::page;
 use super::relays;
 pub use super::session::Door;
-use super::session::{Doors, Terms};
-use super::settings::{self, Settings, StoreKind};
-use super::store::{Answer, Store, StoreError, StoreThread};
+use super::session::{Doors, Terms, serve};
+use super::settings::{Settings, StoreKind};
+use super::store::backup::{BackupError, backup};
+use super::store::{Answer, Store, StoreError, StoreHandle, StoreThread};
+use crate::backups::{self, Makes, Socket};
+use crate::identity::browsers;
+use crate::listener::{Limits, Sockets, listen};
 use crate::ports::{addresses, bind, bind_loopback};
 use crate::web::{Site, plain};
+
+/// Where a running router is asked for backups, among its files.
+pub const SOCKET: &str = "smp-server.sock";
 
 /// How many commands wait for the store.
 const STORE_MAILBOX: usize = 4096;
@@ -120,13 +125,13 @@ impl Server {
         let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
         let mut background = JoinSet::new();
         if !matches!(settings.store, StoreKind::Memory) {
-            let socket = data.join(backups::SOCKET);
+            let socket = data.join(SOCKET);
             match Socket::bind(socket) {
                 Ok(socket) => {
                     background.spawn(socket.serve(handle.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "no backups while the router runs: {} cannot be made", backups::SOCKET);
+                    tracing::warn!(%error, "no backups while the router runs: {} cannot be made", SOCKET);
                 }
             }
         }
@@ -144,7 +149,7 @@ impl Server {
         });
         let days = settings.daily_statistics.is_on().then(|| {
             let (days, told) = tokio::sync::mpsc::unbounded_channel();
-            background.spawn(daily::write(data.to_owned(), told));
+            background.spawn(crate::daily::write(data.join(daily::FILE), told));
             days
         });
         let others = Others { proxy, names, days };
@@ -158,11 +163,10 @@ impl Server {
             smp,
             site,
             websockets: settings.transport.websockets_beside_page,
-            log_tls_errors: settings.transport.log_tls_errors,
             network,
             core: core.clone(),
         });
-        let limits = Limits::new(connections);
+        let limits = Limits::new(connections).log_tls_errors(settings.transport.log_tls_errors);
         let mut listeners = JoinSet::new();
         let mut ports = Vec::new();
         for (listener, address, door) in bound {
@@ -172,14 +176,13 @@ impl Server {
                 door,
                 sockets: Arc::clone(&sockets),
             });
-            listeners.spawn(listen(
-                listener,
-                door,
-                current.clone(),
-                limits.clone(),
-                sockets,
-                rng.fork(),
-            ));
+            let (terms, within, mut rng) = (current.clone(), limits.clone(), rng.fork());
+            let serve = move |stream, number| {
+                let terms = terms.borrow().clone();
+                let (within, rng) = (within.clone(), rng.fork());
+                serve(stream, door, ConnId(number), terms, within, rng)
+            };
+            listeners.spawn(listen(listener, limits.clone(), sockets, serve));
         }
         let numbers = |port: &Port| (port.address.port(), Arc::clone(&port.sockets));
         let metrics = Metrics {
@@ -254,7 +257,6 @@ impl Server {
             terms.doors = doors;
             terms.smp = smp;
             terms.site = site;
-            terms.log_tls_errors = settings.transport.log_tls_errors;
         });
         let config = Input::Configure(Box::new(settings.router.clone()));
         self.core.tell(Message::Input(config));
@@ -349,6 +351,13 @@ fn doors_of(settings: &Settings, for_browsers: bool) -> Vec<(u16, Door)> {
     doors
 }
 
+impl Makes for StoreHandle {
+    async fn make(&self, path: PathBuf) -> Result<String, BackupError> {
+        let snapshot = self.snapshot().await.map_err(BackupError::store)?;
+        backups::apart(path, move |path| backup(snapshot.as_ref(), path)).await
+    }
+}
+
 fn identity(
     settings: &Settings,
     credentials: Credentials,
@@ -363,33 +372,16 @@ fn identity(
             ..ServerOptions::new(credentials.clone())
         })
     };
-    let shared = match settings.web.as_ref().and_then(browsers) {
+    let shared = match settings
+        .web
+        .as_ref()
+        .and_then(|web| browsers(&web.certificate, &web.key, vec!["http/1.1"]))
+    {
         Some(web) => Some(Arc::new(config(Some(web))?)),
         None => None,
     };
     let clients = Arc::new(config(None)?);
     Ok((Doors { clients, shared }, server::Config::new(identity)))
-}
-
-/// What browsers are shown. A router without it serves its clients all the same.
-fn browsers(web: &settings::Web) -> Option<tls::Web> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
-    };
-    let credentials = read(&web.certificate).and_then(|chain| {
-        let key = read(&web.key)?;
-        WebCredentials::from_pem(&chain, &key).map_err(|error| error.to_string())
-    });
-    match credentials {
-        Ok(credentials) => Some(tls::Web {
-            credentials,
-            protocols: vec!["http/1.1"],
-        }),
-        Err(error) => {
-            tracing::warn!(%error, "the page for browsers is not served, as its certificate cannot be used");
-            None
-        }
-    }
 }
 
 fn stored(answer: Answer) -> Input {

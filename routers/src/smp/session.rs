@@ -1,26 +1,21 @@
 //! A client's connection: the machine of its session, and the core on the other side.
 
-use std::pin::pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use simplex_runtime_tokio::{Stream, Tokio};
-use simplex_sans_io::drive::{Clock, DriveError, Network, Owner, Policy, Receiver, drive, queue};
+use simplex_sans_io::drive::{Clock, Network, Owner, Policy, Receiver, drive, queue};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::session::Shown;
 use simplex_sans_io::smp::router::ConnId;
 use simplex_sans_io::smp::server::{Call, Config, Event, Server};
-use simplex_sans_io::tls::{self, ServerConfig, Tls};
+use simplex_sans_io::tls::{ServerConfig, Tls};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, timeout};
 
 use super::core::{CoreHandle, Message};
-use super::listener::{Limits, place};
 use super::upper::Upper;
 use crate::ini::Switch;
+use crate::listener::Limits;
 use crate::web::Site;
 
 /// What a session needs, the same for all.
@@ -31,8 +26,6 @@ pub(crate) struct Terms {
     pub(crate) site: Arc<Site>,
     /// Whether browsers may speak WebSockets beside the page.
     pub(crate) websockets: Switch,
-    /// Whether failed handshakes are logged.
-    pub(crate) log_tls_errors: Switch,
     pub(crate) network: Tokio,
     pub(crate) core: CoreHandle,
 }
@@ -70,29 +63,7 @@ impl Doors {
     }
 }
 
-/// How long a handshake keeps its place from others: one that is slower goes on without.
-const PLACE: Duration = Duration::from_secs(1);
-
-/// How long a client may take for its last bytes when the router stops.
-const FAREWELL: Duration = Duration::from_secs(5);
-
-/// How long a client may be silent before its first byte.
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// A place among the handshakes that are in progress, given back by whoever comes first.
-#[derive(Debug, Clone)]
-struct Place(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
-
-impl Place {
-    fn give_back(&self) {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(place.take());
-    }
-}
-
 /// Runs a session to its end.
-///
-/// A client that says nothing takes no place from others, and one that says little takes it for a moment only.
 pub(crate) async fn serve(
     stream: TcpStream,
     door: Door,
@@ -101,33 +72,14 @@ pub(crate) async fn serve(
     limits: Limits,
     mut rng: Rng,
 ) {
-    let Limits {
-        handshakes,
-        bites,
-        stopping,
-        ..
-    } = limits;
-    tokio::select! {
-        spoken = timeout(SILENCE, stream.readable()) => match spoken {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return,
-            Err(_) => {
-                bites.silent.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-        },
-        () = stopping.cancelled() => return,
-    }
-    let Some(permit) = place(&handshakes, &bites.handshakes).await else {
+    let Some(place) = limits.admit(&stream).await else {
         return;
     };
-    let place = Place(Arc::new(Mutex::new(Some(permit))));
     let Terms {
         doors,
         smp,
         site,
         websockets,
-        log_tls_errors,
         network,
         core,
     } = terms;
@@ -151,33 +103,8 @@ pub(crate) async fn serve(
     let (sender, calls) = queue(1);
     core.tell(Message::Opened(id, sender));
     let owner = Session { id, core, calls };
-    let mut session = pin!(drive(machine, Stream(stream), clock, owner, Policy::ROUTER));
-    let ended = match timeout(PLACE, &mut session).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            place.give_back();
-            tokio::select! {
-                ended = session => ended,
-                () = async {
-                    stopping.cancelled().await;
-                    sleep(FAREWELL).await;
-                } => return,
-            }
-        }
-    };
-    match ended {
-        Ok(reason) => tracing::trace!(?reason, "session ended"),
-        Err(error) => {
-            if matches!(error, DriveError::Stalled) {
-                bites.stalled.fetch_add(1, Ordering::Relaxed);
-            }
-            let of_tls = matches!(error, DriveError::Machine(tls::Error::Tls(_)));
-            match log_tls_errors {
-                Switch::On if of_tls => tracing::warn!(%error, "a TLS handshake failed"),
-                Switch::On | Switch::Off => tracing::debug!(%error, "session failed"),
-            }
-        }
-    }
+    let session = drive(machine, Stream(stream), clock, owner, Policy::ROUTER);
+    limits.run(place, session).await;
 }
 
 /// The core, as the owner of a session.

@@ -9,7 +9,7 @@ use simplex_sans_io::wire::BasicAuth;
 
 use super::names::{Resolver, ResolverError};
 use super::store::SyncPolicy;
-use crate::ini::{INFORMATION, Ini, IniError, Switch};
+use crate::ini::{INFORMATION, Ini, IniError, Switch, information};
 
 const DAY: u64 = 86_400;
 
@@ -488,32 +488,6 @@ fn web(ini: &Ini, advice: &mut Vec<String>) -> Result<Option<Web>, IniError> {
         }
         (None, _, _) => None,
     })
-}
-
-/// Nothing is said of a router whose source code is not named.
-fn information(ini: &Ini) -> Vec<(&'static str, String)> {
-    const SHOWN: [(&str, &str); 12] = [
-        ("Source code", "source_code"),
-        ("Usage conditions", "usage_conditions"),
-        ("Amendments", "condition_amendments"),
-        ("Country", "server_country"),
-        ("Operator", "operator"),
-        ("Operator's country", "operator_country"),
-        ("Website", "website"),
-        ("Administrator", "admin_email"),
-        ("Complaints", "complaints_email"),
-        ("Hosting", "hosting"),
-        ("Hosting country", "hosting_country"),
-        ("Hosting type", "hosting_type"),
-    ];
-    if ini.get("INFORMATION", "source_code").is_none() {
-        return Vec::new();
-    }
-    let said = SHOWN.iter().filter_map(|(name, key)| {
-        let value = ini.get("INFORMATION", key)?;
-        Some((*name, value.to_owned()))
-    });
-    said.collect()
 }
 
 fn names(ini: &Ini) -> Result<Option<Resolver>, SettingsError> {

@@ -308,3 +308,33 @@ fn a_stop_by_either_signal_is_clean() {
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 }
+
+#[test]
+fn what_fails_in_tls_is_logged_where_that_is_on() {
+    let directory = tempfile::tempdir().unwrap();
+    run(directory.path(), &["init", "-y"]);
+    use_any_port(directory.path());
+    let text = fs::read_to_string(ini(directory.path())).unwrap();
+    let text = text.replace("log_tls_errors = off", "log_tls_errors = on");
+    fs::write(ini(directory.path()), text).unwrap();
+    let mut child = program(directory.path())
+        .arg("start")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let port = lines
+        .map_while(Result::ok)
+        .find_map(|line| {
+            let rest = line.strip_prefix("Serving SMP protocol on port ")?;
+            rest.strip_suffix(" (TLS)...")?.parse::<u16>().ok()
+        })
+        .unwrap();
+    let mut stranger = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut logged = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(logged.any(|line| line.unwrap().contains("TLS failed")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

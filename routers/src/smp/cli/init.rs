@@ -5,12 +5,12 @@ use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
-use clap::{Args, ValueEnum};
-use simplex_sans_io::crypto::Algorithm;
+use clap::Args;
 use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::rng::Rng;
 
-use super::{CliError, Directories, now, say};
+use super::{CliError, Directories};
+use crate::cli::{Cert, SignAlgorithm, now, say};
 use crate::identity::{IdentityFiles, Privacy, write_file};
 
 const DEFAULT_IP: &str = "127.0.0.1";
@@ -98,31 +98,6 @@ pub(super) struct Init {
     /// Ask nothing.
     #[arg(short = 'y', long)]
     pub(super) yes: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum SignAlgorithm {
-    Ed25519,
-    Ed448,
-}
-
-impl From<SignAlgorithm> for Algorithm {
-    fn from(algorithm: SignAlgorithm) -> Self {
-        match algorithm {
-            SignAlgorithm::Ed25519 => Self::Ed25519,
-            SignAlgorithm::Ed448 => Self::Ed448,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Args)]
-pub(super) struct Cert {
-    /// The algorithm of the new key; that of the old one otherwise.
-    #[arg(short = 'a', long, value_enum, ignore_case = true)]
-    sign_algorithm: Option<SignAlgorithm>,
-    /// The name in the certificate; that of the old one otherwise.
-    #[arg(long)]
-    cn: Option<String>,
 }
 
 impl Init {
@@ -390,7 +365,8 @@ pub(super) fn renew(directories: &Directories, cert: &Cert) -> Result<(), CliErr
     say(&format!(
         "New certificate for {name}, signed by {}.\nFingerprint: {fingerprint}\nRestart the router to use it, or send it SIGHUP.",
         directories.configuration.join("ca.key").display()
-    ))
+    ))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use simplex_sans_io::smp::router::NewQueues;
 
-use super::{CliError, Directories, init, now, say};
+use super::{CliError, Directories, init};
+use crate::cli::{now, say};
 use crate::identity::IdentityFiles;
 use crate::smp::forget::forget_messages;
 use crate::smp::server::{Door, Server};
@@ -23,7 +24,9 @@ pub(super) fn run(directories: &Directories, maintenance: bool) -> Result<(), Cl
     let store = open_store(&settings, directories)?;
     if maintenance {
         store.close()?;
-        return say("The store is in order. Maintenance mode: the router is not started.");
+        return Ok(say(
+            "The store is in order. Maintenance mode: the router is not started.",
+        )?);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
