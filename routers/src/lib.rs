@@ -15,6 +15,7 @@ mod listener;
 mod metrics;
 mod page;
 mod ports;
+mod process;
 pub mod smp;
 mod systemd;
 pub mod web;

@@ -148,6 +148,65 @@ async fn the_operator_blocks_and_deletes_queues_on_the_control_port() {
         ask("what".into()).await,
         "error: Failed reading: bad ControlProtocol command"
     );
+    let answer = console(port, "secret", "server-info").await;
+    let labels: Vec<_> = answer
+        .iter()
+        .map(|line| line.split(": ").next().unwrap())
+        .collect();
+    let of_clients = "Client queues (rcvQ, sndQ, msgQ)|SMP subscriptions (via clients)|\
+        SMP subscriptions (by group: NoSub, SubPending, SubThread, ProhibitSub)|SMP subscribed clients (via clients)|\
+        SMP subscribed clients queues (via clients, rcvQ, sndQ, msgQ)|Ntf subscriptions (via clients)|\
+        Ntf subscribed clients (via clients)|Ntf subscribed clients queues (via clients, rcvQ, sndQ, msgQ)";
+    let expected = format!(
+        "Threads|Clients|{of_clients}|SMP subscriptions|SMP subscribed clients|SMP subscribed clients count 2|\
+         Ntf subscriptions|Ntf subscribed clients|Ntf subscribed clients count 2"
+    );
+    // The group has a colon of its own.
+    let expected = expected.replace(
+        "(by group: NoSub, SubPending, SubThread, ProhibitSub)",
+        "(by group",
+    );
+    let shown = labels.join("|");
+    for label in expected.split('|') {
+        assert!(shown.contains(label), "{label} in {shown}");
+    }
+    assert!(answer.contains(&"Ntf subscribed clients: 0 []".to_owned()));
+    assert!(answer.contains(&"Ntf subscribed clients count 2: 0 fromList []".to_owned()));
+    for command in [
+        "stats",
+        "sockets",
+        "server-info",
+        "stats-rts",
+        "threads",
+        "save",
+    ] {
+        let answer = console(port, "secret", command).await;
+        assert!(
+            !answer.is_empty() && answer.iter().all(|line| !line.is_empty()),
+            "{command}"
+        );
+    }
+    let runtime = console(port, "wrong", "stats-rts").await;
+    assert!(runtime.iter().any(|line| line.starts_with("memory: ")));
+    assert_eq!(console(port, "wrong", "stats").await, ["AUTH"]);
+}
+
+/// The answer to a command of somebody who says this password, up to the next prompt.
+async fn console(port: u16, password: &str, command: &str) -> Vec<String> {
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port));
+    let (reader, mut writer) = stream.await.unwrap().into_split();
+    let asked = format!("auth {password}\n{command}\nquit\n");
+    writer.write_all(asked.as_bytes()).await.unwrap();
+    let mut lines = tokio::io::BufReader::new(reader).lines();
+    // The banner has two lines, the role one.
+    for _ in 0..3 {
+        lines.next_line().await.unwrap().unwrap();
+    }
+    let mut answer = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        answer.push(line);
+    }
+    answer
 }
 
 #[tokio::test]
