@@ -16,6 +16,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ini::Switch;
+
 /// How many TLS handshakes are in progress; further ones wait.
 const HANDSHAKES: usize = 256;
 
@@ -38,6 +40,8 @@ pub(crate) struct Limits {
     pub(crate) sessions: TaskTracker,
     /// Cancelled when the router stops.
     pub(crate) stopping: CancellationToken,
+    /// Whether failed sessions are told to the operator.
+    log_errors: Switch,
 }
 
 /// How often a limit has had an effect.
@@ -116,7 +120,7 @@ pub(crate) async fn listen<F: Future<Output = ()> + Send + 'static>(
 }
 
 impl Limits {
-    pub(crate) fn new(connections: usize) -> Self {
+    pub(crate) fn new(connections: usize, log_errors: Switch) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
@@ -124,6 +128,7 @@ impl Limits {
             bites: Arc::default(),
             sessions: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            log_errors,
         }
     }
 
@@ -170,7 +175,10 @@ impl Limits {
                 if matches!(error, DriveError::Stalled) {
                     self.bites.stalled.fetch_add(1, Ordering::Relaxed);
                 }
-                tracing::debug!(%error, "session failed");
+                match self.log_errors {
+                    Switch::On => tracing::info!(%error, "session failed"),
+                    Switch::Off => tracing::debug!(%error, "session failed"),
+                }
             }
         }
     }

@@ -167,7 +167,7 @@ impl Server {
             network,
             core: core.clone(),
         });
-        let limits = Limits::new(connections);
+        let limits = Limits::new(connections, settings.transport.log_tls_errors);
         let mut listeners = JoinSet::new();
         let mut ports = Vec::new();
         for (listener, address, door) in bound {
