@@ -163,7 +163,8 @@ impl<T: Tables> Open<T> {
         let database = Database::builder(path.join("data"))
             .cache_size(options.cache_bytes)
             .max_journaling_size(64 * MIB)
-            .worker_threads(2)
+            // Of two, the first does nothing but pass compactions to the second while that is at one.
+            .worker_threads(1)
             .manual_journal_persist(true)
             .open()
             .map_err(error)?;

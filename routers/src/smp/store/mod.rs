@@ -23,10 +23,12 @@ mod tests;
 mod thread;
 mod transaction;
 mod verify;
+mod worker;
 
 pub use self::records::Records;
 pub use self::table::Table;
-pub use self::thread::{Answer, Closed, Command, MetricsSnapshot, StoreHandle, StoreThread};
+pub use self::thread::{Closed, StoreHandle, StoreThread};
+pub use self::worker::{Answer, Command, MetricsSnapshot, Worker};
 pub use crate::store::{Fault, Options, StoreError, SyncPolicy};
 
 use std::path::Path;

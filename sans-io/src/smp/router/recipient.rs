@@ -220,7 +220,7 @@ impl Router {
 
     // SUB
 
-    pub(super) fn sub(&mut self, place: Place, queue: &EntityId) {
+    pub(super) fn sub(&mut self, place: Place, queue: &EntityId, request: Request) {
         if !self.used(place, queue) {
             return;
         }
@@ -233,10 +233,6 @@ impl Router {
             return self.refuse(place, PROHIBITED);
         }
         if self.first_is_stored(queue) {
-            let request = Request {
-                keys: self.cache.get(queue).map(|queue| queue.keys.clone()),
-                ..command(queue, Command::Sub)
-            };
             return self.with_messages(queue, Job::Command(place, Box::new(request)));
         }
         let service_id = self.service_of(place.connection);
@@ -595,15 +591,11 @@ impl Router {
         Some((op, messages))
     }
 
-    pub(super) fn que(&mut self, place: Place, queue: &EntityId) {
+    pub(super) fn que(&mut self, place: Place, queue: &EntityId, request: Request) {
         if !self.used(place, queue) {
             return;
         }
         if self.first_is_stored(queue) {
-            let request = Request {
-                keys: self.cache.get(queue).map(|queue| queue.keys.clone()),
-                ..command(queue, Command::Que)
-            };
             return self.with_messages(queue, Job::Command(place, Box::new(request)));
         }
         let Some(cached) = self.cache.get(queue) else {
@@ -677,16 +669,5 @@ fn claimed_ids(new: &NewQueue) -> Option<(&EntityId, Option<&EntityId>)> {
             let link = link.as_ref()?;
             Some((&link.sender_id, Some(&link.link_id)))
         }
-    }
-}
-
-/// A command of a recipient that is executed again when a message is loaded.
-fn command(queue: &EntityId, command: Command) -> Request {
-    Request {
-        corr_id: crate::wire::CorrId::EMPTY,
-        entity_id: queue.clone(),
-        command,
-        version: crate::wire::Version::default(),
-        keys: None,
     }
 }
