@@ -41,6 +41,7 @@ pub(crate) struct Limits {
     pub(crate) sessions: TaskTracker,
     /// Cancelled when the router stops.
     pub(crate) stopping: CancellationToken,
+    /// Whether it is logged that TLS has failed.
     log_tls_errors: Switch,
 }
 
@@ -120,7 +121,7 @@ pub(crate) async fn listen<F: Future<Output = ()> + Send + 'static>(
 }
 
 impl Limits {
-    pub(crate) fn new(connections: usize) -> Self {
+    pub(crate) fn new(connections: usize, log_tls_errors: Switch) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
@@ -128,15 +129,7 @@ impl Limits {
             bites: Arc::default(),
             sessions: TaskTracker::new(),
             stopping: CancellationToken::new(),
-            log_tls_errors: Switch::Off,
-        }
-    }
-
-    /// Whether it is logged that TLS has failed.
-    pub(crate) fn log_tls_errors(self, log_tls_errors: Switch) -> Self {
-        Self {
             log_tls_errors,
-            ..self
         }
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::control::Control;
-use super::core::{self, CoreHandle, Message, Others};
+use super::core::{self, CoreHandle, Keeper, Message, Others};
 use super::daily;
 use super::metrics::Metrics;
 use super::page;
@@ -28,7 +28,7 @@ pub use super::session::Door;
 use super::session::{Doors, Terms, serve};
 use super::settings::{Settings, StoreKind};
 use super::store::backup::{BackupError, backup};
-use super::store::{Answer, Store, StoreError, StoreHandle, StoreThread};
+use super::store::{Store, StoreError, StoreHandle, StoreThread, Worker};
 use crate::backups::{self, Makes, Socket};
 use crate::identity::browsers;
 use crate::listener::{Limits, Sockets, listen};
@@ -78,7 +78,8 @@ pub struct Server {
     pages: watch::Sender<Arc<Site>>,
     core: CoreHandle,
     core_task: JoinHandle<()>,
-    store: StoreThread,
+    /// The thread of the store, if it has one.
+    store: Option<StoreThread>,
     listeners: JoinSet<()>,
     background: JoinSet<()>,
     limits: Limits,
@@ -119,12 +120,13 @@ impl Server {
 
         let (core, mailbox) = core::mailbox();
         let answers = core.clone();
-        let (store, handle) = StoreThread::start(store, STORE_MAILBOX, move |answer| {
-            answers.tell(Message::Input(stored(answer)));
-        })?;
-        let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
         let mut background = JoinSet::new();
-        if !matches!(settings.store, StoreKind::Memory) {
+        let (keeper, store) = if matches!(settings.store, StoreKind::Memory) {
+            (Keeper::Here(Box::new(Worker::new(store))), None)
+        } else {
+            let (thread, handle) = StoreThread::start(store, STORE_MAILBOX, move |answer| {
+                answers.tell(Message::Input(answer.into()));
+            })?;
             let socket = data.join(SOCKET);
             match Socket::bind(socket) {
                 Ok(socket) => {
@@ -134,7 +136,9 @@ impl Server {
                     tracing::warn!(%error, "no backups while the router runs: {} cannot be made", SOCKET);
                 }
             }
-        }
+            (Keeper::Thread(handle), Some(thread))
+        };
+        let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
         background.spawn(relays::run(
             settings.proxy.clone(),
             network,
@@ -154,7 +158,7 @@ impl Server {
         });
         let others = Others { proxy, names, days };
         let router = settings.router.clone();
-        let running = core::run(router, rng.fork(), network, handle, others, mailbox);
+        let running = core::run(router, rng.fork(), network, keeper, others, mailbox);
         let core_task = tokio::spawn(running);
 
         let (pages, shown) = watch::channel(Arc::clone(&site));
@@ -166,7 +170,7 @@ impl Server {
             network,
             core: core.clone(),
         });
-        let limits = Limits::new(connections).log_tls_errors(settings.transport.log_tls_errors);
+        let limits = Limits::new(connections, settings.transport.log_tls_errors);
         let mut listeners = JoinSet::new();
         let mut ports = Vec::new();
         for (listener, address, door) in bound {
@@ -319,8 +323,10 @@ impl Server {
             (&mut self.core_task).await.ok();
         }
         self.background.shutdown().await;
-        let joined = tokio::task::spawn_blocking(|| self.store.join()).await;
-        match joined {
+        let Some(store) = self.store else {
+            return Ok(());
+        };
+        match tokio::task::spawn_blocking(|| store.join()).await {
             Ok(closed) => Ok(closed?),
             Err(_) => Ok(()),
         }
@@ -382,15 +388,4 @@ fn identity(
     };
     let clients = Arc::new(config(None)?);
     Ok((Doors { clients, shared }, server::Config::new(identity)))
-}
-
-fn stored(answer: Answer) -> Input {
-    match answer {
-        Answer::Stored(op) => Input::Stored(op),
-        Answer::NotStored(first, last, error) => {
-            tracing::error!(%error, "what was to be stored is not");
-            Input::NotStored(first, last)
-        }
-        Answer::Loaded(load, loaded) => Input::Loaded(load, loaded),
-    }
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
-use super::engine::{self, Effect, Engine as _, Snapshot};
-use super::{Embedded, EmbeddedStore, Options, Store as _, Table};
+use super::{Embedded, EmbeddedStore, Options, Snapshot, Store as _, Table};
 use crate::backup::{self, Header};
+use crate::store::engine::{self, Effect, Engine as _};
 
 pub use crate::backup::BackupError;
 
@@ -38,7 +38,7 @@ impl fmt::Display for Contents {
 }
 
 /// Writes what a snapshot holds into a new file, which exists once it is complete.
-pub fn backup(snapshot: &dyn Snapshot, path: &Path) -> Result<Contents, BackupError> {
+pub fn backup(snapshot: &Snapshot, path: &Path) -> Result<Contents, BackupError> {
     let mut contents = Contents::default();
     let entries = Table::ALL.into_iter().flat_map(|table| {
         let entries = snapshot.entries(table);
@@ -80,7 +80,7 @@ pub fn restore(from: &Path, directory: &Path) -> Result<Contents, BackupError> {
 /// Reads a backup, and passes it on in groups.
 fn read(
     path: &Path,
-    mut take: impl FnMut(Vec<engine::Write>) -> Result<(), BackupError>,
+    mut take: impl FnMut(Vec<engine::Write<Table>>) -> Result<(), BackupError>,
 ) -> Result<Contents, BackupError> {
     let mut contents = Contents::default();
     let bytes = backup::read(path, HEADER, |entries| {
