@@ -10,10 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use simplex_routers::identity::IdentityFiles;
-use simplex_routers::web::Site;
-use simplex_routers::xftp::server::Server;
+use simplex_routers::xftp::server::{Orphans, Server};
 use simplex_routers::xftp::settings::{Control, Settings, StoreKind};
-use simplex_routers::xftp::store::{Embedded, Store};
+use simplex_routers::xftp::store::Store;
 use simplex_runtime_tokio::Tokio;
 use simplex_sans_io::crypto::hash::sha256;
 use simplex_sans_io::crypto::{Algorithm, AuthPrivateKey, ed25519};
@@ -38,33 +37,29 @@ async fn start(directory: &Path, quota: Option<u64>) -> (Server, ServerAddress<X
             .create(Algorithm::Ed25519, "localhost", now, &mut rng)
             .unwrap();
     }
+    let chunks = directory.join("files");
+    std::fs::create_dir_all(&chunks).unwrap();
     let settings = Settings {
-        hosts: Vec::new(),
-        port: 0,
         store: StoreKind::Embedded,
-        files: directory.join("files"),
         router: Config {
             quota,
             ..Config::default()
         },
-        inactive_clients: None,
-        web: None,
-        prometheus_interval: None,
         metrics_port: Some(0),
         control: Control {
             port: Some(0),
             admin_password: Some("secret".parse().unwrap()),
             user_password: None,
         },
-        advice: Vec::new(),
+        ..Settings::of_port(0, &chunks)
     };
-    let store = Store::new(Embedded::open(&directory.join("store")).unwrap());
+    let store = Store::open(&directory.join("store")).unwrap();
     let credentials = files.load(now).unwrap();
     let server = Server::start(
         &settings,
         credentials,
         store,
-        Site::default(),
+        Orphans::Removed,
         directory,
         100,
     )

@@ -19,14 +19,15 @@ use simplex_sans_io::smp::BrokerMessage;
 use simplex_sans_io::smp::SimplexDomain;
 use simplex_sans_io::smp::router::store::Change;
 use simplex_sans_io::smp::router::{
-    Action, ClientInfo, Config, ConnId, Counters, Day, Gauges, Input, Operation, Outcome,
-    ProxyRequest, Router, Ticket,
+    Action, ClientInfo, Config, ConnId, Counters, Gauges, Input, Operation, Outcome, ProxyRequest,
+    Router, Ticket,
 };
 use simplex_sans_io::smp::server::{Call, Event};
 use simplex_sans_io::time::{Instant, Now};
 use std::future::poll_fn;
 use tokio::sync::{mpsc, oneshot};
 
+use super::daily;
 use super::store::{Answer, Closed, Command, StoreHandle, Worker};
 use simplex_runtime_tokio::{Clock, Tokio};
 
@@ -80,7 +81,7 @@ pub(crate) struct Others {
     /// The resolver of names, if there is one.
     pub(crate) names: Option<mpsc::UnboundedSender<(Ticket, SimplexDomain)>>,
     /// Who writes down the statistics of a day, if they are wanted.
-    pub(crate) days: Option<mpsc::UnboundedSender<Box<Day>>>,
+    pub(crate) days: Option<mpsc::UnboundedSender<String>>,
 }
 
 /// Who keeps what the core wants to be kept.
@@ -342,7 +343,7 @@ impl Core {
                 }
                 Action::Day(day) => {
                     if let Some(days) = &self.others.days {
-                        days.send(day).ok();
+                        days.send(daily::line(&day)).ok();
                     }
                 }
                 Action::Operated(ticket, outcome) => {

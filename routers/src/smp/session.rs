@@ -1,10 +1,8 @@
 //! A client's connection: the machine of its session, and the core on the other side.
 
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use simplex_runtime_tokio::{Stream, Tokio};
 use simplex_sans_io::drive::{Clock, DriveError, Network, Owner, Policy, Receiver, drive, queue};
@@ -14,14 +12,14 @@ use simplex_sans_io::session::Shown;
 use simplex_sans_io::smp::router::ConnId;
 use simplex_sans_io::smp::server::{Call, Config, Event, Server, ServerError};
 use simplex_sans_io::tls::{self, ServerConfig, Tls};
+use simplex_sans_io::websocket;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, timeout};
 
 use super::core::{CoreHandle, Message};
-use super::listener::{Limits, Open, place};
 use super::upper::Upper;
-use crate::web::{Site, Web};
+use crate::ini::Switch;
+use crate::listener::{Limits, Open, Place};
+use crate::web::Site;
 
 /// What a session needs, the same for all.
 #[derive(Debug, Clone)]
@@ -29,6 +27,8 @@ pub(crate) struct Terms {
     pub(crate) doors: Doors,
     pub(crate) smp: Config,
     pub(crate) site: Arc<Site>,
+    /// Whether browsers may speak WebSockets beside the page.
+    pub(crate) websockets: Switch,
     pub(crate) network: Tokio,
     pub(crate) core: CoreHandle,
 }
@@ -44,39 +44,25 @@ pub(crate) struct Doors {
 
 /// What a port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub enum Door {
     /// Clients only.
     Clients,
+    /// Clients that speak WebSockets.
+    WebSockets,
     /// Clients and browsers.
     Shared,
+    /// Browsers only.
+    Browsers,
 }
 
 impl Doors {
     fn config(&self, door: Door) -> &Arc<ServerConfig> {
         match (door, &self.shared) {
-            (Door::Shared, Some(shared)) => shared,
-            (Door::Shared, None) | (Door::Clients, _) => &self.clients,
+            (Door::Shared | Door::Browsers, Some(shared)) => shared,
+            (Door::Shared | Door::Browsers, None) | (Door::Clients | Door::WebSockets, _) => {
+                &self.clients
+            }
         }
-    }
-}
-
-/// How long a handshake keeps its place from others: one that is slower goes on without.
-const PLACE: Duration = Duration::from_secs(1);
-
-/// How long a client may take for its last bytes when the router stops.
-const FAREWELL: Duration = Duration::from_secs(5);
-
-/// How long a client may be silent before its first byte.
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// A place among the handshakes that are in progress, given back by whoever comes first.
-#[derive(Debug, Clone)]
-struct Place(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
-
-impl Place {
-    fn give_back(&self) {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(place.take());
     }
 }
 
@@ -89,59 +75,18 @@ pub(crate) struct Accepted {
     pub(crate) rng: Rng,
 }
 
-/// Runs a session to its end.
-///
-/// A client that says nothing takes no place from others, and one that says little takes it for a moment only. What is needed to begin
-/// is boxed, so that a session that is idle owns only what it needs.
+/// Runs a session to its end. What is needed to begin is boxed, so that a session that is idle owns only what it needs.
 pub(crate) async fn serve(accepted: Box<Accepted>, limits: Limits, _open: Open) {
-    let Some(permit) = admitted(&accepted.stream, &limits).await else {
-        return;
-    };
-    let place = Place(Arc::new(Mutex::new(Some(permit))));
-    let mut session = session(*accepted, place.clone());
-    let ended = match timeout(PLACE, &mut session).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            place.give_back();
-            tokio::select! {
-                ended = session => ended,
-                () = async {
-                    limits.stopping.cancelled().await;
-                    sleep(FAREWELL).await;
-                } => return,
-            }
-        }
-    };
-    match ended {
-        Ok(reason) => tracing::trace!(?reason, "session ended"),
-        Err(error) => {
-            if matches!(error, DriveError::Stalled) {
-                limits.bites.stalled.fetch_add(1, Ordering::Relaxed);
-            }
-            tracing::debug!(%error, "session failed");
-        }
+    if let Some(place) = limits.admit(&accepted.stream).await {
+        limits.run(place.clone(), session(*accepted, place)).await;
     }
 }
 
-/// Waits for the client's first byte, then for a place among the handshakes; nothing if it is not waited for any more.
-async fn admitted(stream: &TcpStream, limits: &Limits) -> Option<OwnedSemaphorePermit> {
-    tokio::select! {
-        spoken = timeout(SILENCE, stream.readable()) => match spoken {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return None,
-            Err(_) => {
-                limits.bites.silent.fetch_add(1, Ordering::Relaxed);
-                return None;
-            }
-        },
-        () = limits.stopping.cancelled() => return None,
-    }
-    place(&limits.handshakes, &limits.bites.handshakes).await
-}
+type Running = Pin<Box<dyn Future<Output = Result<CloseReason, DriveError<Error>>> + Send>>;
 
-type Ended = Result<CloseReason, DriveError<tls::Error<ServerError>>>;
+type Error = tls::Error<websocket::Error<ServerError>>;
 
-fn session(accepted: Accepted, place: Place) -> Pin<Box<dyn Future<Output = Ended> + Send>> {
+fn session(accepted: Accepted, place: Place) -> Running {
     let Accepted {
         stream,
         door,
@@ -153,6 +98,7 @@ fn session(accepted: Accepted, place: Place) -> Pin<Box<dyn Future<Output = Ende
         doors,
         smp,
         site,
+        websockets,
         network,
         core,
     } = terms;
@@ -160,11 +106,15 @@ fn session(accepted: Accepted, place: Place) -> Pin<Box<dyn Future<Output = Ende
     let upper_rng = rng.fork();
     let machine = Tls::server(doors.config(door), clock.now(), rng, move |facts, now| {
         place.give_back();
-        match facts.shown {
-            Shown::Web => Upper::Web(Box::new(Web::new(site, now))),
-            Shown::Identity(_) | Shown::Nothing => {
-                Upper::Smp(Box::new(Server::secured(smp, facts, upper_rng, now)))
+        let for_browsers = door == Door::Browsers || facts.shown == Shown::Web;
+        let server = |now| Server::secured(smp, facts, upper_rng, now);
+        match door {
+            _ if for_browsers && websockets.is_on() => {
+                Upper::page(site, Some(Box::new(server)), now)
             }
+            _ if for_browsers => Upper::page(site, None, now),
+            Door::WebSockets => Upper::websocket(server(now), now),
+            Door::Clients | Door::Shared | Door::Browsers => Upper::Smp(Box::new(server(now))),
         }
     });
     // The core pushes: what it has to say is bounded by what it is asked.

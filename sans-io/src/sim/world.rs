@@ -75,12 +75,16 @@ impl World {
     /// A world with these settings and contents.
     #[must_use]
     pub fn with(seed: u64, config: router::Config, contents: Contents) -> Self {
-        let mut rng = super::rng(seed);
-        let credentials = Credentials::issue(Algorithm::Ed25519, &mut rng);
         let now = Now {
             unix: crate::time::UnixTime::from_seconds(1_767_225_600),
             ..Now::START
         };
+        Self::at(now, seed, config, contents)
+    }
+
+    fn at(now: Now, seed: u64, config: router::Config, contents: Contents) -> Self {
+        let mut rng = super::rng(seed);
+        let credentials = Credentials::issue(Algorithm::Ed25519, &mut rng);
         let mut world = Self {
             now,
             router: Router::new(config.clone(), rng.fork(), now),
@@ -249,9 +253,8 @@ impl World {
     pub fn crash(mut self) -> Self {
         let contents = self.store.crash();
         let seed = self.rng.fork().bytes();
-        let mut world = Self::with(u64::from_be_bytes(seed), self.config, contents);
+        let mut world = Self::at(self.now, u64::from_be_bytes(seed), self.config, contents);
         world.credentials = self.credentials;
-        world.now = self.now;
         world.next = self.next;
         world.sync = self.sync;
         world

@@ -35,7 +35,7 @@ pub struct StoreHandle {
 /// What reaches the thread.
 enum Message {
     Command(Command),
-    Snapshot(oneshot::Sender<Result<Box<dyn Snapshot>, StoreError>>),
+    Snapshot(oneshot::Sender<Result<Box<Snapshot>, StoreError>>),
 }
 
 impl StoreHandle {
@@ -52,7 +52,7 @@ impl StoreHandle {
     }
 
     /// Everything that was sent before, durable, as it is now: for a backup, which another thread can make while the store goes on.
-    pub async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+    pub async fn snapshot(&self) -> Result<Box<Snapshot>, StoreError> {
         let closed = || StoreError::Broken(Closed.to_string());
         let (sender, snapshot) = oneshot::channel();
         let sent = self.mailbox.send(Message::Snapshot(sender)).await;

@@ -16,9 +16,9 @@ use simplex_sans_io::smp::server::Party;
 use simplex_sans_io::wire::{self, EntityId, Parsed, Source, Version, Wire};
 
 use super::StoreError;
-use super::engine::{Effect, Engine, Write, is_range};
-use super::error::Fault;
 use super::table::{self, Table, Waiting};
+use crate::store::Fault;
+use crate::store::engine::{Effect, Engine, Write, is_range};
 
 /// The key of the counts.
 pub(super) const COUNTS: &[u8] = b"counts";
@@ -117,7 +117,7 @@ pub(super) fn stored<T: Wire>(record: &T) -> Bytes {
 
 /// The record of a stored form; long parts are shared.
 pub(super) fn restored<T: Wire>(table: Table, key: &[u8], bytes: &Bytes) -> Result<T, StoreError> {
-    let invalid = || StoreError::record(table, key, Fault::Invalid);
+    let invalid = || StoreError::record(table.name(), key, Fault::Invalid);
     let version = bytes.first().copied().ok_or_else(invalid)?.into();
     if version > FORMAT.0 {
         return Err(StoreError::Newer {
@@ -130,7 +130,7 @@ pub(super) fn restored<T: Wire>(table: Table, key: &[u8], bytes: &Bytes) -> Resu
 
 /// Reads a record.
 pub(super) fn read<T: Wire>(
-    engine: &impl Engine,
+    engine: &impl Engine<Table>,
     table: Table,
     key: &[u8],
 ) -> Result<Option<T>, StoreError> {
@@ -147,7 +147,7 @@ pub(super) struct Transaction<'a, E> {
     pub(super) oldest: [Option<i64>; 2],
 }
 
-impl<'a, E: Engine> Transaction<'a, E> {
+impl<'a, E: Engine<Table>> Transaction<'a, E> {
     pub(super) const fn new(engine: &'a E, counts: Counts) -> Self {
         Self {
             engine,
@@ -158,7 +158,7 @@ impl<'a, E: Engine> Transaction<'a, E> {
     }
 
     /// What is to be written.
-    pub(super) fn into_writes(mut self) -> Vec<Write> {
+    pub(super) fn into_writes(mut self) -> Vec<Write<Table>> {
         let counts = stored(&self.counts);
         self.put(Table::State, COUNTS.to_vec(), counts);
         let writes = self.writes.into_iter();

@@ -71,7 +71,7 @@ impl Worker {
     pub(super) fn snapshot(
         &mut self,
         answer: &mut dyn FnMut(Answer),
-    ) -> Result<Box<dyn Snapshot>, StoreError> {
+    ) -> Result<Box<Snapshot>, StoreError> {
         self.sync(answer);
         self.guarded(|store| store.snapshot())
     }
@@ -351,7 +351,7 @@ mod tests {
             self.store.load(load)
         }
 
-        fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, StoreError> {
+        fn snapshot(&mut self) -> Result<Box<Snapshot>, StoreError> {
             self.store.snapshot()
         }
 

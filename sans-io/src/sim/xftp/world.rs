@@ -14,7 +14,7 @@ use crate::time::Now;
 use crate::wire::EntityId;
 use crate::xftp::ErrorType;
 use crate::xftp::client::{self, Client};
-use crate::xftp::router::store::{Change, Content, Load};
+use crate::xftp::router::store::{Change, Chunk, Content, Load};
 use crate::xftp::router::{
     Action, Config, ConnId, Input as RouterInput, LoadId, OpId, Operation, Outcome, Router, Ticket,
 };
@@ -191,7 +191,11 @@ impl World {
         self.storing = Storing::Works;
         self.router = Router::new(self.config.clone(), self.rng.fork(), self.now);
         self.drain();
-        let found = self.disk.chunks.keys().cloned().collect();
+        let chunk = |id: &EntityId| Chunk {
+            sender_id: id.clone(),
+            name: None,
+        };
+        let found = self.disk.chunks.keys().map(chunk).collect();
         self.tell(RouterInput::Found(found));
     }
 
@@ -341,7 +345,7 @@ impl World {
                 Action::Remove(chunk) => {
                     self.disk_work.push_back(DiskWork::Remove(chunk.sender_id));
                 }
-                Action::Reconciled => {}
+                Action::Reconciled | Action::Day(_) => {}
                 Action::Operated(ticket, outcome) => self.operated.push((ticket, outcome)),
             }
         }

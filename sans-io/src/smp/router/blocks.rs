@@ -290,6 +290,15 @@ impl Router {
         self.answers_leave(connection, block);
     }
 
+    /// How many blocks of a connection are looked up, and how many are executed.
+    pub(super) fn blocks_of(&self, connection: ConnId) -> (usize, usize) {
+        let count = |blocks: Option<usize>| blocks.unwrap_or(0);
+        (
+            count(self.blocks.lookups.get(&connection).map(BTreeMap::len)),
+            count(self.blocks.executions.get(&connection).map(BTreeMap::len)),
+        )
+    }
+
     pub(super) fn forget_blocks(&mut self, connection: ConnId) {
         self.blocks.lookups.remove(&connection);
         self.blocks.executions.remove(&connection);

@@ -113,6 +113,14 @@ impl Cache {
         self.queues.len()
     }
 
+    /// How many of them have a notifier.
+    pub(super) fn notifiers(&self) -> usize {
+        let queues = self.queues.values();
+        queues
+            .filter(|queue| queue.record.notifier.is_some())
+            .count()
+    }
+
     /// The recipient's id of a queue in memory.
     pub(super) fn find(&self, party: Party, id: &EntityId) -> Option<EntityId> {
         match party {

@@ -57,7 +57,7 @@ impl Router {
         let delivered = self
             .connections
             .subscription(queue)
-            .and_then(|subscription| subscription.delivered.clone());
+            .and_then(|subscription| subscription.delivered().cloned());
         let Some(cached) = self.cache.get_mut(queue) else {
             return;
         };
@@ -66,7 +66,7 @@ impl Router {
         let mut took_delivered = false;
         loop {
             if let (First::Known(first), Some(delivered)) = (cached.messages.first(), &delivered) {
-                took_delivered |= first.id == **delivered && first.time < before;
+                took_delivered |= first.id == *delivered && first.time < before;
             }
             if !cached.messages.expire_first(before) {
                 break;

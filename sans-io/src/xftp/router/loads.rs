@@ -32,6 +32,8 @@ pub(super) struct Loads {
     next: u64,
     in_flight: BTreeMap<LoadId, For>,
     waiting: VecDeque<(For, Load)>,
+    /// How many had to wait for others.
+    delayed: u64,
 }
 
 impl Loads {
@@ -41,11 +43,16 @@ impl Loads {
             next: 0,
             in_flight: BTreeMap::new(),
             waiting: VecDeque::new(),
+            delayed: 0,
         }
     }
 
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.len()
+    }
+
+    pub(super) const fn delayed(&self) -> u64 {
+        self.delayed
     }
 
     /// The next load that may be asked for.
@@ -63,6 +70,9 @@ impl Loads {
 
 impl Router {
     pub(super) fn load(&mut self, purpose: For, load: Load) {
+        if self.loads.in_flight.len() >= self.loads.max {
+            self.loads.delayed = self.loads.delayed.saturating_add(1);
+        }
         self.loads.waiting.push_back((purpose, load));
         self.ask();
     }
@@ -79,8 +89,12 @@ impl Router {
         };
         self.ask();
         match (purpose, loaded) {
-            (For::Totals, Loaded::Totals(totals, _)) => {
+            (For::Totals, Loaded::Totals(totals, statistics)) => {
+                let first = !self.totals.was_known();
                 self.totals.loaded(totals);
+                if let (true, Some(statistics)) = (first, statistics) {
+                    self.restore_statistics(&statistics);
+                }
                 self.go_on_uploading();
             }
             (For::Totals, _) => self.load(For::Totals, Load::Totals),
@@ -92,7 +106,7 @@ impl Router {
                 None => self.changed_nothing(job, ErrorType::Auth),
             },
             (For::Change(id, job), Loaded::File(file)) => {
-                if self.do_job(&id, job, file) == Locked::No {
+                if self.do_job(job, file) == Locked::No {
                     self.unlock(&id);
                 }
             }
@@ -143,7 +157,7 @@ impl Router {
             | Job::Delete(_)
             | Job::Publish(_)
             | Job::Expire(_)
-            | Job::Reconcile
+            | Job::Reconcile(_)
             | Job::OperatorDelete(_)
             | Job::OperatorBlock(..) => Load::File(Party::Sender, id.clone()),
         };

@@ -180,7 +180,7 @@ impl Router {
 
     fn put(&mut self, asker: Asker, mut record: FileRecord) {
         record.content = Content::Stored;
-        self.counters.files_uploaded = self.counters.files_uploaded.saturating_add(1);
+        self.count(|c| &mut c.files_uploaded, 1);
         let adjustment = Adjustment {
             chunks: 1,
             used: record.size.into(),
