@@ -334,7 +334,11 @@ pub(crate) async fn a_thousand_questions_are_answered_in_order<R: Runtime>(
     client.secure(&full).await.unwrap();
     client.send(&full, "hello").await.unwrap();
     let ask = |number: usize| {
-        let queue = if number.is_multiple_of(3) { &full } else { &empty };
+        let queue = if number.is_multiple_of(3) {
+            &full
+        } else {
+            &empty
+        };
         Request::new(RequestId(0), queue.ids.recipient_id.clone(), Command::Que)
             .authorized_by(queue.key.clone())
     };
