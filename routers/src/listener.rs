@@ -2,7 +2,6 @@
 //!
 //! A client that says nothing takes no place from others, and one that says little takes it for a moment only.
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -90,12 +89,12 @@ impl Sockets {
     }
 }
 
-/// Accepts until the future is dropped. `serve` is given each connection with a number of its own.
+/// Accepts until the future is dropped. `serve` is given each connection with a number of its own, and its place.
 pub(crate) async fn listen<F: Future<Output = ()> + Send + 'static>(
     mut listener: Listener,
     limits: Limits,
     sockets: Arc<Sockets>,
-    mut serve: impl FnMut(TcpStream, u64) -> F,
+    mut serve: impl FnMut(TcpStream, u64, Open) -> F,
 ) {
     loop {
         let Some(connection) = place(&limits.connections, &limits.bites.connections).await else {
@@ -110,13 +109,23 @@ pub(crate) async fn listen<F: Future<Output = ()> + Send + 'static>(
         };
         let number = limits.next.fetch_add(1, Ordering::Relaxed);
         sockets.accepted.fetch_add(1, Ordering::Relaxed);
-        let session = serve(stream, number);
-        let sockets = Arc::clone(&sockets);
-        limits.sessions.spawn(async move {
-            session.await;
-            drop(connection);
-            sockets.closed.fetch_add(1, Ordering::Relaxed);
-        });
+        let open = Open {
+            _connection: connection,
+            sockets: Arc::clone(&sockets),
+        };
+        limits.sessions.spawn(serve(stream, number, open));
+    }
+}
+
+/// The place of a connection among those that are allowed, until it ends.
+pub(crate) struct Open {
+    _connection: OwnedSemaphorePermit,
+    sockets: Arc<Sockets>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.sockets.closed.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -154,9 +163,8 @@ impl Limits {
     pub(crate) async fn run<E: std::error::Error>(
         &self,
         place: Place,
-        session: impl Future<Output = Result<CloseReason, DriveError<tls::Error<E>>>>,
+        mut session: impl Future<Output = Result<CloseReason, DriveError<tls::Error<E>>>> + Unpin,
     ) {
-        let mut session = pin!(session);
         let ended = match timeout(PLACE, &mut session).await {
             Ok(ended) => ended,
             Err(_) => {

@@ -25,7 +25,7 @@ use super::metrics::Metrics;
 use super::page;
 use super::relays;
 pub use super::session::Door;
-use super::session::{Doors, Terms, serve};
+use super::session::{Accepted, Doors, Terms, serve};
 use super::settings::{Settings, StoreKind};
 use super::store::backup::{BackupError, backup};
 use super::store::{Store, StoreError, StoreHandle, StoreThread, Worker};
@@ -181,10 +181,15 @@ impl Server {
                 sockets: Arc::clone(&sockets),
             });
             let (terms, within, mut rng) = (current.clone(), limits.clone(), rng.fork());
-            let serve = move |stream, number| {
-                let terms = terms.borrow().clone();
-                let (within, rng) = (within.clone(), rng.fork());
-                serve(stream, door, ConnId(number), terms, within, rng)
+            let serve = move |stream, number, open| {
+                let accepted = Accepted {
+                    stream,
+                    door,
+                    id: ConnId(number),
+                    terms: terms.borrow().clone(),
+                    rng: rng.fork(),
+                };
+                serve(Box::new(accepted), within.clone(), open)
             };
             listeners.spawn(listen(listener, limits.clone(), sockets, serve));
         }

@@ -1,21 +1,24 @@
 //! A client's connection: the machine of its session, and the core on the other side.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use simplex_runtime_tokio::{Stream, Tokio};
-use simplex_sans_io::drive::{Clock, Network, Owner, Policy, Receiver, drive, queue};
+use simplex_sans_io::drive::{Clock, DriveError, Network, Owner, Policy, Receiver, drive, queue};
+use simplex_sans_io::machine::CloseReason;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::session::Shown;
 use simplex_sans_io::smp::router::ConnId;
-use simplex_sans_io::smp::server::{Call, Config, Event, Server};
-use simplex_sans_io::tls::{ServerConfig, Tls};
+use simplex_sans_io::smp::server::{Call, Config, Event, Server, ServerError};
+use simplex_sans_io::tls::{self, ServerConfig, Tls};
+use simplex_sans_io::websocket;
 use tokio::net::TcpStream;
 
 use super::core::{CoreHandle, Message};
 use super::upper::Upper;
 use crate::ini::Switch;
-use crate::listener::Limits;
+use crate::listener::{Limits, Open, Place};
 use crate::web::Site;
 
 /// What a session needs, the same for all.
@@ -63,18 +66,34 @@ impl Doors {
     }
 }
 
-/// Runs a session to its end.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    door: Door,
-    id: ConnId,
-    terms: Terms,
-    limits: Limits,
-    mut rng: Rng,
-) {
-    let Some(place) = limits.admit(&stream).await else {
-        return;
-    };
+/// A connection that was accepted.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) door: Door,
+    pub(crate) id: ConnId,
+    pub(crate) terms: Terms,
+    pub(crate) rng: Rng,
+}
+
+/// Runs a session to its end. What is needed to begin is boxed, so that a session that is idle owns only what it needs.
+pub(crate) async fn serve(accepted: Box<Accepted>, limits: Limits, _open: Open) {
+    if let Some(place) = limits.admit(&accepted.stream).await {
+        limits.run(place.clone(), session(*accepted, place)).await;
+    }
+}
+
+type Running = Pin<Box<dyn Future<Output = Result<CloseReason, DriveError<Error>>> + Send>>;
+
+type Error = tls::Error<websocket::Error<ServerError>>;
+
+fn session(accepted: Accepted, place: Place) -> Running {
+    let Accepted {
+        stream,
+        door,
+        id,
+        terms,
+        mut rng,
+    } = accepted;
     let Terms {
         doors,
         smp,
@@ -85,9 +104,8 @@ pub(crate) async fn serve(
     } = terms;
     let clock = network.clock();
     let upper_rng = rng.fork();
-    let secured = place.clone();
     let machine = Tls::server(doors.config(door), clock.now(), rng, move |facts, now| {
-        secured.give_back();
+        place.give_back();
         let for_browsers = door == Door::Browsers || facts.shown == Shown::Web;
         let server = |now| Server::secured(smp, facts, upper_rng, now);
         match door {
@@ -103,8 +121,7 @@ pub(crate) async fn serve(
     let (sender, calls) = queue(1);
     core.tell(Message::Opened(id, sender));
     let owner = Session { id, core, calls };
-    let session = drive(machine, Stream(stream), clock, owner, Policy::ROUTER);
-    limits.run(place, session).await;
+    Box::pin(drive(machine, Stream(stream), clock, owner, Policy::ROUTER))
 }
 
 /// The core, as the owner of a session.

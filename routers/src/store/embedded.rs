@@ -44,7 +44,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             policy: SyncPolicy::default(),
-            cache_bytes: 64 * MIB,
+            cache_bytes: 16 * MIB,
         }
     }
 }
@@ -425,9 +425,9 @@ fn table_options(usage: Usage) -> KeyspaceCreateOptions {
             .max_memtable_size(ROTATE_AFTER)
             .with_kv_separation(Some(separated)),
         Usage::Large => options
-            .max_memtable_size(8 * MIB)
+            .max_memtable_size(MIB)
             .with_kv_separation(Some(separated)),
-        Usage::Small => options.max_memtable_size(4 * MIB),
+        Usage::Small => options.max_memtable_size(MIB),
     }
 }
 

@@ -1,8 +1,14 @@
 //! An XFTP router over sockets: its clients, its disk, its restart.
 #![expect(
     clippy::unwrap_used,
-    reason = "a result that is missing fails the test"
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
 )]
+
+mod operator;
+mod process;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -89,6 +95,10 @@ struct File {
 }
 
 async fn create(client: &XftpClient, size: u32, seed: u8) -> File {
+    try_create(client, size, seed).await.unwrap()
+}
+
+async fn try_create(client: &XftpClient, size: u32, seed: u8) -> Result<File, RequestError> {
     let mut rng = Rng::from_seed([seed; 32]);
     let mut chunk = vec![0; usize::try_from(size).unwrap()];
     rng.fill(&mut chunk);
@@ -101,12 +111,12 @@ async fn create(client: &XftpClient, size: u32, seed: u8) -> File {
         recipients: NonEmpty::one(recipient.public_key()),
         password: None,
     };
-    let (sender_id, recipient_ids) = client.create(file, &sender).await.unwrap();
-    File {
+    let (sender_id, recipient_ids) = client.create(file, &sender).await?;
+    Ok(File {
         chunk: chunk.into(),
         sender: (sender_id, sender),
         recipient: (recipient_ids.first().clone(), recipient),
-    }
+    })
 }
 
 async fn upload(client: &XftpClient, file: &File) -> Result<(), RequestError> {
