@@ -14,7 +14,7 @@ use crate::smp::handshake::client::ServiceCredentials;
 use crate::smp::router::store::Load;
 use crate::smp::router::{self, Action, ConnId, Input, LoadId, OpId, Outcome, Router, Ticket};
 use crate::smp::server::{self, Server};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 /// When commits become durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,6 +215,33 @@ impl World {
             self.run();
         }
         self.now = until;
+    }
+
+    /// When somebody wants to be woken: the router, a client, or the router's side of a session.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let nodes = self.clients.values();
+        let nodes = nodes.flat_map(|node| [node.client.deadline(), node.server.deadline()]);
+        nodes.chain([self.router.deadline()]).flatten().min()
+    }
+
+    /// Wakes those who want to be woken by now.
+    pub fn wake(&mut self) {
+        let now = self.now;
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|due| due <= now.instant);
+        if due(self.router.deadline()) {
+            self.give(Input::Timeout);
+        }
+        for node in self.clients.values_mut() {
+            if due(node.client.deadline()) {
+                node.client.handle(now, StreamInput::Timeout).ok();
+                drain_client(node);
+            }
+            if due(node.server.deadline()) {
+                node.server.handle(now, StreamInput::Timeout).ok();
+            }
+        }
+        self.run();
     }
 
     /// Makes the first so many commits durable, and does all that follows.

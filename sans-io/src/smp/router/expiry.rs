@@ -39,8 +39,10 @@ impl Router {
     /// Removes the old messages of a queue, loading what has to be looked at.
     pub(super) fn expire_queue(&mut self, queue: &EntityId) {
         self.expire_now(queue);
-        if self.first_is_stored(queue) {
-            self.with_messages(queue, Job::Expire);
+        match self.first_is_stored(queue) {
+            true => self.with_messages(queue, Job::Expire),
+            // A subscriber whose message has expired has nothing to acknowledge, and waits for the next one.
+            false => self.deliver(queue),
         }
     }
 

@@ -386,3 +386,28 @@ fn a_queue_that_is_deleted_leaves_nothing_with_its_recipient() {
         assert_eq!((known.gets, known.subscriptions()), (0, 0));
     }
 }
+
+#[test]
+fn who_has_a_message_that_expires_gets_the_next_one() {
+    let expiration = Expiration {
+        ttl: Duration::from_secs(100),
+        check: Duration::from_secs(10),
+    };
+    let mut script = Script::with(Config {
+        message_expiration: Some(expiration),
+        ..Config::default()
+    });
+    let (recipient, sender) = (script.world.connect(), script.world.connect());
+    let queue = script.new_queue(recipient);
+    script.send(sender, &queue, b"1").unwrap();
+    script.world.wait(Duration::from_secs(90));
+    script.send(sender, &queue, b"2").unwrap();
+    script.world.wait(Duration::from_secs(40));
+    assert_eq!(script.world.router.gauges().messages, 1);
+    let [(first, _), (id, second)] = script.messages(recipient, &queue).try_into().unwrap();
+    let late = script.recipient(recipient, &queue, Command::Ack(first));
+    assert_eq!(late, refused(ErrorType::NoMsg));
+    let next = script.recipient(recipient, &queue, Command::Ack(id));
+    assert_eq!(next, Ok(Response::Message(None)));
+    assert_eq!(text(&second), b"2");
+}
