@@ -75,9 +75,9 @@ pub(crate) async fn serve(
     } = terms;
     let clock = network.clock();
     let upper_rng = rng.fork();
-    let secured = place.clone();
+    let handshake = place.clone();
     let machine = Tls::server(doors.config(door), clock.now(), rng, move |facts, now| {
-        secured.give_back();
+        handshake.secured();
         match facts.shown {
             Shown::Web => Upper::Web(Box::new(Web::new(site, now))),
             Shown::Identity(_) | Shown::Nothing => {

@@ -7,8 +7,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod hostile;
 mod operator;
+mod peer;
 mod process;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::Path;
