@@ -11,6 +11,7 @@ mod hostile;
 mod operator;
 mod peer;
 mod process;
+mod transfers;
 mod web;
 
 use std::net::SocketAddr;
