@@ -1,6 +1,6 @@
 //! How an agent is set up.
 
-use simplex_sans_io::agent::config::{Config, NetworkConfig, Protection, SessionMode};
+use simplex_sans_io::agent::config::{Config, NetworkConfig, Protection, SessionMode, Turns};
 use simplex_sans_io::drive::{self, Network, SmpConnectError, SmpOptions};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::pool::{self, SessionKey};
@@ -8,7 +8,7 @@ use simplex_sans_io::socks::{self, Route, Target};
 use simplex_sans_io::wire::{Scheme as _, SmpScheme, TransportHost};
 
 use crate::handle::{Agent, Events};
-use crate::running::{Parts, RunError, run};
+use crate::running::{Offload, Parts, RunError, run};
 use crate::store::Store;
 
 /// How many events wait for the application before routers are not read any more.
@@ -46,6 +46,7 @@ pub struct Builder {
     pool: pool::Config,
     store: Box<dyn Store>,
     socks: Option<socks::Proxy>,
+    offload: Option<Offload>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -67,7 +68,25 @@ impl Builder {
             pool: pool::Config::default(),
             store: Box::new(store),
             socks: None,
+            offload: None,
         }
+    }
+
+    /// Turns ratchets with post-quantum keys elsewhere, which takes milliseconds for each: whatever is given is run once, in a thread
+    /// that may be busy for so long. Everything else of the connection waits for it.
+    ///
+    /// ```
+    /// # let store = simplex_agent::store::Memory::default();
+    /// let builder = simplex_agent::Builder::new(store).offload(|turn| {
+    ///     std::thread::spawn(turn);
+    /// });
+    /// # drop(builder);
+    /// ```
+    #[must_use]
+    pub fn offload(mut self, run: impl Fn(Box<dyn FnOnce() + Send>) + Send + 'static) -> Self {
+        self.offload = Some(Box::new(run));
+        self.config.turns = Turns::ByDriver;
+        self
     }
 
     /// Changes what the agent supports, and how long it tries.
@@ -127,6 +146,7 @@ impl Builder {
             rng,
             asked,
             events: telling,
+            offload: self.offload,
         };
         let options =
             move |session: &SessionKey| options(socks.as_ref(), protection, mode, session);

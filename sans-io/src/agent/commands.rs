@@ -43,8 +43,8 @@ pub(super) const fn of_connection(command: &Command) -> Option<&ConnectionId> {
 pub(super) fn command_of(step: &mut Step<'_>, id: CommandId, command: Command) {
     let done = match command {
         Command::Create { .. } => Err(AgentError::DuplicateConnection),
-        Command::Join { mode, .. } => {
-            return step.join_again(Caller { command: id, mode });
+        Command::Join { mode, request, .. } => {
+            return step.join_again(Caller { command: id, mode }, &request);
         }
         Command::Allow { name, info, .. } => match Large::try_from(info) {
             Ok(info) => step.allow(&name, info),

@@ -54,8 +54,22 @@ pub struct Config {
     pub cache: usize,
     /// How many messages of one connection may wait to be sent.
     pub max_outgoing: usize,
+    /// How many of them may be under way to one queue before its router has answered.
+    pub max_in_flight: usize,
     /// How many records are loaded at a time.
     pub page: usize,
+    /// Who turns ratchets with post-quantum keys.
+    pub turns: Turns,
+}
+
+/// Who turns ratchets with post-quantum keys, which takes milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Turns {
+    /// The machine, at once.
+    #[default]
+    AtOnce,
+    /// The driver, which is [asked](super::Action::Turn) for it.
+    ByDriver,
 }
 
 impl Default for Config {
@@ -84,7 +98,9 @@ impl Default for Config {
             cleanup: Duration::from_secs(300),
             cache: 256,
             max_outgoing: 10_000,
+            max_in_flight: 16,
             page: 1350,
+            turns: Turns::AtOnce,
         }
     }
 }

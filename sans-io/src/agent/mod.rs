@@ -109,5 +109,6 @@ pub mod queue;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod turn;
 
 pub use self::machine::{Action, Agent, Input};

@@ -40,6 +40,8 @@ pub(super) enum Purpose {
     Task(ConnectionId, Task),
     /// Whoever reads the data of a link.
     Link(Box<OpenLink>),
+    /// Nobody any more: a queue that is made nevertheless is deleted.
+    Unwanted(UserId, Box<AuthPrivateKey>),
     /// Nobody any more.
     Nobody,
 }
@@ -82,7 +84,7 @@ impl Asked {
         };
         match error {
             PoolError::Unreachable(error) => self.of_proxy(error),
-            PoolError::Relay(error) => broker(&self.router, BrokerError::Transport { error }),
+            PoolError::Relay(error) => self.of_proxy(BrokerError::Transport { error }),
             PoolError::Busy | PoolError::Ended => broker(reached, failed()),
             PoolError::Request(error) => match error {
                 RequestError::Protocol(error @ ErrorType::Proxy { .. }) if self.proxy.is_some() => {
@@ -113,12 +115,10 @@ impl Asked {
                     },
                 ),
                 RequestError::NoService => broker(reached, BrokerError::NoService),
-                RequestError::Version(_) => broker(
-                    reached,
-                    BrokerError::Transport {
-                        error: TransportError::Version,
-                    },
-                ),
+                // A proxy that is too old to be one cannot reach any router.
+                RequestError::Version(_) => self.of_proxy(BrokerError::Transport {
+                    error: TransportError::Version,
+                }),
             },
         }
     }
@@ -248,7 +248,7 @@ impl Shared {
         }
     }
 
-    fn wants_proxy(&self, user: UserId, router: &ServerAddress<SmpScheme>) -> bool {
+    pub(super) fn wants_proxy(&self, user: UserId, router: &ServerAddress<SmpScheme>) -> bool {
         let unknown = || {
             let known = self.users.get(&user).into_iter().flatten();
             let mut hosts = known.flat_map(|known| known.address.hosts());

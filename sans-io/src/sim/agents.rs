@@ -17,6 +17,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::store::Contents;
 use super::world::World;
 use crate::agent::command::{Command, Reply};
 use crate::agent::config::{Config, UserRouter};
@@ -24,6 +25,7 @@ use crate::agent::error::AgentError;
 use crate::agent::event::Event;
 use crate::agent::id::CommandId;
 use crate::agent::store::{Change, Memory, OpId};
+use crate::agent::turn::{Turn, TurnId};
 use crate::agent::{Action, Agent, Input};
 use crate::machine::Machine;
 use crate::rng::Rng;
@@ -128,6 +130,8 @@ struct Node {
     live: Memory,
     durable: Memory,
     unsynced: VecDeque<(OpId, Vec<Change>)>,
+    /// Ratchets that are to turn.
+    turns: VecDeque<(TurnId, Box<Turn>)>,
     /// The connections of the pool, by router.
     connections: BTreeMap<pool::ConnId, (usize, router::ConnId)>,
     /// Connections that could not be opened.
@@ -150,11 +154,20 @@ impl Agents {
     /// The same with a configuration of the agents.
     #[must_use]
     pub fn with(seed: u64, agents: usize, routers: usize, config: &Config) -> Self {
+        let routers = vec![router::Config::default(); routers];
+        Self::over(seed, agents, routers, config)
+    }
+
+    /// The same over routers with these configurations.
+    #[must_use]
+    pub fn over(seed: u64, agents: usize, routers: Vec<router::Config>, config: &Config) -> Self {
         let mut rng = super::rng(seed);
-        let routers: Vec<Router> = (0..routers)
-            .map(|index| {
+        let routers: Vec<Router> = routers
+            .into_iter()
+            .enumerate()
+            .map(|(index, router)| {
                 let seed = u64::from_be_bytes(rng.bytes());
-                let world = World::new(seed);
+                let world = World::with(seed, router, Contents::default());
                 let host = format!("smp{index}.example").parse();
                 let host = host.unwrap_or_else(|_| TransportHost::Ipv4([127, 0, 0, 1].into()));
                 let key_hash = world.credentials().key_hash();
@@ -272,6 +285,19 @@ impl Agents {
     #[must_use]
     pub fn loaded(&self, index: usize) -> usize {
         self.agents.get(index).map_or(0, |node| node.agent.loaded())
+    }
+
+    /// How many ratchets of an agent are to turn.
+    #[must_use]
+    pub fn turning(&self, index: usize) -> usize {
+        self.agents.get(index).map_or(0, |node| node.turns.len())
+    }
+
+    /// How an agent is set up when it is started the next time.
+    pub fn configure(&mut self, index: usize, config: Config) {
+        if let Some(node) = self.agents.get_mut(index) {
+            node.config = config;
+        }
     }
 
     /// How often an agent has crashed.
@@ -400,9 +426,22 @@ impl Agents {
         true
     }
 
-    /// What an agent wants to store is stored, or it hears what it was told; whether there was anything.
+    /// What an agent wants to store is stored, or it hears what it was told, or a ratchet of it turns; whether there was anything.
     pub fn step(&mut self, index: usize) -> bool {
-        self.sync(index) || self.hear(index)
+        self.sync(index) || self.hear(index) || self.turn(index)
+    }
+
+    /// A ratchet of an agent turns; whether there was one.
+    fn turn(&mut self, index: usize) -> bool {
+        let Some(node) = self.agents.get_mut(index) else {
+            return false;
+        };
+        let Some((id, turn)) = node.turns.pop_front() else {
+            return false;
+        };
+        node.give(self.now, Input::Turned(id, Box::new(turn.run())));
+        self.drain(index);
+        true
     }
 
     /// The connections of an agent break on which it would hear something; whether there was anything.
@@ -431,6 +470,7 @@ impl Agents {
             for index in 0..self.agents.len() {
                 quiet &= !self.hear(index);
                 quiet &= !self.sync(index);
+                quiet &= !self.turn(index);
             }
             if quiet {
                 return;
@@ -648,6 +688,7 @@ impl Agents {
                     let records = node.live.load(&load);
                     node.give(self.now, Input::Loaded(id, records));
                 }
+                Action::Turn(id, turn) => node.turns.push_back((id, turn)),
             }
         }
     }
@@ -735,6 +776,7 @@ impl Node {
             live: store.clone(),
             durable: store,
             unsynced: VecDeque::new(),
+            turns: VecDeque::new(),
             connections: BTreeMap::new(),
             refused: VecDeque::new(),
             actions: VecDeque::new(),

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{Caller, Connection, NewQueue, Step};
-use crate::agent::command::{Reply, Sending};
-use crate::agent::config::{EARLY_RATCHET, PQ, VERSIONS};
+use crate::agent::command::{Reply, Sending, Waiting};
+use crate::agent::config::{EARLY_RATCHET, PQ};
 use crate::agent::envelope::{AgentEnvelope, EnvelopeContent};
 use crate::agent::error::AgentError;
 use crate::agent::id::ConnectionId;
@@ -104,7 +104,7 @@ impl Connection {
                 };
                 let stage = Stage::Creating { purpose };
                 Ok(Joining {
-                    connection: Self::empty(id, user, stage, join.pq, versions.max()),
+                    connection: Self::empty(id, user, stage, proposes, version),
                     ratchet: None,
                     queue,
                     link_key: None,
@@ -166,8 +166,13 @@ impl Step<'_> {
         self.connection.callers.push(caller);
     }
 
-    /// A connection is joined again: whoever asks waits for what is under way.
-    pub(in crate::agent) fn join_again(&mut self, caller: Caller) {
+    /// A connection is joined again by the same link: whoever asks waits for what is under way.
+    pub(in crate::agent) fn join_again(&mut self, caller: Caller, request: &ConnectionRequest) {
+        let asked = &request.data().queues.first().address;
+        let mut send = self.connection.record.send.iter();
+        if !send.any(|queue| queue.address.is_same(asked)) {
+            return self.reply(caller.command, Err(AgentError::DuplicateConnection));
+        }
         match self.connection.record.stage {
             Stage::Joining { .. }
             | Stage::Creating {
@@ -197,7 +202,10 @@ impl Step<'_> {
             | Stage::Handshake { .. }
             | Stage::Address
             | Stage::Failed => {
-                self.reply(caller.command, Err(AgentError::prohibited("join")));
+                self.reply(
+                    caller.command,
+                    Err(AgentError::prohibited("joinConnection")),
+                );
             }
         }
     }
@@ -264,7 +272,7 @@ impl Step<'_> {
         };
         let queues = List::try_from(vec![queue.number]).unwrap_or_default();
         let envelope = AgentEnvelope {
-            version: self.connection.record.version.min(VERSIONS.max()),
+            version: self.connection.record.version,
             content: EnvelopeContent::Invitation {
                 request: Box::new(request),
                 info: Bytes::copy_from_slice(info),
@@ -298,13 +306,24 @@ impl Step<'_> {
         self.connection.outgoing.insert(message, outgoing);
     }
 
-    /// The connection cannot be established: it stays until the application deletes it.
+    /// The connection cannot be established. One that somebody waits for, and that the peer has not heard of, is deleted: its name is free
+    /// again. Any other stays until the application deletes it.
     pub(super) fn fail(&mut self, error: &AgentError) {
+        let heard = !matches!(self.connection.record.stage, Stage::Joining { .. });
+        self.fail_when(heard, error);
+    }
+
+    /// The same, when the peer has heard of it or not.
+    pub(super) fn fail_when(&mut self, heard: bool, error: &AgentError) {
+        let delete = !heard && !self.connection.callers.is_empty();
         self.connection.record.stage = Stage::Failed;
         let messages: Vec<_> = self.connection.outgoing.keys().copied().collect();
         for message in messages {
             self.forget_outgoing(message);
         }
         self.answer_callers(&Err(error.clone()));
+        if delete {
+            self.delete(Waiting::Drop);
+        }
     }
 }

@@ -141,7 +141,7 @@ impl Agent {
             pq,
             version,
         ));
-        self.step_of(now, &mut connection, |_, step| {
+        self.step_of(now, &mut connection, |step| {
             let short = short.map(|data| step.new_short_link(data));
             let purpose = match kind {
                 NewConnection::Invitation { pq } => {
@@ -184,7 +184,7 @@ impl Agent {
         let joining = Connection::joining(id.clone(), user, &mut self.shared, join)?;
         let (connection, first) = joining.into_parts();
         let mut connection = Box::new(connection);
-        self.step_of(now, &mut connection, |_, step| {
+        self.step_of(now, &mut connection, |step| {
             step.changes.extend(with);
             step.begin_to_join(first, caller);
         });

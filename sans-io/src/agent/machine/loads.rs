@@ -1,9 +1,9 @@
 //! What is loaded, and what for.
 
 use super::{Action, Agent, Entry, Incoming, Loading, Work};
-use crate::agent::connection::{Connection, Found};
+use crate::agent::connection::Connection;
 use crate::agent::error::AgentError;
-use crate::agent::event::Event;
+use crate::agent::event::{Event, EventContent};
 use crate::agent::id::{ConnectionId, EventId};
 use crate::agent::store::record::{self, EventRecord, QueueRecord};
 use crate::agent::store::{Key, Kind, Load, LoadId, Record};
@@ -40,9 +40,8 @@ impl Agent {
         };
         match what {
             Loading::Connection(id) => self.connection_loaded(now, id, records),
-            Loading::Message(id, delivery, keys) => {
-                let found = Found::new(keys, records);
-                self.with(now, &id, Work::Receive(delivery, found));
+            Loading::Message(id, delivery, found) => {
+                self.receive(now, &id, delivery, found.with(records));
             }
             Loading::Owner(incoming) => self.owner_loaded(now, incoming, records),
             Loading::Events => self.events_loaded(&records),
@@ -139,6 +138,7 @@ impl Agent {
                         self.actions.push(reply);
                     }
                 }
+                self.tell(Some(id), EventContent::Error { error });
             }
         }
     }

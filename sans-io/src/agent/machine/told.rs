@@ -10,9 +10,10 @@ use crate::agent::id::ConnectionId;
 use crate::agent::network::{Asked, Purpose as AskedFor};
 use crate::agent::store::record::ReceiveStatus;
 use crate::agent::store::{Key, Load};
+use crate::crypto::AuthPrivateKey;
 use crate::smp::BrokerMessage;
 use crate::smp::client::{RequestError, RequestId, Response};
-use crate::smp::pool::{self, Call, PoolError, SessionKey, SubscriptionError};
+use crate::smp::pool::{self, Call, PoolError, SessionKey, SubscriptionError, UserId};
 use crate::time::Now;
 use crate::wire::{EntityId, List};
 
@@ -26,7 +27,7 @@ impl Agent {
         self.actions.push(Action::Network(call));
         if network == NetworkState::Online {
             for entry in self.connections.values_mut() {
-                if let Entry::Ready(connection) = entry {
+                if let Entry::Ready(connection) | Entry::Turning(connection, _) = entry {
                     connection.retries.clear();
                 }
             }
@@ -38,7 +39,7 @@ impl Agent {
     pub(super) fn resume_all(&mut self, now: Now) {
         let ready = |entry: &Entry| match entry {
             Entry::Ready(connection) => !connection.is_idle(),
-            Entry::Loading(_) => false,
+            Entry::Loading(_) | Entry::Turning(..) => false,
         };
         let ids: Vec<_> = self
             .connections
@@ -134,16 +135,34 @@ impl Agent {
         self.expect_late(request, &asked, &result);
         match asked.purpose.clone() {
             AskedFor::Task(id, task) => {
-                if matches!(self.connections.get(&id), Some(Entry::Ready(_))) {
-                    self.step(now, &id, Work::Answer(task, Box::new(asked), result));
+                if self.connections.contains_key(&id) {
+                    self.with(now, &id, Work::Answer(task, Box::new(asked), result));
                 }
             }
             AskedFor::Link(opening) => {
                 let result = result.map_err(|error| asked.error(error));
                 self.link_answered(*opening, result);
             }
+            AskedFor::Unwanted(user, key) => {
+                if let Ok(Response::Queue(ids)) = result {
+                    self.delete_orphan(user, &asked, &ids.recipient_id, &key);
+                }
+            }
             AskedFor::Nobody => {}
         }
+    }
+
+    fn delete_orphan(
+        &mut self,
+        user: UserId,
+        asked: &Asked,
+        recipient_id: &EntityId,
+        key: &AuthPrivateKey,
+    ) {
+        let mut actions = Vec::new();
+        self.shared
+            .delete_orphan(user, &asked.router, recipient_id, key, &mut actions);
+        self.act(actions);
     }
 
     /// A router that does not answer in time may have made the queue nevertheless.
@@ -154,22 +173,27 @@ impl Agent {
         result: &Result<Response, PoolError>,
     ) {
         let timed_out = matches!(result, Err(PoolError::Request(RequestError::TimedOut)));
-        let AskedFor::Task(id, Task::Create(number)) = &asked.purpose else {
-            return;
-        };
-        if let (true, Some(Entry::Ready(connection))) = (timed_out, self.connections.get(id))
-            && let Some(queue) = connection.receive_queue(*number)
-        {
-            if self.shared.late.len() >= MAX_LATE {
-                self.shared.late.pop_first();
+        let (user, key) = match &asked.purpose {
+            AskedFor::Task(id, Task::Create(number)) => {
+                let connection = self.connections.get(id).and_then(Entry::connection);
+                let Some(connection) = connection else { return };
+                let Some(queue) = connection.receive_queue(*number) else {
+                    return;
+                };
+                (connection.record.user, queue.key.clone())
             }
-            let late = LateQueue {
-                user: connection.record.user,
-                asked: asked.clone(),
-                key: queue.key.clone(),
-            };
-            self.shared.late.insert(request, late);
+            AskedFor::Unwanted(user, key) => (*user, (**key).clone()),
+            AskedFor::Task(..) | AskedFor::Link(_) | AskedFor::Nobody => return,
+        };
+        if !timed_out {
+            return;
         }
+        if self.shared.late.len() >= MAX_LATE {
+            self.shared.late.pop_first();
+        }
+        let asked = asked.clone();
+        let late = LateQueue { user, asked, key };
+        self.shared.late.insert(request, late);
     }
 
     /// A queue was made after all: it is used if it is still wanted, and deleted otherwise.
@@ -177,32 +201,26 @@ impl Agent {
         let Some(late) = self.shared.late.remove(&request) else {
             return;
         };
-        let (AskedFor::Task(id, Task::Create(number)), Ok(Response::Queue(ids))) =
-            (late.asked.purpose.clone(), result)
-        else {
+        let Ok(Response::Queue(ids)) = result else {
             return;
         };
-        let wanted = match self.connections.get(&id) {
-            Some(Entry::Ready(connection)) => {
-                connection.receive_queue(number).is_some_and(|queue| {
-                    queue.status == ReceiveStatus::Creating && queue.router == late.asked.router
-                })
-            }
-            Some(Entry::Loading(_)) | None => false,
+        let AskedFor::Task(id, Task::Create(number)) = late.asked.purpose.clone() else {
+            return self.delete_orphan(late.user, &late.asked, &ids.recipient_id, &late.key);
         };
+        let connection = self.connections.get(&id).and_then(Entry::connection);
+        let queue = connection.and_then(|connection| connection.receive_queue(number));
+        let wanted = queue.is_some_and(|queue| {
+            queue.status == ReceiveStatus::Creating && queue.router == late.asked.router
+        });
         if wanted {
             let answer = Work::Answer(
                 Task::Create(number),
                 Box::new(late.asked),
                 Ok(Response::Queue(ids)),
             );
-            return self.step(now, &id, answer);
+            return self.with(now, &id, answer);
         }
-        let mut actions = Vec::new();
-        let (router, id) = (&late.asked.router, &ids.recipient_id);
-        self.shared
-            .delete_orphan(late.user, router, id, &late.key, &mut actions);
-        self.act(actions);
+        self.delete_orphan(late.user, &late.asked, &ids.recipient_id, &late.key);
     }
 
     #[expect(

@@ -6,12 +6,25 @@ use super::peers::{ALICE, BOB, Peers, name};
 use crate::agent::command::{Command, NewConnection, Reply, RequestMode};
 use crate::agent::error::AgentError;
 use crate::agent::event::EventContent;
-use crate::agent::id::RequestName;
+use crate::agent::id::{ConnectionId, RequestName};
 use crate::agent::link::ConnectionRequest;
-use crate::ratchet::Pq;
+use crate::ratchet::{InitialKeys, Pq};
 use crate::sim::agents::USER;
 
-fn address(peers: &mut Peers) -> ConnectionRequest {
+pub(super) fn invitation(connection: &ConnectionId) -> Command {
+    Command::Create {
+        connection: Some(connection.clone()),
+        user: USER,
+        kind: NewConnection::Invitation {
+            pq: InitialKeys::Never,
+        },
+        client_data: None,
+        short: None,
+        mode: RequestMode::Interactive,
+    }
+}
+
+pub(super) fn address(peers: &mut Peers) -> ConnectionRequest {
     let create = Command::Create {
         connection: Some(name("address")),
         user: USER,

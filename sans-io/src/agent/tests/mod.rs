@@ -12,3 +12,5 @@ mod peers;
 mod proxies;
 mod resync;
 mod rotation;
+mod traps;
+mod turns;

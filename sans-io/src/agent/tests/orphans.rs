@@ -69,6 +69,7 @@ impl Script {
     fn drain(&mut self) {
         while let Some(action) = self.agent.poll() {
             let input = match action {
+                Action::Turn(id, turn) => Some(Input::Turned(id, Box::new(turn.run()))),
                 Action::Store(op, changes) => {
                     self.store.apply(changes);
                     Some(Input::Stored(op))

@@ -180,3 +180,32 @@ fn the_operator_of_a_router_is_no_proxy_for_it() {
         .collect();
     assert_eq!(forwarded[2], 0, "nobody has a queue there");
 }
+
+/// A proxy that is too old to be one is like one that cannot reach anybody: what follows is the user's choice.
+#[test]
+fn a_proxy_that_is_too_old_is_none() {
+    for fallback in [ProxyFallback::Allow, ProxyFallback::Prohibit] {
+        let config = config(ProxyMode::Always, fallback, Protection::None);
+        let mut peers = peers(1, &config);
+        peers.connect(InitialKeys::Later);
+        let proxy = &mut peers.agents.routers[ALICE];
+        proxy.versions = crate::wire::VersionRange::new(6, 7).unwrap();
+        peers.agents.reach(ALICE, Reach::Down);
+        peers.agents.reach(ALICE, Reach::Up);
+        peers.agents.wait(Duration::from_secs(60));
+        commands(&mut peers);
+        peers.send(ALICE, "hello");
+        peers.agents.wait(Duration::from_secs(60));
+        let [_, relay] = commands(&mut peers);
+        match fallback {
+            ProxyFallback::Prohibit => {
+                assert_eq!(relay, Commands::default());
+                assert_eq!(peers.read(BOB), [""; 0]);
+            }
+            ProxyFallback::Allow | ProxyFallback::AllowProtected => {
+                assert_eq!(relay.direct, 1);
+                assert_eq!(peers.read(BOB), ["hello"]);
+            }
+        }
+    }
+}
