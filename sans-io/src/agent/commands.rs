@@ -3,7 +3,7 @@
 use super::command::{
     CanAbort, Command, ConnectionStatistics, ReceiveQueueStatistics, Reply, SendQueueStatistics,
 };
-use super::connection::{Caller, Step, can_abort};
+use super::connection::{Caller, Question, Step, can_abort};
 use super::error::AgentError;
 use super::id::{CommandId, ConnectionId};
 use super::store::record::{ReceiveRotation, SendRotation};
@@ -12,9 +12,9 @@ use crate::wire::Large;
 /// The connection that a command is for.
 pub(super) const fn of_connection(command: &Command) -> Option<&ConnectionId> {
     match command {
-        Command::Create { connection, .. } | Command::Join { connection, .. } => {
-            connection.as_ref()
-        }
+        Command::Create { connection, .. }
+        | Command::Prepare { connection, .. }
+        | Command::Join { connection, .. } => connection.as_ref(),
         Command::Allow { connection, .. }
         | Command::Subscribe { connection }
         | Command::Send { connection, .. }
@@ -26,6 +26,10 @@ pub(super) const fn of_connection(command: &Command) -> Option<&ConnectionId> {
         | Command::Delete { connection, .. }
         | Command::SetLink { connection, .. }
         | Command::DeleteLink { connection }
+        | Command::Publish { connection, .. }
+        | Command::Fetch { connection }
+        | Command::QueueInfo { connection }
+        | Command::ChangeUser { connection, .. }
         | Command::Statistics { connection }
         | Command::SecurityCode { connection } => Some(connection),
         Command::SetUser { .. }
@@ -35,6 +39,12 @@ pub(super) const fn of_connection(command: &Command) -> Option<&ConnectionId> {
         | Command::SubscribeAll { .. }
         | Command::Confirm { .. }
         | Command::OpenLink { .. }
+        | Command::Connections { .. }
+        | Command::ResolveName { .. }
+        | Command::TestRouter { .. }
+        | Command::RouterStatistics
+        | Command::SuspendAgent { .. }
+        | Command::ResumeAgent
         | Command::Network(_) => None,
     }
 }
@@ -42,7 +52,22 @@ pub(super) const fn of_connection(command: &Command) -> Option<&ConnectionId> {
 /// Carries out a command on a connection that exists.
 pub(super) fn command_of(step: &mut Step<'_>, id: CommandId, command: Command) {
     let done = match command {
-        Command::Create { .. } => Err(AgentError::DuplicateConnection),
+        Command::Create { .. } | Command::Prepare { .. } => Err(AgentError::DuplicateConnection),
+        Command::Publish {
+            mode, receiving, ..
+        } => match step.publish(Caller { command: id, mode }, receiving) {
+            Ok(()) => return,
+            Err(error) => Err(error),
+        },
+        Command::Fetch { .. } => match step.ask_queue(id, Question::Message) {
+            Ok(()) => return,
+            Err(error) => Err(error),
+        },
+        Command::QueueInfo { .. } => match step.ask_queue(id, Question::Info) {
+            Ok(()) => return,
+            Err(error) => Err(error),
+        },
+        Command::ChangeUser { user, .. } => step.change_user(user),
         Command::Join { mode, request, .. } => {
             return step.join_again(Caller { command: id, mode }, &request);
         }
@@ -89,6 +114,12 @@ pub(super) fn command_of(step: &mut Step<'_>, id: CommandId, command: Command) {
         | Command::SubscribeAll { .. }
         | Command::Confirm { .. }
         | Command::OpenLink { .. }
+        | Command::Connections { .. }
+        | Command::ResolveName { .. }
+        | Command::TestRouter { .. }
+        | Command::RouterStatistics
+        | Command::SuspendAgent { .. }
+        | Command::ResumeAgent
         | Command::Network(_) => Err(AgentError::internal("not a command of a connection")),
     };
     step.reply(id, done.map(|()| Reply::Done));

@@ -1,10 +1,11 @@
 //! How an agent is set up: what it supports, how it uses the network, and which routers its users have.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::queue::CLIENT_VERSIONS;
 use crate::ratchet;
-use crate::smp::pool::RetryInterval;
+use crate::smp::pool::{RetryInterval, UserId};
 use crate::wire::{BasicAuth, ServerAddress, SmpScheme, Version, VersionRange};
 
 /// The versions of agents that are supported.
@@ -60,6 +61,8 @@ pub struct Config {
     pub page: usize,
     /// Who turns ratchets with post-quantum keys.
     pub turns: Turns,
+    /// Users whose sessions are held in the name of a service, by [`SessionMode::User`]: the driver shows its certificates.
+    pub services: BTreeSet<UserId>,
 }
 
 /// Who turns ratchets with post-quantum keys, which takes milliseconds.
@@ -101,6 +104,7 @@ impl Default for Config {
             max_in_flight: 16,
             page: 1350,
             turns: Turns::AtOnce,
+            services: BTreeSet::new(),
         }
     }
 }
@@ -186,6 +190,8 @@ pub struct Roles {
     pub storage: Use,
     /// Whether it is a proxy.
     pub proxy: Use,
+    /// Whether it is asked for names, which tells it what the user looks for.
+    pub names: Use,
 }
 
 impl Default for Roles {
@@ -193,6 +199,7 @@ impl Default for Roles {
         Self {
             storage: Use::Yes,
             proxy: Use::Yes,
+            names: Use::No,
         }
     }
 }

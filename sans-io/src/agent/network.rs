@@ -16,8 +16,8 @@ use std::sync::Arc;
 use super::config::{Protection, ProxyFallback, ProxyMode, SessionMode, Use, UserRouter};
 use super::connection::Task;
 use super::error::AgentError;
-use super::id::ConnectionId;
-use super::machine::{Action, OpenLink, Shared};
+use super::id::{CommandId, ConnectionId};
+use super::machine::{Action, OpenLink, RouterTest, Shared};
 use super::queue::same_router;
 use crate::crypto::AuthPrivateKey;
 use crate::smp::client::{Request, RequestError, RequestId};
@@ -40,6 +40,10 @@ pub(super) enum Purpose {
     Task(ConnectionId, Task),
     /// Whoever reads the data of a link.
     Link(Box<OpenLink>),
+    /// Whoever asks for a name.
+    Name(CommandId),
+    /// Whoever tests a router.
+    Test(Box<RouterTest>),
     /// Nobody any more: a queue that is made nevertheless is deleted.
     Unwanted(UserId, Box<AuthPrivateKey>),
     /// Nobody any more.
@@ -371,7 +375,10 @@ fn operator_of(routers: &[UserRouter], router: &ServerAddress<SmpScheme>) -> Opt
         .and_then(|known| known.operator)
 }
 
-fn pick<'a>(candidates: &[&'a UserRouter], rng: &mut crate::rng::Rng) -> Option<&'a UserRouter> {
+pub(super) fn pick<'a>(
+    candidates: &[&'a UserRouter],
+    rng: &mut crate::rng::Rng,
+) -> Option<&'a UserRouter> {
     let count = u32::try_from(candidates.len()).ok()?;
     let index = usize::try_from(rng.below(count)).ok()?;
     candidates.get(index).copied()

@@ -1,14 +1,16 @@
 //! Agents and routers, in one thread and in virtual time.
 //!
 //! ```
-//! use simplex_sans_io::agent::command::{Command, NewConnection, Reply, RequestMode};
+//! use simplex_sans_io::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode};
 //! use simplex_sans_io::agent::event::EventContent;
 //! use simplex_sans_io::ratchet::InitialKeys;
 //! use simplex_sans_io::sim::agents::{Agents, USER};
 //!
 //! let mut agents = Agents::new(7, 2, 1);
 //! let kind = NewConnection::Invitation { pq: InitialKeys::Never };
-//! let create = Command::Create { connection: None, user: USER, kind, client_data: None, short: None, mode: RequestMode::Interactive };
+//! let mode = RequestMode::Interactive;
+//! let receiving = Receiving::AtOnce;
+//! let create = Command::Create { connection: None, user: USER, kind, client_data: None, short: None, mode, receiving };
 //! let Ok(Reply::Created { connection, link, .. }) = agents.ask(0, create) else { panic!() };
 //! assert!(link.to_string().starts_with("simplex:/invitation#/?v=2-7&smp=smp"));
 //! # let _ = connection;
@@ -17,6 +19,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::identity::Credentials;
 use super::store::Contents;
 use super::world::World;
 use crate::agent::command::{Command, Reply};
@@ -27,11 +30,13 @@ use crate::agent::id::CommandId;
 use crate::agent::store::{Change, Memory, OpId};
 use crate::agent::turn::{Turn, TurnId};
 use crate::agent::{Action, Agent, Input};
+use crate::crypto::Algorithm;
 use crate::machine::Machine;
 use crate::rng::Rng;
 use crate::smp;
 use crate::smp::client;
 use crate::smp::error::BrokerError;
+use crate::smp::handshake::ServiceRole;
 use crate::smp::pool::{self, Pool, UserId};
 use crate::smp::router;
 use crate::smp::router::proxy::{self, Proxy};
@@ -125,6 +130,8 @@ struct Node {
     agent: Agent,
     pool: Pool,
     config: Config,
+    /// The certificates of the service that it may be.
+    service: Credentials,
     routers: Vec<UserRouter>,
     /// What was stored, and what will be.
     live: Memory,
@@ -194,6 +201,7 @@ impl Agents {
             .map(|_| {
                 Node::new(
                     config.clone(),
+                    Credentials::issue(Algorithm::Ed25519, &mut rng),
                     users.clone(),
                     Memory::default(),
                     rng.fork(),
@@ -300,6 +308,14 @@ impl Agents {
         }
     }
 
+    /// An agent has lost the certificates of its service, and makes new ones.
+    pub fn renew_service(&mut self, index: usize) {
+        let service = Credentials::issue(Algorithm::Ed25519, &mut self.rng);
+        if let Some(node) = self.agents.get_mut(index) {
+            node.service = service;
+        }
+    }
+
     /// How often an agent has crashed.
     #[must_use]
     pub fn crashes(&self, index: usize) -> u32 {
@@ -332,7 +348,8 @@ impl Agents {
         };
         let connections = std::mem::take(&mut node.connections);
         let (config, routers) = (node.config.clone(), node.routers.clone());
-        let mut next = Node::new(config, routers, store, rng, now);
+        let service = node.service.clone();
+        let mut next = Node::new(config, service, routers, store, rng, now);
         next.next_command = node.next_command;
         next.crashes = node.crashes.saturating_add(1);
         next.events = std::mem::take(&mut node.events);
@@ -517,6 +534,9 @@ impl Agents {
                 any = true;
                 let ask = proxy::Input::Ask(ticket, request);
                 router.relaying.proxy.handle(self.now, ask).ok();
+            } else {
+                // Names are left to the test.
+                router.world.asked.push(asked);
             }
         }
         self.drain_proxy(index);
@@ -708,6 +728,10 @@ impl Agents {
                     Some((router, place)) => {
                         let mut config = client::Config::new(router.address.key_hash().clone());
                         config.handshake.versions = router.versions;
+                        if node.config.services.contains(&session.user) {
+                            let service = node.service.service(ServiceRole::Messaging);
+                            config.handshake.service = Some(service);
+                        }
                         let id = router.world.connect_with(config);
                         node.connections.insert(connection, (place, id));
                     }
@@ -764,8 +788,16 @@ fn is_of_sender(request: &client::Request) -> bool {
 }
 
 impl Node {
-    fn new(config: Config, routers: Vec<UserRouter>, store: Memory, rng: Rng, now: Now) -> Self {
+    fn new(
+        config: Config,
+        service: Credentials,
+        routers: Vec<UserRouter>,
+        store: Memory,
+        rng: Rng,
+        now: Now,
+    ) -> Self {
         let mut node = Self {
+            service,
             agent: Agent::new(config.clone(), rng, now),
             pool: Pool::new(pool::Config {
                 persist_error: Duration::ZERO,

@@ -5,7 +5,7 @@ use crate::agent::error::AgentError;
 use crate::agent::event::EventContent;
 use crate::agent::id::{MessageId, QueueNumber};
 use crate::agent::store::record::{
-    LinkState, OutgoingPurpose, ReceiveStatus, SendQueue, SendRotation, SendStatus,
+    LinkState, OutgoingPurpose, ReceiveStatus, SendQueue, SendRotation, SendStatus, Stage,
 };
 use crate::smp::ErrorType;
 use crate::wire::NonEmpty;
@@ -55,6 +55,10 @@ impl Step<'_> {
     }
 
     fn tasks(&self) -> Vec<Task> {
+        let prepared = matches!(self.connection.record.stage, Stage::Prepared { .. });
+        if prepared && self.connection.record.deleting.is_none() {
+            return Vec::new();
+        }
         let acks = self.connection.acks.iter();
         let acks = acks.map(|(queue, ack)| Task::Acknowledge(*queue, ack.number));
         let mut tasks: Vec<_> = acks.collect();
@@ -71,6 +75,7 @@ impl Step<'_> {
                 | ReceiveStatus::Suspended => {}
             }
         }
+        tasks.extend(self.questions());
         tasks.extend(self.inspected_queues().map(Task::Inspect));
         for queue in self.connection.record.send.iter() {
             match must_be_secured(queue) {

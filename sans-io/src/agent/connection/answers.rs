@@ -57,6 +57,8 @@ impl Step<'_> {
                     self.inspected(number, info.size);
                 }
             }
+            Task::Describe(_) => self.described(response),
+            Task::Fetch(number) => return self.fetched(number, response),
             Task::Delete(number) => self.queue_deleted(number, None),
             Task::SetLink => self.link_set(),
             Task::DeleteLink => self.link_deleted(),
@@ -120,6 +122,8 @@ impl Step<'_> {
                 self.forget_ack(queue, number);
             }
             Task::Inspect(number) => self.inspection_failed(number, error),
+            Task::Describe(_) => self.question_failed(super::Question::Info, error),
+            Task::Fetch(_) => self.question_failed(super::Question::Message, error),
             task if error.is_temporary() => {
                 self.failed_for_now(task, error);
                 self.tell_interactive(error);
@@ -165,6 +169,7 @@ impl Step<'_> {
         match self.connection.record.stage {
             Stage::Joining { .. } | Stage::Allowed { .. } | Stage::Handshake { .. } => true,
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Offered { .. }
             | Stage::Confirmed { .. }
             | Stage::Connected

@@ -46,6 +46,7 @@ impl Step<'_> {
             Stage::Joining { params, info } => self.confirm_as_joiner(params, &info),
             Stage::Allowed { confirmation, info } => self.confirm_as_initiator(confirmation, &info),
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Offered { .. }
             | Stage::Confirmed { .. }
             | Stage::Handshake { .. }
@@ -185,6 +186,7 @@ impl Step<'_> {
             Stage::Allowed { confirmation, .. } if confirmation.name == *name => return Ok(()),
             Stage::Confirmed { .. } => return Err(AgentError::not_found("confirmation")),
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Offered { .. }
             | Stage::Allowed { .. }
             | Stage::Joining { .. }
@@ -341,6 +343,7 @@ impl Step<'_> {
                 context: "send".into(),
             }),
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Offered { .. }
             | Stage::Confirmed { .. }
             | Stage::Allowed { .. }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Caller, Connection, NewQueue, Step};
-use crate::agent::command::{Reply, Sending, Waiting};
+use crate::agent::command::{Receiving, Reply, Sending, Waiting};
 use crate::agent::config::{EARLY_RATCHET, PQ};
 use crate::agent::envelope::{AgentEnvelope, EnvelopeContent};
 use crate::agent::error::AgentError;
@@ -31,6 +31,7 @@ pub(in crate::agent) struct Join {
     pub(in crate::agent) pq: Pq,
     /// The key with which its queue was secured when the link was read.
     pub(in crate::agent) link_key: Option<AuthPrivateKey>,
+    pub(in crate::agent) receiving: Receiving,
 }
 
 impl Connection {
@@ -73,6 +74,7 @@ impl Connection {
             .agreed(shared.config.client_versions)
             .ok_or(AgentError::Version)?;
         let peer = queue.address.router.clone();
+        let receiving = join.receiving;
         match join.request {
             ConnectionRequest::Invitation(_, keys) => {
                 let ratchet_versions = shared.config.ratchet_versions;
@@ -91,6 +93,7 @@ impl Connection {
                     ratchet: Some(ratchet),
                     queue,
                     link_key: join.link_key,
+                    receiving,
                     router: shared.choose_router(user, &[peer])?,
                 })
             }
@@ -108,6 +111,7 @@ impl Connection {
                     ratchet: None,
                     queue,
                     link_key: None,
+                    receiving,
                     router: shared.choose_router(user, &[peer])?,
                 })
             }
@@ -121,6 +125,7 @@ pub(in crate::agent) struct Joining {
     ratchet: Option<Ratchet>,
     queue: SmpQueueInfo,
     link_key: Option<AuthPrivateKey>,
+    receiving: Receiving,
     router: ServerAddress<SmpScheme>,
 }
 
@@ -131,6 +136,7 @@ impl Joining {
             ratchet: self.ratchet,
             queue: self.queue,
             link_key: self.link_key,
+            receiving: self.receiving,
             router: self.router,
         };
         (self.connection, first)
@@ -142,6 +148,7 @@ pub(in crate::agent) struct FirstStep {
     ratchet: Option<Ratchet>,
     queue: SmpQueueInfo,
     link_key: Option<AuthPrivateKey>,
+    receiving: Receiving,
     router: ServerAddress<SmpScheme>,
 }
 
@@ -150,6 +157,7 @@ impl Step<'_> {
     pub(in crate::agent) fn begin_to_join(&mut self, first: FirstStep, caller: Caller) {
         let version = first.queue.version;
         let contact = first.ratchet.is_none();
+        self.connection.receiving = first.receiving;
         if let Some(ratchet) = first.ratchet {
             self.set_ratchet(ratchet);
         }
@@ -196,6 +204,7 @@ impl Step<'_> {
                 }
             }
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Offered { .. }
             | Stage::Confirmed { .. }
             | Stage::Allowed { .. }

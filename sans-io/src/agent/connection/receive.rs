@@ -272,6 +272,7 @@ impl Step<'_> {
         let keys = match &self.connection.record.stage {
             Stage::Offered { keys } => keys.clone(),
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Confirmed { .. }
             | Stage::Allowed { .. }
             | Stage::Joining { .. }

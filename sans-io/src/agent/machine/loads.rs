@@ -46,13 +46,20 @@ impl Agent {
             Loading::Owner(incoming) => self.owner_loaded(now, incoming, records),
             Loading::Events => self.events_loaded(&records),
             Loading::Work => self.work_loaded(now, &records),
-            Loading::Subscriptions(command, user) => {
-                self.subscribe_page(command, user, &records);
+            Loading::Subscriptions(command, user, services) => {
+                self.subscribe_page(command, user, services, &records);
             }
+            Loading::OfService(session, service) => {
+                self.queue_of_service_loaded(&session, service, &records);
+            }
+            Loading::OneByOne(session) => self.one_by_one_loaded(session, &records),
             Loading::Request(command, wanted) => {
                 self.request_loaded(now, command, wanted, records);
             }
             Loading::DeletedUser(user) => self.delete_page(now, user, &records),
+            Loading::Connections(command, user, known) => {
+                self.connections_loaded(command, user, known, &records);
+            }
             Loading::Link(opening) => self.link_key_loaded(*opening, records),
             Loading::Join(command, wanted) => self.join_loaded(now, command, *wanted, records),
         }

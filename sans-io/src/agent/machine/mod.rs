@@ -30,15 +30,23 @@
 //! # Ok::<(), std::convert::Infallible>(())
 //! ```
 
+mod asking;
 mod commands;
 mod links;
 mod loads;
+mod services;
+mod statistics;
 mod subscriptions;
+mod suspension;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub(super) use self::asking::RouterTest;
 pub(super) use self::links::OpenLink;
+use self::services::Services;
+use self::statistics::Statistics;
+use self::suspension::Activity;
 
 use crate::agent::command::{Command, NetworkState, Reply, Waiting};
 use crate::agent::commands::command_of;
@@ -55,6 +63,7 @@ use crate::agent::turn::{Turn, TurnId, Turned};
 use crate::crypto::AuthPrivateKey;
 use crate::machine::{Actions, Machine};
 use crate::rng::Rng;
+use crate::smp::SubscriptionMode;
 use crate::smp::client::{RequestId, Response};
 use crate::smp::pool::{self, Call, PoolError, SessionKey, UserId};
 use crate::time::{Instant, Latest, Now, UnixTime};
@@ -135,6 +144,9 @@ pub(super) struct Shared {
     next_request: u64,
     next_event: EventId,
     network: NetworkState,
+    activity: Activity,
+    statistics: Statistics,
+    pub(super) services: Services,
 }
 
 /// A queue that was asked for, and not answered in time.
@@ -154,9 +166,24 @@ impl Shared {
         RequestId(self.next_request)
     }
 
+    /// Whether a user's sessions are held in the name of a service.
+    pub(super) fn is_service(&self, user: UserId) -> bool {
+        self.config.services.contains(&user)
+    }
+
+    /// Services receive from the queues that they make at once: routers refuse anything else.
+    pub(super) fn new_subscription(&self, user: UserId) -> SubscriptionMode {
+        match self.is_service(user) {
+            true => SubscriptionMode::Subscribe,
+            false => SubscriptionMode::OnlyCreate,
+        }
+    }
+
     /// Whether anything may be asked for a user now.
     pub(super) fn may_ask(&self, user: UserId) -> bool {
-        self.network == NetworkState::Online && self.users.contains_key(&user)
+        self.network == NetworkState::Online
+            && self.activity == Activity::Active
+            && self.users.contains_key(&user)
     }
 
     /// An event, which is kept if it has to be confirmed.
@@ -246,11 +273,16 @@ enum Loading {
     Owner(Incoming),
     Events,
     Work,
-    Subscriptions(CommandId, Option<UserId>),
+    Subscriptions(CommandId, Option<UserId>, Services),
+    /// That a queue is the service's is to be stored.
+    OfService(SessionKey, EntityId),
+    /// The queues of a service, each to be subscribed to by itself.
+    OneByOne(SessionKey),
     Request(CommandId, Command),
     DeletedUser(UserId),
     Link(Box<OpenLink>),
     Join(CommandId, Box<Command>),
+    Connections(CommandId, Option<UserId>, Vec<ConnectionId>),
 }
 
 impl Agent {
@@ -270,6 +302,9 @@ impl Agent {
                 next_request: 0,
                 next_event: EventId(1),
                 network: NetworkState::Online,
+                activity: Activity::Active,
+                statistics: Statistics::default(),
+                services: Services::default(),
             },
             connections: BTreeMap::new(),
             loading: BTreeMap::new(),
@@ -603,6 +638,7 @@ impl Machine for Agent {
             Input::Turned(id, turned) => self.turned(now, id, turned),
             Input::Timeout => self.timeout(now),
         }
+        self.settle(now);
         self.clean(now);
         self.evict();
         Ok(())
@@ -613,9 +649,13 @@ impl Machine for Agent {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        match self.shared.network {
-            NetworkState::Online => self.deadlines.first().map(|(deadline, _)| *deadline),
-            NetworkState::Offline => None,
+        match (self.shared.activity, self.shared.network) {
+            (Activity::Suspended, _) => None,
+            (Activity::Suspending(until), _) => Some(until),
+            (Activity::Active, NetworkState::Online) => {
+                self.deadlines.first().map(|(deadline, _)| *deadline)
+            }
+            (Activity::Active, NetworkState::Offline) => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Agent, Entry, Incoming, LateQueue, Loading, MAX_LATE, Work};
+use super::{Action, Activity, Agent, Entry, Incoming, LateQueue, Loading, MAX_LATE, Work};
 use crate::agent::command::NetworkState;
 use crate::agent::connection::Task;
 use crate::agent::event::{Event, EventContent};
@@ -20,6 +20,9 @@ use crate::wire::{EntityId, List};
 impl Agent {
     pub(super) fn network_changed(&mut self, now: Now, network: NetworkState) {
         self.shared.network = network;
+        if self.shared.activity == Activity::Suspended {
+            return;
+        }
         let call = match network {
             NetworkState::Online => Call::NetworkChanged,
             NetworkState::Offline => Call::NetworkLost,
@@ -56,12 +59,24 @@ impl Agent {
         match event {
             pool::Event::Connected { session, .. } => {
                 let router = session.router;
+                self.shared
+                    .statistics
+                    .count(session.user, &router, |counts| &mut counts.sessions);
                 self.tell(None, EventContent::RouterConnected { router });
             }
             pool::Event::Disconnected { session, queues } => self.disconnected(session, &queues),
             pool::Event::Response { request, result } => self.answered(now, request, result),
             pool::Event::Late { request, result } => self.answered_late(now, request, result),
-            pool::Event::Subscribed { session, queue, .. } => {
+            pool::Event::Subscribed {
+                session,
+                queue,
+                service_id,
+            } => {
+                self.queue_of_service(session.clone(), &queue, service_id);
+                let (user, router) = (session.user, &session.router);
+                self.shared
+                    .statistics
+                    .count(user, router, |counts| &mut counts.subscribed);
                 if let Some(id) = self.shared.index.get(&session.router, &queue) {
                     let router = session.router;
                     let connections = List::try_from(vec![id]).unwrap_or_default();
@@ -77,6 +92,10 @@ impl Agent {
                 queue,
                 error: SubscriptionError::Permanent(error),
             } => {
+                let (user, router) = (session.user, &session.router);
+                self.shared
+                    .statistics
+                    .count(user, router, |counts| &mut counts.not_subscribed);
                 if let Some(id) = self.shared.index.get(&session.router, &queue) {
                     let asked = Asked {
                         purpose: AskedFor::Nobody,
@@ -92,9 +111,14 @@ impl Agent {
                 entity_id,
                 message,
             } => self.router_says(now, session, entity_id, message),
-            pool::Event::NotSubscribed { .. }
-            | pool::Event::ServiceSubscribed { .. }
-            | pool::Event::ServiceNotSubscribed { .. } => {}
+            pool::Event::ServiceSubscribed {
+                session, actual, ..
+            } => self.service_subscribed(session, &actual),
+            pool::Event::ServiceNotSubscribed {
+                session,
+                error: SubscriptionError::Permanent(_),
+            } => self.subscribe_one_by_one(session),
+            pool::Event::NotSubscribed { .. } | pool::Event::ServiceNotSubscribed { .. } => {}
         }
     }
 
@@ -133,6 +157,12 @@ impl Agent {
             return;
         };
         self.expect_late(request, &asked, &result);
+        if let AskedFor::Task(id, _) = &asked.purpose {
+            let connection = self.connections.get(id).and_then(Entry::connection);
+            if let Some(user) = connection.map(|connection| connection.record.user) {
+                self.shared.statistics.answered(user, &asked, &result);
+            }
+        }
         match asked.purpose.clone() {
             AskedFor::Task(id, task) => {
                 if self.connections.contains_key(&id) {
@@ -143,6 +173,11 @@ impl Agent {
                 let result = result.map_err(|error| asked.error(error));
                 self.link_answered(*opening, result);
             }
+            AskedFor::Name(command) => {
+                let result = result.map_err(|error| asked.error(error));
+                self.name_answered(command, result);
+            }
+            AskedFor::Test(test) => self.test_answered(*test, &asked, result),
             AskedFor::Unwanted(user, key) => {
                 if let Ok(Response::Queue(ids)) = result {
                     self.delete_orphan(user, &asked, &ids.recipient_id, &key);
@@ -183,7 +218,11 @@ impl Agent {
                 (connection.record.user, queue.key.clone())
             }
             AskedFor::Unwanted(user, key) => (*user, (**key).clone()),
-            AskedFor::Task(..) | AskedFor::Link(_) | AskedFor::Nobody => return,
+            AskedFor::Task(..)
+            | AskedFor::Link(_)
+            | AskedFor::Name(_)
+            | AskedFor::Test(_)
+            | AskedFor::Nobody => return,
         };
         if !timed_out {
             return;
@@ -238,6 +277,9 @@ impl Agent {
         let known = self.shared.index.get(&router, &recipient_id);
         match message {
             BrokerMessage::Msg { id, body } => {
+                self.shared
+                    .statistics
+                    .count(session.user, &router, |counts| &mut counts.received);
                 let incoming = Incoming {
                     router,
                     recipient_id,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::peers::{ALICE, BOB, Peers, name};
-use crate::agent::command::{Command, NewConnection, Reply, RequestMode};
+use crate::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode};
 use crate::agent::error::AgentError;
 use crate::agent::event::EventContent;
 use crate::agent::id::{ConnectionId, RequestName};
@@ -21,6 +21,7 @@ pub(super) fn invitation(connection: &ConnectionId) -> Command {
         client_data: None,
         short: None,
         mode: RequestMode::Interactive,
+        receiving: Receiving::AtOnce,
     }
 }
 
@@ -32,6 +33,7 @@ pub(super) fn address(peers: &mut Peers) -> ConnectionRequest {
         client_data: None,
         short: None,
         mode: RequestMode::Interactive,
+        receiving: Receiving::AtOnce,
     };
     match peers.agents.ask(ALICE, create) {
         Ok(Reply::Created { link, .. }) => link.to_string().parse().unwrap(),
@@ -62,6 +64,7 @@ fn accept(name: RequestName, pq: Pq) -> Command {
         info: Bytes::from_static(b"alice's info"),
         pq,
         mode: RequestMode::Background,
+        receiving: Receiving::AtOnce,
     }
 }
 

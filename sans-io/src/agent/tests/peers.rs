@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::agent::command::{Command, NewConnection, Reply, RequestMode};
+use crate::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode};
 use crate::agent::config::Config;
 use crate::agent::event::{Event, EventContent};
 use crate::agent::id::{ConnectionId, MessageId};
@@ -72,6 +72,7 @@ impl Peers {
             client_data: None,
             short: None,
             mode: RequestMode::Interactive,
+            receiving: Receiving::AtOnce,
         };
         match self.agents.ask(who, create) {
             Ok(Reply::Created { link, .. }) => link.to_string().parse().unwrap(),
@@ -87,6 +88,7 @@ impl Peers {
             info: Bytes::from_static(b"bob's info"),
             pq,
             mode: RequestMode::Background,
+            receiving: Receiving::AtOnce,
         }
     }
 

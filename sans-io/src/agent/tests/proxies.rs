@@ -113,6 +113,7 @@ fn a_relay_that_the_proxy_cannot_reach() {
         // Nobody is a proxy for Alice any more.
         let own = UserRouter {
             roles: Roles {
+                names: Use::No,
                 storage: Use::Yes,
                 proxy: Use::No,
             },
@@ -157,6 +158,7 @@ fn the_operator_of_a_router_is_no_proxy_for_it() {
         let mut routers: Vec<_> = (0..2).map(|index| router(&peers, index, 1)).collect();
         routers.push(UserRouter {
             roles: Roles {
+                names: Use::No,
                 storage: Use::No,
                 proxy: Use::Yes,
             },
