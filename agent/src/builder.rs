@@ -8,8 +8,8 @@ use simplex_sans_io::crypto::SigningKey;
 use simplex_sans_io::crypto::certificate::{CertificateError, Chain, Fingerprint};
 use simplex_sans_io::drive::{self, Network, SmpConnectError, SmpOptions};
 use simplex_sans_io::rng::Rng;
+use simplex_sans_io::smp::handshake::ServiceRole;
 use simplex_sans_io::smp::handshake::client::ServiceCredentials;
-use simplex_sans_io::smp::handshake::{PROTOCOL, ServiceRole};
 use simplex_sans_io::smp::pool::{self, SessionKey, UserId};
 use simplex_sans_io::socks::{self, Route, Target};
 use simplex_sans_io::tls::{ClientConfig, ClientOptions, Credentials};
@@ -18,6 +18,9 @@ use simplex_sans_io::wire::{Scheme as _, ServerAddress, SmpScheme, TransportHost
 use crate::handle::{Agent, Events};
 use crate::running::{Offload, Parts, RunError, run};
 use crate::store::Store;
+
+/// What routers and clients of SMP agree on in TLS.
+const PROTOCOL: &str = "smp/1";
 
 /// How many events wait for the application before routers are not read any more.
 const EVENTS: usize = 128;

@@ -257,7 +257,7 @@ impl Agent {
         self.joined(command).await
     }
 
-    async fn joined(&self, command: Command) -> Result<(ConnectionId, Sending), Error> {
+    pub(crate) async fn joined(&self, command: Command) -> Result<(ConnectionId, Sending), Error> {
         let Reply::Joined {
             connection,
             sending,

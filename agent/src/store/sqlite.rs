@@ -319,13 +319,17 @@ mod tests {
         assert_eq!(found.len(), 1);
     }
 
+    fn key(id: &'static str) -> Key {
+        Key {
+            kind: Kind::Work,
+            owner: b"bob".as_slice().into(),
+            id: id.as_bytes().into(),
+        }
+    }
+
     fn put(id: &'static str) -> Change {
         Change::Put {
-            key: Key {
-                kind: Kind::Work,
-                owner: b"bob".as_slice().into(),
-                id: id.as_bytes().into(),
-            },
+            key: key(id),
             value: b"value".as_slice().into(),
             expires: None,
         }
@@ -358,11 +362,8 @@ mod tests {
             .query_row("SELECT sum(written) FROM records", [], |row| row.get(0))
             .unwrap();
         assert_eq!(sum, 14);
-        let keys = ["1", "2"].map(|id| match put(id) {
-            Change::Put { key, .. } => key,
-            other => panic!("{other:?}"),
-        });
-        assert_eq!(store.load(&Load::Get(keys.to_vec())).unwrap().len(), 2);
+        let keys = vec![key("1"), key("2")];
+        assert_eq!(store.load(&Load::Get(keys)).unwrap().len(), 2);
         drop(store);
         // The program of before does not know what it would break.
         let earlier = Sqlite::open(&path, &SqliteOptions::default());
@@ -374,22 +375,22 @@ mod tests {
     fn a_database_with_a_key_is_read_with_that_key_only() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("agent.db");
-        let key = |key: &str| SqliteOptions {
+        let with = |key: &str| SqliteOptions {
             key: Some(Zeroizing::new(key.to_owned())),
         };
-        let mut store = Sqlite::open(&path, &key("it's secret")).unwrap();
+        let mut store = Sqlite::open(&path, &with("it's secret")).unwrap();
         store.commit(vec![vec![put("1")]]).unwrap();
         drop(store);
         let bytes = std::fs::read(&path).unwrap();
         assert!(!bytes.starts_with(b"SQLite format"));
-        for wrong in [key("another"), SqliteOptions::default()] {
+        for wrong in [with("another"), SqliteOptions::default()] {
             let refused = Sqlite::open(&path, &wrong);
             assert!(
                 matches!(refused, Err(StoreError::Unreadable { .. })),
                 "{refused:?}"
             );
         }
-        let mut store = Sqlite::open(&path, &key("it's secret")).unwrap();
+        let mut store = Sqlite::open(&path, &with("it's secret")).unwrap();
         let load = Load::Owned {
             owner: b"bob".as_slice().into(),
         };

@@ -499,6 +499,34 @@ pub struct ReceiveQueueStatistics {
     pub switch: Option<super::store::record::ReceivePhase>,
     /// Whether that can be given up.
     pub can_abort: CanAbort,
+    /// How far it is.
+    pub status: QueueStatus,
+    /// Whether messages are received from it, or will be when its router can be reached.
+    pub subscribed: Subscribed,
+}
+
+/// How far a queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueStatus {
+    /// It was made, or is yet to be.
+    New,
+    /// The other side has confirmed it, or was told of it.
+    Confirmed,
+    /// The router knows the sender.
+    Secured,
+    /// Messages go through it.
+    Active,
+    /// Nothing can be sent to it any more.
+    Disabled,
+}
+
+/// Whether messages are received from a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subscribed {
+    /// They are.
+    Yes,
+    /// They are not.
+    No,
 }
 
 /// Whether the rotation of a queue can be given up.
@@ -517,4 +545,6 @@ pub struct SendQueueStatistics {
     pub router: ServerAddress<SmpScheme>,
     /// How far it is being replaced.
     pub switch: Option<super::store::record::SendPhase>,
+    /// How far it is.
+    pub status: QueueStatus,
 }

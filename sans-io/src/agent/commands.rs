@@ -1,12 +1,13 @@
 //! The commands on one connection.
 
 use super::command::{
-    CanAbort, Command, ConnectionStatistics, ReceiveQueueStatistics, Reply, SendQueueStatistics,
+    CanAbort, Command, ConnectionStatistics, QueueStatus, ReceiveQueueStatistics, Reply,
+    SendQueueStatistics, Subscribed,
 };
 use super::connection::{Caller, Question, Step, can_abort};
 use super::error::AgentError;
 use super::id::{CommandId, ConnectionId};
-use super::store::record::{ReceiveRotation, SendRotation};
+use super::store::record::{ReceiveRotation, ReceiveStatus, SendRotation, SendStatus};
 use crate::wire::Large;
 
 /// The connection that a command is for.
@@ -139,6 +140,19 @@ fn statistics(step: &Step<'_>) -> ConnectionStatistics {
                 true => CanAbort::Yes,
                 false => CanAbort::No,
             },
+            status: match queue.status {
+                ReceiveStatus::Creating | ReceiveStatus::Open => QueueStatus::New,
+                ReceiveStatus::Securing { .. } => QueueStatus::Confirmed,
+                ReceiveStatus::Secured => QueueStatus::Secured,
+                ReceiveStatus::Active => QueueStatus::Active,
+                ReceiveStatus::Suspending
+                | ReceiveStatus::Suspended
+                | ReceiveStatus::Deleting { .. } => QueueStatus::Disabled,
+            },
+            subscribed: match step.shared.index.get(&queue.router, &queue.recipient_id) {
+                Some(_) => Subscribed::Yes,
+                None => Subscribed::No,
+            },
         }
     });
     let send = record.send.iter().map(|queue| SendQueueStatistics {
@@ -146,6 +160,13 @@ fn statistics(step: &Step<'_>) -> ConnectionStatistics {
         switch: match queue.rotation {
             Some(SendRotation::ReplacedBy { phase, .. }) => Some(phase),
             Some(SendRotation::Replaces { .. }) | None => None,
+        },
+        status: match queue.status {
+            SendStatus::New | SendStatus::Contact => QueueStatus::New,
+            SendStatus::Secured => QueueStatus::Secured,
+            SendStatus::Confirmed => QueueStatus::Confirmed,
+            SendStatus::Active => QueueStatus::Active,
+            SendStatus::Gone => QueueStatus::Disabled,
         },
     });
     ConnectionStatistics {

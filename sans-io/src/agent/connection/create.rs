@@ -335,13 +335,14 @@ impl Step<'_> {
     }
 
     fn is_handed_out(&self) -> bool {
-        let short = match &self.connection.record.stage {
-            Stage::Creating {
-                purpose: Purpose::Address { short, .. },
-            } => short.as_ref(),
-            _ => None,
+        let Stage::Creating {
+            purpose: Purpose::Address { short, .. },
+        } = &self.connection.record.stage
+        else {
+            return false;
         };
-        short.is_some_and(|short| short.handed_out == HandedOut::Yes)
+        let handed_out = |short: &NewLink| short.handed_out == HandedOut::Yes;
+        short.as_ref().is_some_and(handed_out)
     }
 
     /// The queue of a link that somebody may have cannot be made: nowhere else, but later.

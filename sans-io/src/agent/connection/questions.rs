@@ -79,9 +79,10 @@ impl Step<'_> {
     }
 
     pub(super) fn fetched(&mut self, queue: QueueNumber, response: Response) -> Option<Delivery> {
-        let message = match response {
-            Response::Message(message) => message,
-            _ => None,
+        let message = if let Response::Message(message) = response {
+            message
+        } else {
+            None
         };
         let fetched = match message {
             Some(_) => Fetched::Message,
@@ -97,9 +98,10 @@ impl Step<'_> {
     }
 
     pub(super) fn described(&mut self, response: Response) {
-        let result = match response {
-            Response::Info(info) => Ok(Reply::QueueInfo(info)),
-            _ => Err(AgentError::internal("INFO")),
+        let result = if let Response::Info(info) = response {
+            Ok(Reply::QueueInfo(info))
+        } else {
+            Err(AgentError::internal("INFO"))
         };
         self.answer(Question::Info, &result);
     }
