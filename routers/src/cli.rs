@@ -14,7 +14,7 @@ pub(crate) fn run<C: Parser, E: std::error::Error>(
     name: &str,
     execute: impl FnOnce(C) -> Result<(), E>,
 ) -> ExitCode {
-    let command = match C::try_parse() {
+    let command = match C::try_parse_from(crate::arguments::arguments()) {
         Ok(command) => command,
         Err(error) => {
             error.print().ok();
@@ -117,7 +117,7 @@ pub(crate) struct Cert {
     /// The algorithm of the new key; that of the old one otherwise.
     #[arg(short = 'a', long, value_enum, ignore_case = true)]
     pub(crate) sign_algorithm: Option<SignAlgorithm>,
-    /// The name in the certificate; the host of the configuration file otherwise.
+    /// The name in the certificate; that of the old one otherwise.
     #[arg(long)]
     pub(crate) cn: Option<String>,
 }

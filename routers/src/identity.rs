@@ -156,13 +156,27 @@ impl IdentityFiles<'_> {
 
     /// The algorithm of the certificate that is there.
     pub fn algorithm(&self) -> Result<Algorithm, IdentityError> {
+        Ok(self.leaf()?.key().algorithm())
+    }
+
+    /// The name in the certificate that is there.
+    pub fn name(&self) -> Result<String, IdentityError> {
+        let name = self.leaf()?.common_name();
+        name.ok_or_else(|| IdentityError::Content {
+            path: self.0.join("server.crt"),
+            expected: "a certificate with a name",
+            error: "it has no common name; give the new one with --cn".to_owned(),
+        })
+    }
+
+    fn leaf(&self) -> Result<Certificate, IdentityError> {
         let text = self.read("server.crt")?;
         let chain = Chain::from_pem(&text).map_err(|error| IdentityError::Content {
             path: self.0.join("server.crt"),
             expected: "a certificate",
             error: error.to_string(),
         })?;
-        Ok(chain.leaf().key().algorithm())
+        Ok(chain.leaf().clone())
     }
 
     fn read(&self, name: &str) -> Result<String, IdentityError> {
@@ -264,6 +278,7 @@ mod tests {
             let first = files.load(NOW).unwrap();
             assert_eq!(first.chain().fingerprint(), made);
             assert_eq!(files.algorithm().unwrap(), algorithm);
+            assert_eq!(files.name().unwrap(), "smp.example.com");
             let renewed = files.renew(algorithm, "other", NOW, &mut rng).unwrap();
             assert_eq!(renewed, made);
             assert_ne!(

@@ -251,11 +251,12 @@ impl Ini {
 }
 
 /// A switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Switch {
     /// It is on.
     On,
     /// It is off.
+    #[default]
     Off,
 }
 

@@ -1,5 +1,6 @@
 //! SimpleX routers.
 
+mod arguments;
 pub mod backup;
 pub mod backups;
 pub mod bench;
@@ -15,6 +16,7 @@ mod metrics;
 mod page;
 mod plaintext;
 mod ports;
+mod process;
 pub mod smp;
 pub mod store;
 mod systemd;

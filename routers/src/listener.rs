@@ -2,7 +2,6 @@
 //!
 //! A client that says nothing takes no place from others, and one that says little takes it for a moment only.
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use simplex_runtime_tokio::Listener;
 use simplex_sans_io::drive::DriveError;
 use simplex_sans_io::machine::CloseReason;
+use simplex_sans_io::tls;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -40,8 +40,8 @@ pub(crate) struct Limits {
     pub(crate) sessions: TaskTracker,
     /// Cancelled when the router stops.
     pub(crate) stopping: CancellationToken,
-    /// Whether failed sessions are told to the operator.
-    log_errors: Switch,
+    /// Whether it is logged that TLS has failed.
+    log_tls_errors: Switch,
 }
 
 /// How often a limit has had an effect.
@@ -89,12 +89,12 @@ impl Sockets {
     }
 }
 
-/// Accepts until the future is dropped. `serve` is given each connection with a number of its own.
+/// Accepts until the future is dropped. `serve` is given each connection with a number of its own, and its place.
 pub(crate) async fn listen<F: Future<Output = ()> + Send + 'static>(
     mut listener: Listener,
     limits: Limits,
     sockets: Arc<Sockets>,
-    mut serve: impl FnMut(TcpStream, u64) -> F,
+    mut serve: impl FnMut(TcpStream, u64, Open) -> F,
 ) {
     loop {
         let Some(connection) = place(&limits.connections, &limits.bites.connections).await else {
@@ -109,18 +109,28 @@ pub(crate) async fn listen<F: Future<Output = ()> + Send + 'static>(
         };
         let number = limits.next.fetch_add(1, Ordering::Relaxed);
         sockets.accepted.fetch_add(1, Ordering::Relaxed);
-        let session = serve(stream, number);
-        let sockets = Arc::clone(&sockets);
-        limits.sessions.spawn(async move {
-            session.await;
-            drop(connection);
-            sockets.closed.fetch_add(1, Ordering::Relaxed);
-        });
+        let open = Open {
+            _connection: connection,
+            sockets: Arc::clone(&sockets),
+        };
+        limits.sessions.spawn(serve(stream, number, open));
+    }
+}
+
+/// The place of a connection among those that are allowed, until it ends.
+pub(crate) struct Open {
+    _connection: OwnedSemaphorePermit,
+    sockets: Arc<Sockets>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.sockets.closed.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Limits {
-    pub(crate) fn new(connections: usize, log_errors: Switch) -> Self {
+    pub(crate) fn new(connections: usize, log_tls_errors: Switch) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
@@ -128,7 +138,7 @@ impl Limits {
             bites: Arc::default(),
             sessions: TaskTracker::new(),
             stopping: CancellationToken::new(),
-            log_errors,
+            log_tls_errors,
         }
     }
 
@@ -159,9 +169,8 @@ impl Limits {
     pub(crate) async fn run<E: std::error::Error>(
         &self,
         place: Place,
-        session: impl Future<Output = Result<CloseReason, DriveError<E>>>,
+        mut session: impl Future<Output = Result<CloseReason, DriveError<tls::Error<E>>>> + Unpin,
     ) {
-        let mut session = pin!(session);
         let ended = match timeout(PLACE, &mut session).await {
             Ok(ended) => ended,
             Err(_) => {
@@ -184,9 +193,10 @@ impl Limits {
                 if matches!(error, DriveError::Stalled) {
                     self.bites.stalled.fetch_add(1, Ordering::Relaxed);
                 }
-                match self.log_errors {
-                    Switch::On => tracing::info!(%error, "session failed"),
-                    Switch::Off => tracing::debug!(%error, "session failed"),
+                let of_tls = matches!(error, DriveError::Machine(tls::Error::Tls(_)));
+                match self.log_tls_errors {
+                    Switch::On if of_tls => tracing::warn!(%error, "TLS failed"),
+                    Switch::On | Switch::Off => tracing::debug!(%error, "session failed"),
                 }
             }
         }

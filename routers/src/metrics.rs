@@ -54,16 +54,42 @@ impl Exposition {
         self.sample("gauge", name, labels, value);
     }
 
+    /// How many values were at most as great as each bound, how many there were, and all of them together.
+    pub(crate) fn histogram(
+        &mut self,
+        name: &str,
+        buckets: impl Iterator<Item = (u32, u64)>,
+        count: u64,
+        sum: u64,
+    ) {
+        self.declare("histogram", name);
+        for (bound, value) in buckets {
+            self.write(&format!("{name}_bucket"), &format!("le=\"{bound}\""), value);
+        }
+        self.write(&format!("{name}_bucket"), "le=\"+Inf\"", count);
+        self.write(&format!("{name}_sum"), "", sum);
+        self.write(&format!("{name}_count"), "", count);
+    }
+
     pub(crate) fn into_text(self) -> String {
         self.text
     }
 
     fn sample(&mut self, kind: &str, name: &str, labels: &str, value: u64) {
+        self.declare(kind, name);
+        self.write(name, labels, value);
+    }
+
+    fn declare(&mut self, kind: &str, name: &str) {
         let prefix = self.prefix;
         let declared = format!("# TYPE {prefix}_{name} {kind}\n");
         if !self.text.contains(&declared) {
             self.text.push_str(&declared);
         }
+    }
+
+    fn write(&mut self, name: &str, labels: &str, value: u64) {
+        let prefix = self.prefix;
         let labels = match labels {
             "" => String::new(),
             labels => format!("{{{labels}}}"),

@@ -24,7 +24,8 @@ use super::daily;
 use super::metrics::Metrics;
 use super::page;
 use super::relays;
-use super::session::{Door, Doors, Terms, serve};
+pub use super::session::Door;
+use super::session::{Accepted, Doors, Terms, serve};
 use super::settings::{Settings, StoreKind};
 use super::store::backup::{BackupError, backup};
 use super::store::{Store, StoreError, StoreHandle, StoreThread, Worker};
@@ -90,6 +91,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Port {
     address: SocketAddr,
+    door: Door,
     sockets: Arc<Sockets>,
 }
 
@@ -109,14 +111,10 @@ impl Server {
         let (doors, smp) = identity(settings, credentials)?;
         let site = Arc::new(page::site(settings, fingerprint));
         let mut bound = Vec::new();
-        for port in &settings.transport.ports {
-            let door = match &settings.web {
-                Some(web) if web.port == *port => Door::Shared,
-                Some(_) | None => Door::Clients,
-            };
-            let (listener, address) = bind(network, *port)
+        for (port, door) in doors_of(settings, doors.shared.is_some()) {
+            let (listener, address) = bind(network, port)
                 .await
-                .map_err(|error| ServerError::Listen { port: *port, error })?;
+                .map_err(|error| ServerError::Listen { port, error })?;
             bound.push((listener, address, door));
         }
 
@@ -168,6 +166,7 @@ impl Server {
             doors,
             smp,
             site,
+            websockets: settings.transport.websockets_beside_page,
             network,
             core: core.clone(),
         });
@@ -178,13 +177,19 @@ impl Server {
             let sockets = Arc::<Sockets>::default();
             ports.push(Port {
                 address,
+                door,
                 sockets: Arc::clone(&sockets),
             });
             let (terms, within, mut rng) = (current.clone(), limits.clone(), rng.fork());
-            let serve = move |stream, number| {
-                let terms = terms.borrow().clone();
-                let (within, rng) = (within.clone(), rng.fork());
-                serve(stream, door, ConnId(number), terms, within, rng)
+            let serve = move |stream, number, open| {
+                let accepted = Accepted {
+                    stream,
+                    door,
+                    id: ConnId(number),
+                    terms: terms.borrow().clone(),
+                    rng: rng.fork(),
+                };
+                serve(Box::new(accepted), within.clone(), open)
             };
             listeners.spawn(listen(listener, limits.clone(), sockets, serve));
         }
@@ -267,9 +272,9 @@ impl Server {
         Ok(())
     }
 
-    /// Where it listens.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.ports.iter().map(|port| port.address)
+    /// Where it listens, and for whom.
+    pub fn ports(&self) -> impl Iterator<Item = (SocketAddr, Door)> + '_ {
+        self.ports.iter().map(|port| (port.address, port.door))
     }
 
     /// Its identity.
@@ -331,6 +336,30 @@ impl Server {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// The ports to listen on. Without a certificate for browsers there are none for them alone.
+fn doors_of(settings: &Settings, for_browsers: bool) -> Vec<(u16, Door)> {
+    let transport = &settings.transport;
+    let web = settings.web.as_ref().map(|web| web.port);
+    let clients = transport.ports.iter().map(|port| {
+        let door = match web == Some(*port) {
+            true => Door::Shared,
+            false => Door::Clients,
+        };
+        (*port, door)
+    });
+    let websockets = transport.websockets.iter();
+    let mut doors: Vec<_> = clients
+        .chain(websockets.map(|port| (*port, Door::WebSockets)))
+        .collect();
+    if let Some(port) = web
+        && for_browsers
+        && doors.iter().all(|(taken, _)| *taken != port)
+    {
+        doors.push((port, Door::Browsers));
+    }
+    doors
 }
 
 impl Makes for StoreHandle {

@@ -32,7 +32,7 @@ use super::store::backup::{BackupError, backup};
 use super::store::{Answer, Store, StoreError, StoreHandle, StoreThread, Table};
 use crate::backups::{self, Makes, Socket};
 use crate::identity::browsers;
-use crate::listener::{Limits, Sockets, listen};
+use crate::listener::{Limits, Open, Sockets, listen};
 use crate::ports::{addresses, bind, bind_loopback};
 use crate::store::engine::Engine;
 use crate::web::plain::{self, Nobody};
@@ -174,7 +174,7 @@ impl Server {
         let sockets = Arc::<Sockets>::default();
         let (within, mut of_sessions) = (limits.clone(), rng.fork());
         let clients = current.clone();
-        let serve = move |stream, number| {
+        let serve = move |stream, number, open| {
             let terms = clients.borrow().clone();
             serve(
                 stream,
@@ -182,6 +182,7 @@ impl Server {
                 terms,
                 within.clone(),
                 of_sessions.fork(),
+                open,
             )
         };
         let counted = Arc::clone(&sockets);
@@ -221,9 +222,9 @@ impl Server {
                 .map_err(|error| ServerError::Listen { port, error })?;
             secure_page_address = Some(address);
             let (within, mut rng) = (limits.clone(), rng.fork());
-            let serve = move |stream, _| {
+            let serve = move |stream, _, open| {
                 let terms = current.borrow().clone();
-                show(stream, terms, within.clone(), rng.fork())
+                show(stream, terms, within.clone(), rng.fork(), open)
             };
             listeners.spawn(listen(listener, limits.clone(), Arc::default(), serve));
         }
@@ -391,7 +392,7 @@ fn identity(settings: &Settings, credentials: Credentials) -> Result<(Doors, Con
 }
 
 /// Shows the page to a browser, on a port of its own.
-async fn show(stream: TcpStream, terms: Terms, limits: Limits, rng: Rng) {
+async fn show(stream: TcpStream, terms: Terms, limits: Limits, rng: Rng, _open: Open) {
     let Some(place) = limits.admit(&stream).await else {
         return;
     };
@@ -404,7 +405,7 @@ async fn show(stream: TcpStream, terms: Terms, limits: Limits, rng: Rng) {
         Web::<(), ()>::new(site, now)
     });
     let session = drive(machine, Stream(stream), clock, Nobody, Policy::ROUTER);
-    limits.run(place, session).await;
+    limits.run(place, Box::pin(session)).await;
 }
 
 /// Has chunks looked at of which there may be no record, because the router stopped in the middle of something.

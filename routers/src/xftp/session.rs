@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use super::core::{CoreHandle, Message};
 use super::disk::{Asker, Disk};
 use super::upper::Upper;
-use crate::listener::Limits;
+use crate::listener::{Limits, Open};
 use crate::plaintext;
 use crate::web::Site;
 
@@ -50,6 +50,7 @@ pub(crate) async fn serve(
     terms: Terms,
     limits: Limits,
     mut rng: Rng,
+    _open: Open,
 ) {
     let Some(place) = limits.admit(&stream).await else {
         return;
@@ -85,7 +86,7 @@ pub(crate) async fn serve(
         calls,
     };
     let session = drive(machine, Stream(stream), clock, owner, Policy::ROUTER);
-    limits.run(place, session).await;
+    limits.run(place, Box::pin(session)).await;
 }
 
 /// The core and the disk, as the owner of a session.

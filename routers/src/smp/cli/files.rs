@@ -23,9 +23,9 @@ pub(super) enum JournalCommand {
     Import,
     /// Write queues and messages as its files: the same as `export`.
     Export {
-        /// A directory that has no such files yet.
+        /// A directory that has no such files yet; `export` beside the store, if none is named.
         #[arg(long)]
-        to: PathBuf,
+        to: Option<PathBuf>,
     },
     /// Remove its journal, after it was taken over.
     Delete(DeleteJournal),
@@ -105,10 +105,19 @@ pub(super) fn journal(directories: &Directories, command: JournalCommand) -> Res
     match command {
         JournalCommand::Import => {
             let settings = Settings::read(&directories.ini())?;
-            open_store(&settings, directories)?.close()?;
-            Ok(say("Queues and messages are in the embedded store.")?)
+            let mut store = open_store(&settings, directories)?;
+            let summary = imported(store.as_mut())?;
+            store.close()?;
+            match summary {
+                Some(summary) => say(&format!("In the embedded store: {summary}"))?,
+                None => say("There is nothing to take over.")?,
+            }
+            Ok(())
         }
-        JournalCommand::Export { to } => export_files(directories, &to),
+        JournalCommand::Export { to } => {
+            let to = to.unwrap_or_else(|| directories.data.join("export"));
+            export_files(directories, &to)
+        }
         JournalCommand::Delete(DeleteJournal { yes }) => {
             let journal = directories.data.join("messages");
             let mut store = EmbeddedStore::open(&store_of(directories)?, Options::default())?;

@@ -2,6 +2,7 @@
 
 mod files;
 mod init;
+mod questions;
 mod start;
 
 use std::env;
@@ -27,6 +28,9 @@ use crate::cli::{self, Cert, LogLevel, log, say, say_all};
 use crate::identity::IdentityError;
 
 const INI: &str = "smp-server.ini";
+
+/// What `--version` says, and the first line of every start.
+const VERSION: &str = concat!("SMP server v", env!("CARGO_PKG_VERSION"));
 
 /// An SMP router: it passes messages between SimpleX clients, and keeps them until they are received.
 #[derive(Debug, Parser)]
@@ -244,6 +248,10 @@ enum CliError {
     },
     #[error("{0} is there already: the router is initialized; `smp-server delete` removes it")]
     Initialized(PathBuf),
+    #[error(
+        "`init` asks a few questions, and there was no answer: `smp-server init --yes` asks none"
+    )]
+    NoAnswer,
     #[error("not removed: the answer was not Y")]
     NotConfirmed,
     #[error("{0} things are wrong")]
@@ -265,18 +273,29 @@ pub fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<(), CliError> {
     let directories = Directories::of_machine();
     match cli.command {
-        _ if cli.version => Ok(say(&format!("SMP server v{}", env!("CARGO_PKG_VERSION")))?),
+        _ if cli.version => Ok(say(VERSION)?),
         None => {
             let help = <Cli as clap::CommandFactory>::command().render_help();
             Ok(say(&help.to_string())?)
         }
-        Some(Command::Init(init)) => initialize(&directories, &init, "5223,443").map(|_| ()),
+        Some(Command::Init(init)) => {
+            if directories.ini().exists() {
+                return Err(CliError::Initialized(directories.ini()));
+            }
+            let init = match init.yes {
+                true => *init,
+                false => questions::ask(*init, &mut io::stdin().lock(), &mut io::stdout())?,
+            };
+            initialize(&directories, &init, "5223,443").map(|_| ())
+        }
         Some(Command::Cert(cert)) => renew(&directories, &cert),
         Some(Command::Start(start)) => {
+            say(VERSION)?;
             log(start.log_level);
             run(&directories, start.maintenance)
         }
         Some(Command::Run(command)) => {
+            say(VERSION)?;
             log(command.log_level);
             let directories = Directories::within(&command.dir);
             if !directories.ini().exists() {

@@ -260,10 +260,8 @@ impl Router {
     /// The first message of a queue, marked as delivered to its subscriber.
     fn deliver_first(&mut self, queue: &EntityId) -> Option<crate::smp::server::Say> {
         let say = self.first(queue)?;
-        if let (Some(subscription), crate::smp::server::Say::Deliver { id, .. }) =
-            (self.connections.subscription_mut(queue), &say)
-        {
-            subscription.delivered = Some(Box::new(id.clone()));
+        if let crate::smp::server::Say::Deliver { id, .. } = &say {
+            self.connections.deliver(queue, id.clone(), self.second());
         }
         Some(say)
     }
@@ -453,14 +451,19 @@ impl Router {
             return self.with_messages(queue, Job::Command(place, Box::new(request)));
         }
         let subscribed = matches!(receipt, Receipt::Subscription(_));
-        self.set_delivered(place.connection, queue, subscribed, None);
-        self.acknowledge(queue, id, subscribed);
+        let delivered = self.received(place.connection, queue, subscribed);
+        if self.acknowledge(queue, id, subscribed)
+            && let Some(second) = delivered
+        {
+            let took = self.second().saturating_sub(second);
+            self.ack_times.add(took.into());
+        }
         if !subscribed {
             return self.answer(place, BrokerMessage::Ok);
         }
         if self.first_is_stored(queue) {
             // The next message is on the disk. What is acknowledged already is not acknowledged again.
-            self.set_delivered(place.connection, queue, true, Some(id.clone()));
+            self.connections.deliver(queue, id.clone(), self.second());
             return self.with_messages(queue, Job::Command(place, Box::new(request)));
         }
         match self.deliver_first(queue) {
@@ -469,9 +472,10 @@ impl Router {
         }
     }
 
-    fn acknowledge(&mut self, queue: &EntityId, id: &MsgId, subscribed: bool) {
+    /// Whether this was the first message, which is removed then.
+    fn acknowledge(&mut self, queue: &EntityId, id: &MsgId, subscribed: bool) -> bool {
         let Some(cached) = self.cache.get_mut(queue) else {
-            return;
+            return false;
         };
         let from = cached.messages.position().head;
         let notification = match cached.messages.first() {
@@ -482,7 +486,7 @@ impl Router {
             First::None | First::Stored => false,
         };
         if !cached.messages.acknowledge(id) {
-            return;
+            return false;
         }
         let position = cached.messages.position();
         let op = self.commit(vec![Change::DeleteMessages {
@@ -502,33 +506,28 @@ impl Router {
             let counter = &mut self.counters.messages_received_notification;
             *counter = counter.saturating_add(1);
         }
+        true
     }
 
     fn receipt(&self, connection: ConnId, queue: &EntityId) -> Option<Receipt<'_>> {
         let subscription = self.connections.subscription(queue);
         let own = subscription.filter(|subscription| subscription.connection == connection);
         if let Some(subscription) = own {
-            return Some(Receipt::Subscription(subscription.delivered.as_deref()));
+            return Some(Receipt::Subscription(subscription.delivered()));
         }
         let gets: &BTreeMap<_, _> = &self.connections.get(connection)?.gets;
         gets.get(queue)
             .map(|delivered| Receipt::Get(delivered.as_ref()))
     }
 
-    fn set_delivered(
-        &mut self,
-        connection: ConnId,
-        queue: &EntityId,
-        subscribed: bool,
-        delivered: Option<MsgId>,
-    ) {
+    /// What was delivered is not any more: when it was, to a subscriber.
+    fn received(&mut self, connection: ConnId, queue: &EntityId, subscribed: bool) -> Option<u32> {
         if subscribed {
-            if let Some(subscription) = self.connections.subscription_mut(queue) {
-                subscription.delivered = delivered.map(Box::new);
-            }
-        } else if let Some(connection) = self.connections.get_mut(connection) {
-            connection.gets.insert(queue.clone(), delivered);
+            return self.connections.undeliver(queue);
         }
+        let connection = self.connections.get_mut(connection)?;
+        connection.gets.insert(queue.clone(), None);
+        None
     }
 
     // OFF, DEL, QUE
@@ -582,6 +581,9 @@ impl Router {
             queue: Box::new(record),
             position: deleted.messages.position(),
         });
+        if let Some(connection) = by.and_then(|by| self.connections.get_mut(by)) {
+            connection.gets.remove(queue);
+        }
         let subscriber = self.connections.unsubscribe(queue);
         if let Some(subscriber) = subscriber.filter(|subscriber| Some(*subscriber) != by) {
             self.announce(subscriber, queue.clone(), BrokerMessage::Deld);
