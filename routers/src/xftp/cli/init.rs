@@ -157,6 +157,11 @@ fn configuration(init: &Init, host: &str, port: u16, passwords: Option<[String; 
          # Metrics, in xftp-server-metrics.txt, every so many seconds.\n\
          # prometheus_interval = 60\n\
          \n\
+         [STORE]\n\
+         # When records and chunks are on disk before they are acknowledged: `batch`, many together, or\n\
+         # `os`, when the operating system likes (a loss of power may undo the last seconds).\n\
+         sync = batch\n\
+         \n\
          [METRICS]\n\
          # /metrics, /health/live and /health/ready, for this machine only.\n\
          # port = 9465\n\
