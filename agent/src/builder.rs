@@ -1,15 +1,26 @@
 //! How an agent is set up.
 
-use simplex_sans_io::agent::config::{Config, NetworkConfig, Protection, SessionMode};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use simplex_sans_io::agent::config::{Config, NetworkConfig, Protection, SessionMode, Turns};
+use simplex_sans_io::crypto::SigningKey;
+use simplex_sans_io::crypto::certificate::{CertificateError, Chain, Fingerprint};
 use simplex_sans_io::drive::{self, Network, SmpConnectError, SmpOptions};
 use simplex_sans_io::rng::Rng;
-use simplex_sans_io::smp::pool::{self, SessionKey};
+use simplex_sans_io::smp::handshake::ServiceRole;
+use simplex_sans_io::smp::handshake::client::ServiceCredentials;
+use simplex_sans_io::smp::pool::{self, SessionKey, UserId};
 use simplex_sans_io::socks::{self, Route, Target};
-use simplex_sans_io::wire::{Scheme as _, SmpScheme, TransportHost};
+use simplex_sans_io::tls::{ClientConfig, ClientOptions, Credentials};
+use simplex_sans_io::wire::{Scheme as _, ServerAddress, SmpScheme, TransportHost};
 
 use crate::handle::{Agent, Events};
-use crate::running::{Parts, RunError, run};
+use crate::running::{Offload, Parts, RunError, run};
 use crate::store::Store;
+
+/// What routers and clients of SMP agree on in TLS.
+const PROTOCOL: &str = "smp/1";
 
 /// How many events wait for the application before routers are not read any more.
 const EVENTS: usize = 128;
@@ -46,6 +57,66 @@ pub struct Builder {
     pool: pool::Config,
     store: Box<dyn Store>,
     socks: Option<socks::Proxy>,
+    offload: Option<Offload>,
+    services: BTreeMap<UserId, ServiceIdentity>,
+}
+
+/// By what a service is known to routers: certificates that it keeps, with the key of the first of them.
+#[derive(Clone)]
+pub struct ServiceIdentity {
+    chain: Arc<Chain>,
+    leaf_key: Arc<SigningKey>,
+    tls: Credentials,
+}
+
+impl std::fmt::Debug for ServiceIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServiceIdentity")
+            .field("fingerprint", &self.chain.fingerprint())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServiceIdentity {
+    /// Refuses a key that is not that of the first certificate.
+    pub fn new(
+        chain: impl Into<Arc<Chain>>,
+        leaf_key: impl Into<Arc<SigningKey>>,
+    ) -> Result<Self, CertificateError> {
+        let (chain, leaf_key) = (chain.into(), leaf_key.into());
+        let tls = Credentials::new(Arc::clone(&chain), Arc::clone(&leaf_key))?;
+        Ok(Self {
+            chain,
+            leaf_key,
+            tls,
+        })
+    }
+
+    /// Sessions in the name of the service.
+    fn apply(
+        &self,
+        options: SmpOptions,
+        router: &ServerAddress<SmpScheme>,
+    ) -> Result<SmpOptions, SmpConnectError> {
+        let identity =
+            Fingerprint::try_from(&**router.key_hash()).map_err(|_| SmpConnectError::Identity)?;
+        let tls = ClientConfig::new(ClientOptions {
+            protocols: vec![PROTOCOL],
+            credentials: Some(self.tls.clone()),
+            ..ClientOptions::new(identity)
+        })?;
+        let mut session = options.session;
+        session.handshake.service = Some(ServiceCredentials {
+            role: ServiceRole::Messaging,
+            chain: Arc::clone(&self.chain),
+            leaf_key: Arc::clone(&self.leaf_key),
+        });
+        Ok(SmpOptions {
+            tls: Arc::new(tls),
+            session,
+            ..options
+        })
+    }
 }
 
 impl std::fmt::Debug for Builder {
@@ -67,13 +138,42 @@ impl Builder {
             pool: pool::Config::default(),
             store: Box::new(store),
             socks: None,
+            offload: None,
+            services: BTreeMap::new(),
         }
+    }
+
+    /// Holds the sessions of a user in the name of a service: a router then subscribes to all its queues at once, however many there
+    /// are. For bots, not for people, whose connections it ties together. Only with [`SessionMode::User`].
+    #[must_use]
+    pub fn service(mut self, user: UserId, identity: ServiceIdentity) -> Self {
+        self.config.services.insert(user);
+        self.services.insert(user, identity);
+        self
+    }
+
+    /// Turns ratchets with post-quantum keys elsewhere, which takes milliseconds for each: whatever is given is run once, in a thread
+    /// that may be busy for so long. Everything else of the connection waits for it.
+    ///
+    /// ```
+    /// # let store = simplex_agent::store::Memory::default();
+    /// let builder = simplex_agent::Builder::new(store).offload(|turn| {
+    ///     std::thread::spawn(turn);
+    /// });
+    /// # drop(builder);
+    /// ```
+    #[must_use]
+    pub fn offload(mut self, run: impl Fn(Box<dyn FnOnce() + Send>) + Send + 'static) -> Self {
+        self.offload = Some(Box::new(run));
+        self.config.turns = Turns::ByDriver;
+        self
     }
 
     /// Changes what the agent supports, and how long it tries.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
+        let services = std::mem::take(&mut self.config.services);
+        self.config = Config { services, ..config };
         self
     }
 
@@ -127,9 +227,16 @@ impl Builder {
             rng,
             asked,
             events: telling,
+            offload: self.offload,
         };
-        let options =
-            move |session: &SessionKey| options(socks.as_ref(), protection, mode, session);
+        let services = self.services;
+        let options = move |session: &SessionKey| {
+            let options = options(socks.as_ref(), protection, mode, session)?;
+            match services.get(&session.user) {
+                Some(service) => service.apply(options, &session.router),
+                None => Ok(options),
+            }
+        };
         let running = run(parts, options);
         (Agent::new(asking), Events::new(told), running)
     }
@@ -172,7 +279,6 @@ fn options(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use simplex_sans_io::smp::pool::UserId;
 
     const ONION: &str = "o5vmywmrnaxalvz6wi3zicyftgio6psuvyniis6gco6bp6ekl4cqj4id.onion";
 

@@ -1,9 +1,11 @@
 //! The application's side of an agent: what it can ask, and what it is told.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use simplex_sans_io::agent::command::{
-    Command, ConnectionStatistics, Force, LinkContent, NetworkState, NewConnection, Reply,
-    RequestMode, Sending, Waiting,
+    Command, ConnectionStatistics, Fetched, Force, LinkContent, NetworkState, NewConnection,
+    Receiving, Reply, RequestMode, RouterStatistics, Sending, TestFailure, Waiting,
 };
 use simplex_sans_io::agent::config::UserRouter;
 use simplex_sans_io::agent::error::AgentError;
@@ -12,9 +14,10 @@ use simplex_sans_io::agent::id::{ConnectionId, EventId, MessageId, RequestName};
 use simplex_sans_io::agent::link::{ClientData, ConnectionRequest, ShortLink};
 use simplex_sans_io::drive;
 use simplex_sans_io::ratchet::{InitialKeys, Pq};
-use simplex_sans_io::smp::MsgFlags;
 use simplex_sans_io::smp::link::UserData;
 use simplex_sans_io::smp::pool::UserId;
+use simplex_sans_io::smp::{MsgFlags, NameRecord, QueueInfo, SimplexDomain};
+use simplex_sans_io::wire::{BasicAuth, ServerAddress, SmpScheme};
 
 use crate::running::Asked;
 
@@ -64,6 +67,8 @@ pub struct NewLink {
     pub short: Option<Bytes>,
     /// Who waits.
     pub mode: RequestMode,
+    /// From when on it receives.
+    pub receiving: Receiving,
 }
 
 impl NewLink {
@@ -88,6 +93,7 @@ impl NewLink {
             client_data: None,
             short: None,
             mode: RequestMode::Interactive,
+            receiving: Receiving::AtOnce,
         }
     }
 }
@@ -107,6 +113,8 @@ pub struct Joining {
     pub connection: Option<ConnectionId>,
     /// Who waits.
     pub mode: RequestMode,
+    /// From when on it receives.
+    pub receiving: Receiving,
 }
 
 impl Joining {
@@ -120,6 +128,7 @@ impl Joining {
             pq: Pq::On,
             connection: None,
             mode: RequestMode::Interactive,
+            receiving: Receiving::AtOnce,
         }
     }
 }
@@ -185,7 +194,12 @@ impl Agent {
             client_data: new.client_data,
             short: new.short,
             mode: new.mode,
+            receiving: new.receiving,
         };
+        self.created(command).await
+    }
+
+    async fn created(&self, command: Command) -> Result<Created, Error> {
         let Reply::Created {
             connection,
             link,
@@ -201,6 +215,34 @@ impl Agent {
         })
     }
 
+    /// Makes an address with a short link of which no router has heard yet: it can be handed out before it is
+    /// [published](Self::publish).
+    pub async fn prepare(
+        &self,
+        user: UserId,
+        connection: Option<ConnectionId>,
+        client_data: Option<ClientData>,
+        short: Bytes,
+    ) -> Result<Created, Error> {
+        self.created(Command::Prepare {
+            connection,
+            user,
+            client_data,
+            short,
+        })
+        .await
+    }
+
+    /// Makes the queue of an address that was prepared.
+    pub async fn publish(&self, address: &ConnectionId) -> Result<Created, Error> {
+        self.created(Command::Publish {
+            connection: address.clone(),
+            mode: RequestMode::Interactive,
+            receiving: Receiving::AtOnce,
+        })
+        .await
+    }
+
     /// Accepts an invitation, or asks the owner of an address.
     pub async fn join(&self, joining: Joining) -> Result<(ConnectionId, Sending), Error> {
         let command = Command::Join {
@@ -210,11 +252,12 @@ impl Agent {
             info: joining.info,
             pq: joining.pq,
             mode: joining.mode,
+            receiving: joining.receiving,
         };
         self.joined(command).await
     }
 
-    async fn joined(&self, command: Command) -> Result<(ConnectionId, Sending), Error> {
+    pub(crate) async fn joined(&self, command: Command) -> Result<(ConnectionId, Sending), Error> {
         let Reply::Joined {
             connection,
             sending,
@@ -257,6 +300,7 @@ impl Agent {
             info,
             pq,
             mode: RequestMode::Interactive,
+            receiving: Receiving::AtOnce,
         };
         self.joined(command).await
     }
@@ -303,10 +347,119 @@ impl Agent {
             flags,
             body,
         };
-        let Reply::Accepted { message, pq } = self.execute(command).await? else {
+        let (reply, mut replied) = drive::queue(1);
+        let asked = Asked { command, reply };
+        self.asked.send(asked).await.map_err(|_| Error::Ended)?;
+        accepted(replied.next().await)
+    }
+
+    /// Sends messages to many connections: those that share a body share its memory. The results are in the order of the messages; one
+    /// that fails keeps no other from being sent.
+    pub async fn send_many(
+        &self,
+        messages: impl IntoIterator<Item = (ConnectionId, MsgFlags, Bytes)>,
+    ) -> Vec<Result<(MessageId, Pq), Error>> {
+        let mut replies = Vec::new();
+        for (connection, flags, body) in messages {
+            let (reply, replied) = drive::queue(1);
+            let command = Command::Send {
+                connection,
+                pq: None,
+                flags,
+                body,
+            };
+            let asked = self.asked.send(Asked { command, reply }).await;
+            replies.push(asked.map(|()| replied).map_err(|_| Error::Ended));
+        }
+        let mut results = Vec::with_capacity(replies.len());
+        for replied in replies {
+            results.push(match replied {
+                Ok(mut replied) => accepted(replied.next().await),
+                Err(error) => Err(error),
+            });
+        }
+        results
+    }
+
+    /// Takes one message that waits, without subscribing to the connection: whether there was one, which is told then.
+    pub async fn fetch(&self, connection: &ConnectionId) -> Result<Fetched, Error> {
+        let connection = connection.clone();
+        let Reply::Fetched(fetched) = self.execute(Command::Fetch { connection }).await? else {
             return Err(unexpected());
         };
-        Ok((message, pq))
+        Ok(fetched)
+    }
+
+    /// What the router says of the queue of a connection.
+    pub async fn queue_info(&self, connection: &ConnectionId) -> Result<QueueInfo, Error> {
+        let connection = connection.clone();
+        let Reply::QueueInfo(info) = self.execute(Command::QueueInfo { connection }).await? else {
+            return Err(unexpected());
+        };
+        Ok(*info)
+    }
+
+    /// The names of all connections, or of those of a user.
+    pub async fn connections(&self, user: Option<UserId>) -> Result<Vec<ConnectionId>, Error> {
+        let Reply::Connections(names) = self.execute(Command::Connections { user }).await? else {
+            return Err(unexpected());
+        };
+        Ok(names)
+    }
+
+    /// Gives a connection that nobody has joined yet, or an address, to another user.
+    pub async fn change_user(&self, connection: &ConnectionId, user: UserId) -> Result<(), Error> {
+        let connection = connection.clone();
+        self.done(Command::ChangeUser { connection, user }).await
+    }
+
+    /// What a name stands for: one of the user's routers for names is asked.
+    pub async fn resolve_name(
+        &self,
+        user: UserId,
+        name: SimplexDomain,
+    ) -> Result<NameRecord, Error> {
+        let Reply::Name(record) = self.execute(Command::ResolveName { user, name }).await? else {
+            return Err(unexpected());
+        };
+        Ok(*record)
+    }
+
+    /// Whether a router can be used: what is wrong with it, if anything is.
+    pub async fn test_router(
+        &self,
+        user: UserId,
+        router: ServerAddress<SmpScheme>,
+        password: Option<BasicAuth>,
+    ) -> Result<Option<TestFailure>, Error> {
+        let test = Command::TestRouter {
+            user,
+            router,
+            password,
+        };
+        let Reply::Tested(failure) = self.execute(test).await? else {
+            return Err(unexpected());
+        };
+        Ok(failure)
+    }
+
+    /// What was done at which router since the agent was started.
+    pub async fn router_statistics(&self) -> Result<Vec<RouterStatistics>, Error> {
+        let Reply::Routers(statistics) = self.execute(Command::RouterStatistics).await? else {
+            return Err(unexpected());
+        };
+        Ok(statistics)
+    }
+
+    /// Stops: what is under way is finished within this time, then nothing is done until the agent is [resumed](Self::resume).
+    /// [`Suspended`](simplex_sans_io::agent::event::EventContent::Suspended) says when.
+    pub async fn suspend_all(&self, within: Duration) -> Result<(), Error> {
+        self.done(Command::SuspendAgent { within }).await
+    }
+
+    /// Goes on.
+    pub async fn resume(&self) -> Result<(), Error> {
+        self.done(Command::ResumeAgent).await
     }
 
     /// A message or a receipt was dealt with; the sender gets a receipt if one is given.
@@ -429,6 +582,16 @@ impl Agent {
     /// Says whether there is a network.
     pub async fn set_network(&self, network: NetworkState) -> Result<(), Error> {
         self.done(Command::Network(network)).await
+    }
+}
+
+/// What became of a message.
+fn accepted(reply: Option<Result<Reply, AgentError>>) -> Result<(MessageId, Pq), Error> {
+    match reply {
+        Some(Ok(Reply::Accepted { message, pq })) => Ok((message, pq)),
+        Some(Ok(_)) => Err(unexpected()),
+        Some(Err(error)) => Err(error.into()),
+        None => Err(Error::Ended),
     }
 }
 

@@ -11,8 +11,8 @@ pub mod store;
 pub mod xftp;
 
 pub use simplex_sans_io::agent::command::{
-    ConnectionStatistics, Force, LinkContent, NetworkState, NewConnection, RequestMode, Sending,
-    Waiting,
+    ConnectionStatistics, Fetched, Force, LinkContent, NetworkState, NewConnection, Receiving,
+    RequestMode, RouterCounts, RouterStatistics, Sending, TestFailure, TestStep, Waiting,
 };
 pub use simplex_sans_io::agent::config::{
     Config, NetworkConfig, Protection, ProxyFallback, ProxyMode, Roles, SessionMode, Use,
@@ -23,10 +23,10 @@ pub use simplex_sans_io::agent::event::{Event, EventContent, MessageMeta};
 pub use simplex_sans_io::agent::id::{ConnectionId, EventId, MessageId, RequestName};
 pub use simplex_sans_io::agent::link::{ConnectionRequest, ShortLink};
 pub use simplex_sans_io::ratchet::{InitialKeys, Pq};
-pub use simplex_sans_io::smp::MsgFlags;
 pub use simplex_sans_io::smp::pool::UserId;
+pub use simplex_sans_io::smp::{MsgFlags, NameRecord, QueueInfo, SimplexDomain};
 
 pub use self::blocking::block_on;
-pub use self::builder::Builder;
+pub use self::builder::{Builder, ServiceIdentity};
 pub use self::handle::{Agent, Created, Error, Events, Joining, NewLink};
 pub use self::running::RunError;

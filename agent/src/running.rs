@@ -16,6 +16,7 @@ use simplex_sans_io::agent::command::{Command, Reply};
 use simplex_sans_io::agent::error::AgentError;
 use simplex_sans_io::agent::event::Event;
 use simplex_sans_io::agent::id::CommandId;
+use simplex_sans_io::agent::turn::{Turn, TurnId, Turned};
 use simplex_sans_io::agent::{self, Action, Input};
 use simplex_sans_io::drive::{
     self, Capacity, Clock, Network, SmpConnectError, SmpOptions, drive_pool, mailbox,
@@ -40,6 +41,9 @@ pub enum RunError {
     Thread(std::io::Error),
 }
 
+/// Runs something that takes milliseconds where it disturbs nobody.
+pub(crate) type Offload = Box<dyn Fn(Box<dyn FnOnce() + Send>) + Send>;
+
 /// What a handle asks for.
 #[derive(Debug)]
 pub(crate) struct Asked {
@@ -56,6 +60,7 @@ pub(crate) struct Parts<N> {
     pub(crate) rng: Rng,
     pub(crate) asked: drive::Receiver<Asked>,
     pub(crate) events: drive::Sender<Event>,
+    pub(crate) offload: Option<Offload>,
 }
 
 /// Runs until all handles are dropped, then lets sessions end and closes the store.
@@ -72,8 +77,10 @@ where
         mut rng,
         asked,
         events,
+        offload,
     } = parts;
     let (answers, answered) = drive::queue(1);
+    let (turning, turned) = drive::queue(1);
     let store = StoreThread::start(store, answers).map_err(RunError::Thread)?;
     let (calls, told, routers) = mailbox(Capacity::default());
     let clock = network.clock();
@@ -86,6 +93,9 @@ where
         told,
         answered,
         events,
+        offload,
+        turning,
+        turned,
         replies: BTreeMap::new(),
         next: 0,
     };
@@ -120,6 +130,9 @@ struct Running<C> {
     told: drive::Receiver<pool::Event>,
     answered: drive::Receiver<Answer>,
     events: drive::Sender<Event>,
+    offload: Option<Offload>,
+    turning: drive::Sender<(TurnId, Box<Turned>)>,
+    turned: drive::Receiver<(TurnId, Box<Turned>)>,
     replies: BTreeMap<CommandId, drive::Sender<Result<Reply, AgentError>>>,
     next: u64,
 }
@@ -138,6 +151,8 @@ impl<C: Clock> Running<C> {
                     Answer::Loaded(id, records) => self.give(Input::Loaded(id, records)),
                     Answer::Failed(error) => return Poll::Ready(Err(error)),
                 }
+            } else if let Poll::Ready(Some((id, turned))) = self.turned.poll_next(cx) {
+                self.give(Input::Turned(id, turned));
             } else if self.events.poll_ready(cx).is_ready()
                 && let Poll::Ready(Some(event)) = self.told.poll_next(cx)
             {
@@ -171,6 +186,18 @@ impl<C: Clock> Running<C> {
         self.act();
     }
 
+    fn turn(&self, id: TurnId, turn: Turn) {
+        let turning = self.turning.clone();
+        let job = move || {
+            // The agent may have ended meanwhile.
+            turning.push((id, Box::new(turn.run()))).ok();
+        };
+        match &self.offload {
+            Some(offload) => offload(Box::new(job)),
+            None => job(),
+        }
+    }
+
     fn act(&mut self) {
         while let Some(action) = self.agent.poll() {
             match action {
@@ -191,6 +218,7 @@ impl<C: Clock> Running<C> {
                 }
                 Action::Store(op, changes) => self.store.ask(Question::Commit(op, changes)),
                 Action::Load(id, load) => self.store.ask(Question::Load(id, load)),
+                Action::Turn(id, turn) => self.turn(id, *turn),
             }
         }
     }

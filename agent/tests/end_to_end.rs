@@ -10,6 +10,8 @@
 mod router;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,7 +37,11 @@ struct Peer {
 
 impl Peer {
     async fn start(router: &Router, store: impl Store + 'static) -> Self {
-        let (agent, events, running) = Builder::new(store).start(Tokio::new(), rng().unwrap());
+        Self::build(router, Builder::new(store)).await
+    }
+
+    async fn build(router: &Router, builder: Builder) -> Self {
+        let (agent, events, running) = builder.start(Tokio::new(), rng().unwrap());
         let running = tokio::spawn(async move { running.await.unwrap() });
         let routers = vec![UserRouter::new(router.address.clone())];
         agent.set_user(USER, routers).await.unwrap();
@@ -281,4 +287,31 @@ async fn receipts_say_what_was_received() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// Post-quantum turns of ratchets run where the application wants them to.
+#[tokio::test]
+async fn ratchets_turn_in_a_thread_of_the_application() {
+    let router = Router::start().await;
+    let turns = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&turns);
+    let builder = Builder::new(Memory::default()).offload(move |turn| {
+        let counted = Arc::clone(&counted);
+        let thread = std::thread::Builder::new().name("turns".to_owned());
+        let run = move || {
+            turn();
+            counted.fetch_add(1, Ordering::SeqCst);
+        };
+        thread.spawn(run).unwrap();
+    });
+    let mut alice = Peer::build(&router, builder).await;
+    let mut bob = Peer::start(&router, Memory::default()).await;
+    let (of_alice, of_bob) = connect(&mut alice, &mut bob, Pq::On).await;
+    for _ in 0..3 {
+        bob.says(&of_bob, b"your turn").await;
+        alice.hears(b"your turn").await;
+        alice.says(&of_alice, b"and yours").await;
+        bob.hears(b"and yours").await;
+    }
+    assert!(turns.load(Ordering::SeqCst) >= 3);
 }

@@ -106,7 +106,7 @@ impl Client {
     async fn hear(&mut self) -> (String, String, String) {
         let (corr_id, entity, mut command) =
             (self.line().await, self.line().await, self.line().await);
-        const BODIES: [&str; 4] = ["MSG ", "CONF ", "REQ ", "INFO "];
+        const BODIES: [&str; 7] = ["MSG ", "CONF ", "REQ ", "INFO ", "QINF ", "NAME ", "LDATA "];
         if BODIES.iter().any(|tag| command.starts_with(tag)) {
             let size = command.rsplit(' ').next().unwrap().parse().unwrap();
             let mut body = vec![0; size];
@@ -121,7 +121,7 @@ impl Client {
     async fn expect(&mut self, entity: &str, tag: &str) -> String {
         loop {
             let (_, of, command) = self.hear().await;
-            let harmless = ["CONNECT ", "UP ", "SENT ", "DISCONNECT "];
+            let harmless = ["CONNECT ", "SENT ", "DISCONNECT "];
             if of == entity && command.starts_with(tag) {
                 return command;
             }
@@ -190,10 +190,18 @@ async fn two_people_talk_through_telnet() {
         .await;
     assert!(stat.ends_with("sync=ok sync_supported=T"), "{stat}");
 
-    // Another client of the same agent takes the connection.
+    // Another client of the same agent takes the connection, and is told what the first one has not dealt with.
+    alice.ask("bob", "SEND F :unread ", "MID ").await;
+    let unread = bob.expect("alice", "MSG OK R=").await;
+    assert!(unread.ends_with(" F 7\nunread "), "{unread}");
     let mut other = of_bob.client().await;
     other.ask("alice", "SUB", "OK").await;
     bob.expect("alice", "END").await;
+    let again = other.expect("alice", "MSG OK R=").await;
+    assert_eq!(word(&again, 2), word(&unread, 2));
+    let number = word(&again, 2).strip_prefix("R=").unwrap();
+    let number = number.split(',').next().unwrap();
+    other.ask("alice", &format!("ACK {number}"), "OK").await;
     bob.ask("alice", "SEND F :no", "ERR CMD PROHIBITED").await;
     alice.ask("bob", "SEND F :again", "MID ").await;
     other.expect("alice", "MSG OK R=").await;
@@ -248,7 +256,8 @@ async fn what_is_wrong_is_said_and_strangers_hear_nothing() {
         ("bob", "OK", "ERR CMD PROHIBITED fromParty"),
         ("bob", "SUB", "ERR CONN NOT_FOUND"),
         ("", "PING", "OK"),
-        ("", "VER 7", "VER 7 links,receipts,pq,users"),
+        ("bob", "SEND F hello there", "ERR CMD SYNTAX getBody"),
+        ("", "VER 7", "VER 7 links,receipts,pq,users,names,servers"),
         ("bob", "SUB", "ERR CONN NOT_FOUND connection"),
     ];
     for (entity, command, answer) in cases {
@@ -340,4 +349,134 @@ async fn a_socket_is_for_its_owner_only_and_needs_no_token() {
     assert!(lines.next().is_none());
     assert!(!second.0.wait().unwrap().success());
     UnixStream::connect(&path).await.unwrap();
+}
+
+/// A client of the time before flags and post-quantum keys, with one of today.
+#[tokio::test]
+async fn the_dialect_of_version_0_5_is_spoken() {
+    let router = Router::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let of_alice = Process::start(directory.path(), &router, "alice", &["--no-token"]);
+    let of_bob = Process::start(directory.path(), &router, "bob", &["--no-token"]);
+    let (mut alice, mut bob) = (of_alice.client().await, of_bob.client().await);
+    alice.ask("", "VER 0", "VER 0").await;
+    let invitation = alice.ask("bob", "NEW INV", "INV ").await;
+    let link = word(&invitation, 1);
+    bob.ask("alice", &format!("JOIN {link} :bob"), "OK").await;
+    let confirmation = alice.expect("bob", "CONF ").await;
+    let name = word(&confirmation, 1);
+    assert_eq!(confirmation, format!("CONF {name} 3\nbob"));
+    alice.ask("bob", &format!("LET {name} :alice"), "OK").await;
+    bob.expect("alice", "INFO pq=disable 5\nalice").await;
+    bob.expect("alice", "CON pq=disable").await;
+    alice.expect("bob", "CON").await;
+    let accepted = alice.ask("bob", "SEND :hello", "MID ").await;
+    assert_eq!(accepted.split(' ').count(), 2, "{accepted}");
+    let message = bob.expect("alice", "MSG OK R=").await;
+    let number = word(&message, 2).strip_prefix("R=").unwrap();
+    let number = number.split(',').next().unwrap();
+    // The receipt is nothing that she knows of, and does not stand in the way.
+    bob.ask("alice", &format!("ACK {number} :"), "OK").await;
+    bob.ask("alice", "SEND F :and you", "MID ").await;
+    let message = alice.expect("bob", "MSG OK R=").await;
+    let sent = word(&message, 4).strip_prefix("S=").unwrap();
+    assert!(sent.contains(",20"), "{message}");
+    assert!(message.ends_with(" 7\nand you"), "{message}");
+    alice.ask("bob", "OFF", "OK").await;
+    bob.ask("alice", "SEND F :too late", "MID ").await;
+    let failed = bob.expect("alice", "MERR ").await;
+    assert!(
+        failed.ends_with(&format!(" SMP {} AUTH", router.address)),
+        "{failed}"
+    );
+    alice.ask("bob", "DEL", "OK").await;
+}
+
+#[tokio::test]
+async fn a_link_to_nothing_is_refused_and_its_name_is_free_again() {
+    let router = Router::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let agent = Process::start(directory.path(), &router, "agent", &["--no-token"]);
+    let (mut alice, mut bob) = (agent.client().await, agent.client().await);
+    let invitation = alice.ask("gone", "NEW T INV subscribe", "INV ").await;
+    let link = word(&invitation, 1).to_owned();
+    alice.ask("gone", "DEL", "OK").await;
+    let join = format!("JOIN T {link} subscribe :bob");
+    let refused = bob.ask("alice", &join, "ERR ").await;
+    assert_eq!(refused, format!("ERR SMP {} AUTH", router.address));
+    let invitation = alice.ask("bob", "NEW T INV subscribe", "INV ").await;
+    let link = word(&invitation, 1).to_owned();
+    let join = format!("JOIN T {link} subscribe :bob");
+    bob.ask("alice", &join, "OK").await;
+    alice.expect("bob", "CONF ").await;
+    // One name, one connection.
+    let taken = alice.ask("bob", "NEW T INV", "ERR ").await;
+    assert_eq!(taken, "ERR CONN DUPLICATE");
+    let taken = bob.ask("bob", "NEW T INV", "ERR ").await;
+    assert_eq!(taken, "ERR CONN DUPLICATE");
+    // Asking for what is not there takes no name.
+    bob.ask("free", "SEND F :x", "ERR CONN NOT_FOUND").await;
+    alice.ask("free", "NEW T INV", "INV ").await;
+}
+
+#[tokio::test]
+async fn a_router_that_goes_is_told_with_its_connections() {
+    let router = Router::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let agent = Process::start(directory.path(), &router, "agent", &["--no-token"]);
+    let mut client = agent.client().await;
+    client.ask("bob", "NEW T INV subscribe", "INV ").await;
+    let mut other = agent.client().await;
+    let down = format!("DOWN {} Ym9i", router.address);
+    // It is subscribed to when the router has answered what was asked later.
+    client.ask("bob", "QINF", "QINF ").await;
+    router.stop().await;
+    while client.hear().await.2 != down {}
+    // Whoever owns nothing hears of the session only.
+    assert_eq!(other.hear().await.2, "DISCONNECT smp 127.0.0.1");
+}
+
+#[tokio::test]
+async fn what_dialect_7_adds_is_understood() {
+    let router = Router::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let agent = Process::start(directory.path(), &router, "agent", &["--no-token"]);
+    let mut client = agent.client().await;
+    let command = format!("SRV TEST {}", router.address);
+    client.ask("", &command, "OK").await;
+    client
+        .ask("", "SRV TEST smp://YQ==@127.0.0.1:1", "ERR BROKER ")
+        .await;
+    client.ask("", "VER 7", "VER 7 ").await;
+    let routers = client.ask("", "SRV smp", "SRV ").await;
+    assert_eq!(
+        routers,
+        format!("SRV {} roles=storage+proxy", router.address)
+    );
+    let made = client
+        .ask("address", "NEW T CON only-create link=T :my card", "INV ")
+        .await;
+    let (full, short) = (word(&made, 1), word(&made, 2));
+    let stat = client.ask("address", "CHK", "STAT ").await;
+    assert!(stat.contains(";status=new;sub=F snd= sync=ok"), "{stat}");
+    client.ask("address", "GET", "OK").await;
+    let info = client.ask("address", "QINF", "QINF ").await;
+    assert!(info.contains("{\"qiSnd\":false,"), "{info}");
+    let data = client.ask("", &format!("LGET {short}"), "LDATA ").await;
+    assert!(
+        data.starts_with(&format!("LDATA {full} direct=T owners=0 7\nmy card")),
+        "{data}"
+    );
+    let refused = client.ask("", "NAME alice.simplex", "ERR ").await;
+    assert_eq!(refused, "ERR NO_NAME_SERVERS");
+    client.ask("", "NET online=F", "OK").await;
+    client.ask("", "NET online=T", "OK").await;
+    client.ask("", "SUBALL", "OK").await;
+    client.ask("address", "GET", "ERR CMD PROHIBITED ").await;
+    client.send("1", "", "SUBS address,nothing").await;
+    client.expect("", "OK").await;
+    client.expect("nothing", "ERR CONN NOT_FOUND").await;
+    // A client that is asked by another's questions does not answer them.
+    let mut other = agent.client().await;
+    other.ask("address", "OFF", "ERR CMD PROHIBITED").await;
 }

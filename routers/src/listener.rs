@@ -2,7 +2,7 @@
 //!
 //! A client that says nothing takes no place from others, and one that says little takes it for a moment only.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -144,10 +144,12 @@ impl Limits {
 
     /// Waits until a client says something, and then for a place among the handshakes; none if it says nothing, or the router stops.
     pub(crate) async fn admit(&self, stream: &TcpStream) -> Option<Place> {
+        // To be readable is not enough: a socket may say that it is, and have nothing.
+        let mut first = [0];
         tokio::select! {
-            spoken = timeout(SILENCE, stream.readable()) => match spoken {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return None,
+            spoken = timeout(SILENCE, stream.peek(&mut first)) => match spoken {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) => return None,
                 Err(_) => {
                     self.bites.silent.fetch_add(1, Ordering::Relaxed);
                     return None;
@@ -156,7 +158,11 @@ impl Limits {
             () = self.stopping.cancelled() => return None,
         }
         let permit = place(&self.handshakes, &self.bites.handshakes).await?;
-        Some(Place(Arc::new(Mutex::new(Some(permit)))))
+        Some(Place(Arc::new(Handshake {
+            permit: Mutex::new(Some(permit)),
+            is_over: AtomicBool::new(false),
+            first: first[0],
+        })))
     }
 
     /// Runs a session to its end, or until the router has waited long enough for it.
@@ -173,7 +179,10 @@ impl Limits {
                     ended = session => ended,
                     () = async {
                         self.stopping.cancelled().await;
-                        sleep(FAREWELL).await;
+                        // Nothing can be said to who is not secured.
+                        if place.0.is_over.load(Ordering::Relaxed) {
+                            sleep(FAREWELL).await;
+                        }
                     } => return,
                 }
             }
@@ -196,13 +205,32 @@ impl Limits {
 
 /// A place among the handshakes that are in progress, given back by whoever comes first.
 #[derive(Debug, Clone)]
-pub(crate) struct Place(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+pub(crate) struct Place(Arc<Handshake>);
+
+#[derive(Debug)]
+struct Handshake {
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
+    is_over: AtomicBool,
+    first: u8,
+}
 
 impl Place {
+    /// The first byte that the client says.
+    pub(crate) fn first_byte(&self) -> u8 {
+        self.0.first
+    }
+
+    /// The handshake is over.
+    pub(crate) fn secured(&self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+        self.give_back();
+    }
+
     /// Lets the next one begin.
-    pub(crate) fn give_back(&self) {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(place.take());
+    fn give_back(&self) {
+        let permit = &self.0.permit;
+        let mut permit = permit.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(permit.take());
     }
 }
 

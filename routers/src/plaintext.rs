@@ -4,10 +4,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 /// Whether the first byte is one of a request, as no byte that begins TLS is.
-pub(crate) async fn is_spoken(stream: &TcpStream) -> bool {
-    let mut first = [0];
-    let peeked = stream.peek(&mut first).await;
-    peeked.is_ok_and(|length| length > 0) && first[0].is_ascii_uppercase()
+pub(crate) const fn is_spoken(first: u8) -> bool {
+    first.is_ascii_uppercase()
 }
 
 /// Says what is spoken here.

@@ -1,6 +1,6 @@
 //! The command line of `smp-agent`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,7 +16,7 @@ use simplex_sans_io::agent::config::{NetworkConfig, ProxyFallback, ProxyMode, Us
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::pool::UserId;
 use simplex_sans_io::socks;
-use simplex_sans_io::wire::{BasicAuth, ServerAddress, SmpScheme};
+use simplex_sans_io::wire::{ServerAddress, SmpScheme};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -176,7 +176,7 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
         hub,
         token: token.as_str().into(),
         routers: routers.into(),
-        users: Arc::new(Mutex::new(BTreeSet::new())),
+        users: Arc::new(Mutex::new(BTreeMap::new())),
         rng: Arc::new(Mutex::new(rng)),
     };
     // The first user is there without being asked for.
@@ -252,6 +252,7 @@ async fn accept(listener: TcpListener, shared: Shared, trust: Trust, places: Arc
         match listener.accept().await {
             Ok((stream, _)) => {
                 stream.set_nodelay(true).ok();
+                rustix::net::sockopt::set_socket_keepalive(&stream, true).ok();
                 let shared = shared.clone();
                 clients.spawn(async move {
                     if let Err(error) = serve(stream, shared, trust).await {
@@ -322,19 +323,7 @@ fn private_socket(path: &Path) -> Result<UnixListener, CliError> {
 }
 
 fn router(text: &str) -> Option<UserRouter> {
-    // A password stands between the fingerprint and the host.
-    let rest = text.strip_prefix("smp://")?;
-    let (identity, host) = rest.split_once('@')?;
-    let (fingerprint, password) = match identity.split_once(':') {
-        Some((fingerprint, password)) => (fingerprint, Some(password)),
-        None => (identity, None),
-    };
-    let address = format!("smp://{fingerprint}@{host}");
-    let address: ServerAddress<SmpScheme> = address.parse().ok()?;
-    let password = match password {
-        Some(password) => Some(password.parse::<BasicAuth>().ok()?),
-        None => None,
-    };
+    let (address, password) = ServerAddress::<SmpScheme>::parse_with_password(text).ok()?;
     Some(UserRouter {
         password,
         ..UserRouter::new(address)

@@ -1,12 +1,21 @@
 //! The commands of clients, in all dialects: those of version 0.5 (`L0`), 5.8 (`L5`), and ours (`L7`). They do not collide, so that all
 //! are understood always (`agent-tcp.md` 3, 10).
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use simplex_sans_io::agent::link::{ConnectionRequest, ShortLink};
+use simplex_sans_io::agent::command::{NetworkState, Receiving};
+use simplex_sans_io::agent::config::UserRouter;
+use simplex_sans_io::agent::link::{ClientData, ConnectionRequest, ShortLink};
 use simplex_sans_io::ratchet::{InitialKeys, Pq};
+use simplex_sans_io::smp::SimplexDomain;
+use simplex_sans_io::wire::{ServerAddress, SmpScheme};
 
 /// What is answered to what cannot be understood.
 pub const SYNTAX: &str = "CMD SYNTAX parseCommand";
+
+/// What is answered to a command whose body is none.
+const NO_BODY: &str = "CMD SYNTAX getBody";
 
 /// A line with a command, and its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +35,8 @@ pub enum BodyForm {
     Text(Vec<u8>),
     /// After the line, so many bytes.
     Size(usize),
+    /// It cannot be a body.
+    Bad,
 }
 
 /// It is not known where the next transmission begins.
@@ -63,13 +74,29 @@ pub enum Command {
         request: String,
         /// Whether post-quantum keys are wanted.
         pq: Option<Pq>,
+        /// From when on it receives.
+        receiving: Receiving,
     },
     /// Answers REQ with silence.
     Reject(String),
     /// Receives.
     Subscribe,
-    /// Receives from all connections.
-    SubscribeAll,
+    /// Receives from all connections of a user.
+    SubscribeAll(Option<i64>),
+    /// Takes one message, without receiving.
+    Fetch,
+    /// What the router says of the queue.
+    QueueInfo,
+    /// What a name stands for.
+    Name(Box<SimplexDomain>),
+    /// The routers of a user.
+    Routers(Option<i64>),
+    /// Other routers for a user.
+    SetRouters(Vec<UserRouter>),
+    /// Whether a router can be used.
+    TestRouter(Box<UserRouter>),
+    /// Whether there is a network.
+    Network(NetworkState),
     /// Receives from these.
     SubscribeMany(Vec<String>),
     /// Sends the body.
@@ -104,7 +131,12 @@ pub enum Command {
     /// The security code.
     Code,
     /// The data of the short link is the body.
-    SetLink,
+    SetLink {
+        /// Whether its owner can be asked for a connection by it.
+        direct: bool,
+        /// Relays of a channel.
+        relays: Vec<ShortLink>,
+    },
     /// The data of the short link is to go.
     DeleteLink,
     /// The data of a short link.
@@ -124,6 +156,10 @@ pub struct NewLine {
     pub link: bool,
     /// Whose it is.
     pub user: Option<i64>,
+    /// What the application adds to the link.
+    pub client_data: Option<ClientData>,
+    /// From when on it receives.
+    pub receiving: Receiving,
 }
 
 /// The arguments of JOIN.
@@ -135,6 +171,8 @@ pub struct JoinLine {
     pub pq: Option<Pq>,
     /// Whose it is.
     pub user: Option<i64>,
+    /// From when on it receives.
+    pub receiving: Receiving,
 }
 
 /// What is joined.
@@ -147,7 +185,7 @@ pub enum JoinLink {
 }
 
 /// Tags that only the agent sends.
-const AGENT: [&str; 22] = [
+const AGENT: [&str; 45] = [
     "INV",
     "OK",
     "ERR",
@@ -168,8 +206,31 @@ const AGENT: [&str; 22] = [
     "MWARN",
     "MERR",
     "MERRS",
+    "QCONT",
     "MSG",
     "RCVD",
+    "MSGNTF",
+    "DEL_RCVQ",
+    "DEL_CONN",
+    "DEL_USER",
+    "SUSPENDED",
+    "RFPROG",
+    "RFDONE",
+    "RFERR",
+    "RFWARN",
+    "SFPROG",
+    "SFDONE",
+    "SFERR",
+    "SFWARN",
+    "DELD",
+    "JOINED",
+    "LINK",
+    "LDATA",
+    "ERRS",
+    "SERVICE_ALL",
+    "SERVICE_UP",
+    "SERVICE_DOWN",
+    "SERVICE_END",
 ];
 
 impl Command {
@@ -189,7 +250,9 @@ impl Command {
                 | Self::Check
                 | Self::Synchronize { .. }
                 | Self::Code
-                | Self::SetLink
+                | Self::Fetch
+                | Self::QueueInfo
+                | Self::SetLink { .. }
                 | Self::DeleteLink
         )
     }
@@ -199,18 +262,25 @@ impl Line {
     /// Reads a line. It is lost where nobody can say whether a body follows.
     pub fn parse(line: &[u8]) -> Result<(Self, BodyForm), Lost> {
         let text = std::str::from_utf8(line).map_err(|_| Lost)?;
-        if text.contains(|c: char| c.is_control()) {
+        // What people write may have tabs, and spaces at the end.
+        let (head, written) = match text.find(" :") {
+            Some(at) => text.split_at(at),
+            None => (text, ""),
+        };
+        let control = |c: char| c.is_control();
+        if head.contains(control) || written.contains(|c: char| control(c) && c != '\t') {
             return Err(Lost);
         }
         let (tag, rest) = text.split_once(' ').unwrap_or((text, ""));
         // The space after which nothing stands belongs to NEW only.
-        let parsed = match text.ends_with(' ') && tag != "NEW" {
+        let parsed = match written.is_empty() && text.ends_with(' ') && tag != "NEW" {
             true => None,
             false => Self::of(tag, rest),
         };
         let (command, form) = match parsed {
+            Some((_, BodyForm::Bad)) | None if ends_with_number(rest) => return Err(Lost),
+            Some((_, BodyForm::Bad)) => (Err(NO_BODY), BodyForm::None),
             Some((command, form)) => (Ok(command), form),
-            None if ends_with_number(rest) => return Err(Lost),
             None => (Err(SYNTAX), BodyForm::None),
         };
         let line = Self {
@@ -223,13 +293,15 @@ impl Line {
     fn of(tag: &str, rest: &str) -> Option<(Command, BodyForm)> {
         let without_body = |command| Some((command, BodyForm::None));
         match tag {
-            "PING" | "QUIT" | "USERS" | "SUB" | "SUBALL" | "OFF" | "CHK" | "CODE" | "LDEL" => {
+            "PING" | "QUIT" | "USERS" | "SUB" | "OFF" | "CHK" | "CODE" | "LDEL" | "GET"
+            | "QINF" => {
                 let command = match tag {
                     "PING" => Command::Ping,
                     "QUIT" => Command::Quit,
                     "USERS" => Command::Users,
                     "SUB" => Command::Subscribe,
-                    "SUBALL" => Command::SubscribeAll,
+                    "GET" => Command::Fetch,
+                    "QINF" => Command::QueueInfo,
                     "OFF" => Command::Off,
                     "CHK" => Command::Check,
                     "CODE" => Command::Code,
@@ -237,6 +309,14 @@ impl Line {
                 };
                 rest.is_empty().then_some((command, BodyForm::None))
             }
+            "SUBALL" => without_body(Command::SubscribeAll(user(rest)?)),
+            "NAME" => without_body(Command::Name(Box::new(rest.parse().ok()?))),
+            "SRV" => without_body(routers(rest)?),
+            "NET" => without_body(Command::Network(match rest {
+                "online=T" => NetworkState::Online,
+                "online=F" => NetworkState::Offline,
+                _ => return None,
+            })),
             "AUTH" => Some((Command::Auth, body(rest)?)),
             "VER" => without_body(Command::Version(rest.parse().ok()?)),
             "USER" => match rest.split_once(' ') {
@@ -255,8 +335,12 @@ impl Line {
                 let (request, rest) = rest.split_once(' ')?;
                 let request = request.to_owned();
                 let (options, form) = options(rest)?;
-                let pq = options.pq.map(InitialKeys::support);
-                Some((Command::Accept { request, pq }, form))
+                let accept = Command::Accept {
+                    request,
+                    pq: options.pq.map(InitialKeys::support),
+                    receiving: options.receiving,
+                };
+                (form != BodyForm::None).then_some((accept, form))
             }
             "RJCT" => {
                 let named = !rest.is_empty() && !rest.contains(' ');
@@ -303,7 +387,14 @@ impl Line {
                 let pq = pq.map(InitialKeys::support);
                 without_body(Command::Synchronize { pq, force })
             }
-            "LSET" => Some((Command::SetLink, body(rest)?)),
+            "LSET" => {
+                let (options, form) = options(rest)?;
+                let set = Command::SetLink {
+                    direct: options.direct,
+                    relays: options.relays,
+                };
+                (form != BodyForm::None).then_some((set, form))
+            }
             "LGET" => without_body(Command::GetLink(Box::new(rest.parse().ok()?))),
             tag if AGENT.contains(&tag) => {
                 (!ends_with_number(rest)).then_some((Command::FromAgent, BodyForm::None))
@@ -326,7 +417,8 @@ fn new(rest: &str) -> Option<(Command, BodyForm)> {
         _ => return None,
     };
     let (options, form) = options(rest)?;
-    if form != BodyForm::None && !options.link {
+    let unwanted = form != BodyForm::None && !options.link;
+    if unwanted || form == BodyForm::Bad {
         return None;
     }
     let new = NewLine {
@@ -334,6 +426,8 @@ fn new(rest: &str) -> Option<(Command, BodyForm)> {
         pq: options.pq,
         link: options.link,
         user: options.user,
+        client_data: options.client_data,
+        receiving: options.receiving,
     };
     Some((Command::New(new), form))
 }
@@ -354,22 +448,71 @@ fn join(rest: &str) -> Option<(Command, BodyForm)> {
         link,
         pq: options.pq.map(InitialKeys::support),
         user: options.user,
+        receiving: options.receiving,
     };
     (form != BodyForm::None).then(|| (Command::Join(Box::new(join)), form))
 }
 
-#[derive(Default)]
+/// `smp [user=n]`, `SET routers`, or `TEST router`.
+fn routers(rest: &str) -> Option<Command> {
+    let router = |text: &str| {
+        let parsed = ServerAddress::<SmpScheme>::parse_with_password(text).ok()?;
+        let (address, password) = parsed;
+        Some(UserRouter {
+            password,
+            ..UserRouter::new(address)
+        })
+    };
+    match rest.split_once(' ').unwrap_or((rest, "")) {
+        ("smp", rest) => Some(Command::Routers(user(rest)?)),
+        // A router may have several hosts: a new one begins with its scheme.
+        ("SET", rest) => {
+            let rest = rest.strip_prefix("smp://")?;
+            let all = rest
+                .split(",smp://")
+                .map(|text| router(&format!("smp://{text}")));
+            Some(Command::SetRouters(all.collect::<Option<_>>()?))
+        }
+        ("TEST", rest) => Some(Command::TestRouter(Box::new(router(rest)?))),
+        _ => None,
+    }
+}
+
+/// `user=n`, or nothing.
+#[expect(
+    clippy::option_option,
+    reason = "it may be wrong, and it may be absent"
+)]
+fn user(rest: &str) -> Option<Option<i64>> {
+    match rest.strip_prefix("user=") {
+        Some(user) => user.parse().ok().map(Some),
+        None => rest.is_empty().then_some(None),
+    }
+}
+
 struct Options {
     pq: Option<InitialKeys>,
     link: bool,
     user: Option<i64>,
+    client_data: Option<ClientData>,
+    receiving: Receiving,
+    direct: bool,
+    relays: Vec<ShortLink>,
 }
 
 /// Options in any order, then a body. Keys that are not known are passed over.
 fn options(mut rest: &str) -> Option<(Options, BodyForm)> {
-    let mut options = Options::default();
+    let mut options = Options {
+        pq: None,
+        link: false,
+        user: None,
+        client_data: None,
+        receiving: Receiving::AtOnce,
+        direct: true,
+        relays: Vec::new(),
+    };
     while !rest.is_empty() {
-        if let Some(form) = body(rest) {
+        if let Some(form) = body(rest).filter(|form| *form != BodyForm::Bad) {
             return Some((options, form));
         }
         let (token, after) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -378,14 +521,30 @@ fn options(mut rest: &str) -> Option<(Options, BodyForm)> {
             Some(("user", user)) => options.user = Some(user.parse().ok()?),
             Some(("link", "T")) => options.link = true,
             Some(("link", "F")) => options.link = false,
-            Some(("link", _)) => return None,
+            Some(("direct", "T")) => options.direct = true,
+            Some(("direct", "F")) => options.direct = false,
+            Some(("link" | "direct", _)) => return None,
+            Some(("data", data)) => options.client_data = Some(client_data(data)?),
+            Some(("relays", relays)) => {
+                let relays = relays.split(',').map(|relay| relay.parse().ok());
+                options.relays = relays.collect::<Option<_>>()?;
+            }
             Some(_) => {}
             None if token == "subscribe" => {}
-            None => return None,
+            None if token == "only-create" => options.receiving = Receiving::WhenSubscribed,
+            None => return Some((options, BodyForm::Bad)),
         }
         rest = after;
     }
     Some((options, BodyForm::None))
+}
+
+/// Text, in base64url.
+fn client_data(data: &str) -> Option<ClientData> {
+    let text = URL_SAFE
+        .decode(data)
+        .or_else(|_| URL_SAFE_NO_PAD.decode(data));
+    ClientData::try_from(String::from_utf8(text.ok()?).ok()?).ok()
 }
 
 /// An option for post-quantum keys, and what follows it.
@@ -404,8 +563,12 @@ fn body(rest: &str) -> Option<BodyForm> {
     if let Some(text) = rest.strip_prefix(':') {
         return Some(BodyForm::Text(text.as_bytes().to_vec()));
     }
-    let decimal = !rest.is_empty() && rest.len() <= 7 && rest.bytes().all(|b| b.is_ascii_digit());
-    decimal.then(|| rest.parse().ok().map(BodyForm::Size))?
+    if rest.is_empty() {
+        return None;
+    }
+    let decimal = rest.len() <= 7 && rest.bytes().all(|b| b.is_ascii_digit());
+    let size = rest.parse().ok().filter(|_| decimal);
+    Some(size.map_or(BodyForm::Bad, BodyForm::Size))
 }
 
 /// Whether a line ends in a way in which the size of a body could stand there.
@@ -437,6 +600,9 @@ mod tests {
         let invited = new("NEW T INV pq=invitation subscribe");
         assert_eq!(invited.pq, Some(InitialKeys::Invitation));
         assert!(new("NEW CON pq=enable subscribe link=T user=7 x=y").link);
+        let later = new("NEW T INV pq=enable only-create data=YQ==");
+        assert_eq!(later.receiving, Receiving::WhenSubscribed);
+        assert_eq!(later.client_data.unwrap().as_str(), "a");
 
         let text = |text: &str| BodyForm::Text(text.as_bytes().to_vec());
         for line in [
@@ -451,6 +617,22 @@ mod tests {
         let send = |pq, notify| Command::Send { pq, notify };
         let cases = [
             ("SEND :x", send(None, false), text("x")),
+            (
+                "SEND F :tab\tand space ",
+                send(None, false),
+                text("tab\tand space "),
+            ),
+            ("SEND F :", send(None, false), text("")),
+            (
+                "SUBALL user=3",
+                Command::SubscribeAll(Some(3)),
+                BodyForm::None,
+            ),
+            (
+                "NET online=F",
+                Command::Network(NetworkState::Offline),
+                BodyForm::None,
+            ),
             ("SEND 5", send(None, false), BodyForm::Size(5)),
             ("SEND T 5", send(None, true), BodyForm::Size(5)),
             (
@@ -485,6 +667,14 @@ mod tests {
         ] {
             let (line, form) = Line::parse(line.as_bytes()).unwrap();
             assert_eq!((line.command, form), (Err(SYNTAX), BodyForm::None));
+        }
+        for line in ["SEND F hello there", "LET x y", "ACK 4 y", "ACPT x T :hi"] {
+            let (line, form) = Line::parse(line.as_bytes()).unwrap();
+            assert_eq!((line.command, form), (Err(NO_BODY), BodyForm::None));
+        }
+        for line in ["QCONT", "DEL_USER x", "MSGNTF a b T"] {
+            let (line, _) = Line::parse(line.as_bytes()).unwrap();
+            assert_eq!(line.command, Ok(Command::FromAgent));
         }
         for line in [
             "HELLO 7",

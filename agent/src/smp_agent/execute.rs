@@ -3,18 +3,19 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
+use simplex_sans_io::agent::command as agent;
 use simplex_sans_io::agent::command::{
-    Force, LinkContent, NewConnection, RequestMode, Sending, Waiting,
+    Force, LinkContent, NewConnection, RequestMode, Sending, TestFailure, Waiting,
 };
-use simplex_sans_io::agent::config::VERSIONS;
+use simplex_sans_io::agent::config::{UserRouter, VERSIONS};
 use simplex_sans_io::agent::error::AgentError;
 use simplex_sans_io::agent::id::{ConnectionId, MessageId, RequestName};
-use simplex_sans_io::agent::link::ConnectionRequest;
+use simplex_sans_io::agent::link::{LinkScheme, LinkTarget, ShortLink};
 use simplex_sans_io::ratchet::{InitialKeys, Pq};
 use simplex_sans_io::smp::MsgFlags;
 use simplex_sans_io::smp::link::{ContactData, UserData};
 use simplex_sans_io::smp::pool::UserId;
-use simplex_sans_io::wire::{Large, List};
+use simplex_sans_io::wire::{self, Large, List, Version};
 
 use super::Shared;
 use super::command::{Command, JoinLine, JoinLink, NewLine};
@@ -27,6 +28,8 @@ use crate::handle::{Error, Joining, NewLink};
 pub(super) struct Executed {
     pub(super) entity: String,
     pub(super) said: Said,
+    /// What has failed for some of many connections.
+    pub(super) failed: Vec<(String, Said)>,
     pub(super) after: After,
 }
 
@@ -43,6 +46,7 @@ pub(super) struct Session {
     shared: Shared,
     client: ClientId,
     user: UserId,
+    failed: Vec<(String, Said)>,
     pub(super) level: Level,
 }
 
@@ -74,6 +78,7 @@ impl Session {
             shared,
             client,
             user: UserId(1),
+            failed: Vec::new(),
             level: Level::L5,
         }
     }
@@ -95,7 +100,8 @@ impl Session {
                 Some(level) => {
                     after = After::Level(level);
                     let number = level.number();
-                    Ok(Said::line(format!("VER {number} links,receipts,pq,users")))
+                    let features = "links,receipts,pq,users,names,servers";
+                    Ok(Said::line(format!("VER {number} {features}")))
                 }
                 None => Err(prohibited("VER")),
             },
@@ -108,19 +114,22 @@ impl Session {
                 self.carry_out(command, &mut named, body).await
             }
         };
-        let said = answer.unwrap_or_else(|wrong| {
-            let text = match wrong {
-                Wrong::Text(text) => text,
-                Wrong::Error(Error::Agent(error)) => text::error(&error, self.level),
-                Wrong::Error(Error::Ended) => "INACTIVE".to_owned(),
-            };
-            Said::line(format!("ERR {text}"))
-        });
+        let said = answer.unwrap_or_else(|wrong| self.wrong(wrong));
         Executed {
             entity: named,
             said,
+            failed: std::mem::take(&mut self.failed),
             after,
         }
+    }
+
+    fn wrong(&self, wrong: Wrong) -> Said {
+        let text = match wrong {
+            Wrong::Text(text) => text,
+            Wrong::Error(Error::Agent(error)) => text::error(&error, self.level),
+            Wrong::Error(Error::Ended) => "INACTIVE".to_owned(),
+        };
+        Said::line(format!("ERR {text}"))
     }
 
     async fn carry_out(
@@ -155,22 +164,33 @@ impl Session {
             Command::New(new) => self.create(new, entity, body).await,
             Command::Join(join) => self.join(*join, entity, info()).await,
             Command::Let(name) => {
-                let connection = self.own(entity)?;
+                let connection = self.own(entity).await?;
                 let name = request(&name)?;
                 agent.allow(&connection, &name, info()).await?;
                 self.answered(&name).await;
                 Ok(ok())
             }
-            Command::Accept { request: name, pq } => {
+            Command::Accept {
+                request: name,
+                pq,
+                receiving,
+            } => {
                 let name = request(&name)?;
                 let asked = self.shared.hub.asked(&name);
                 let address = asked.ok_or_else(|| prohibited("acceptContact"))?;
+                self.own_connection(&address).await?;
                 let connection = self.new_connection(entity)?;
-                let pq = pq.unwrap_or_else(|| self.pq());
-                let accepted = agent
-                    .accept(&address, &name, Some(connection), info(), pq)
-                    .await;
-                let (_, sending) = accepted?;
+                let accept = agent::Command::Accept {
+                    address,
+                    name: name.clone(),
+                    connection: Some(connection.clone()),
+                    info: info(),
+                    pq: pq.unwrap_or_else(|| self.pq()),
+                    mode: RequestMode::Interactive,
+                    receiving,
+                };
+                let accepted = agent.joined(accept).await;
+                let (_, sending) = self.kept(&connection, accepted)?;
                 self.answered(&name).await;
                 Ok(self.joined(sending))
             }
@@ -180,6 +200,7 @@ impl Session {
                     true => self.shared.hub.asked(&name).ok_or_else(not_found)?,
                     false => connection(entity)?,
                 };
+                self.own_connection(&address).await?;
                 agent.reject(&address, &name).await?;
                 self.answered(&name).await;
                 Ok(ok())
@@ -189,18 +210,76 @@ impl Session {
                 self.subscribe(&connection).await?;
                 Ok(ok())
             }
-            Command::SubscribeAll => {
-                agent.subscribe_all(Some(self.user)).await?;
+            Command::SubscribeAll(user) => {
+                let user = match user {
+                    Some(user) => self.shared.user(user).await?,
+                    None => self.user,
+                };
+                for connection in agent.connections(Some(user)).await? {
+                    self.shared.hub.take(self.client, &connection);
+                }
+                agent.subscribe_all(Some(user)).await?;
                 Ok(ok())
             }
             Command::SubscribeMany(names) => {
                 for name in names {
-                    self.subscribe(&connection(&name)?).await?;
+                    let subscribed = match connection(&name) {
+                        Ok(connection) => self.subscribe(&connection).await.map_err(Wrong::from),
+                        Err(wrong) => Err(wrong),
+                    };
+                    if let Err(wrong) = subscribed {
+                        let said = self.wrong(wrong);
+                        self.failed.push((name, said));
+                    }
                 }
                 Ok(ok())
             }
+            Command::Fetch => {
+                agent.fetch(&self.own(entity).await?).await?;
+                Ok(ok())
+            }
+            Command::QueueInfo => {
+                let info = agent.queue_info(&connection(entity)?).await?;
+                Ok(Said {
+                    line: "QINF".to_owned(),
+                    body: Some(wire::encode(&info, Version::default())),
+                })
+            }
+            Command::Name(name) => {
+                let record = agent.resolve_name(self.user, *name).await?;
+                Ok(Said {
+                    line: "NAME".to_owned(),
+                    body: Some(wire::encode(&record, Version::default())),
+                })
+            }
+            Command::Routers(user) => {
+                let user = match user {
+                    Some(user) => self.shared.user(user).await?,
+                    None => self.user,
+                };
+                let routers = self.shared.routers_of(user);
+                let routers: Vec<_> = routers.iter().map(text::router).collect();
+                Ok(Said::line(format!("SRV {}", routers.join(","))))
+            }
+            Command::SetRouters(routers) => {
+                self.shared.set_routers(self.user, routers).await?;
+                Ok(ok())
+            }
+            Command::TestRouter(router) => {
+                let UserRouter {
+                    address, password, ..
+                } = *router;
+                match agent.test_router(self.user, address, password).await? {
+                    None => Ok(ok()),
+                    Some(TestFailure { error, .. }) => Err(Wrong::Error(Error::Agent(error))),
+                }
+            }
+            Command::Network(network) => {
+                agent.set_network(network).await?;
+                Ok(ok())
+            }
             Command::Send { pq, notify } => {
-                let connection = self.own(entity)?;
+                let connection = self.own(entity).await?;
                 // Where nothing is said, nothing changes: that an old client turns encryption off by silence is no rule to keep.
                 let flags = MsgFlags {
                     notification: notify,
@@ -212,26 +291,26 @@ impl Session {
                 }))
             }
             Command::Acknowledge(message) => {
-                let connection = self.own(entity)?;
+                let connection = self.own(entity).await?;
                 agent
                     .acknowledge(&connection, MessageId(message), body)
                     .await?;
                 Ok(ok())
             }
             Command::Switch => {
-                agent.switch(&self.own(entity)?).await?;
+                agent.switch(&self.own(entity).await?).await?;
                 Ok(ok())
             }
             Command::AbortSwitch => {
-                agent.abort_switch(&self.own(entity)?).await?;
+                agent.abort_switch(&self.own(entity).await?).await?;
                 Ok(ok())
             }
             Command::Off => {
-                agent.suspend(&self.own(entity)?).await?;
+                agent.suspend(&self.own(entity).await?).await?;
                 Ok(ok())
             }
             Command::Delete { wait } => {
-                let connection = self.own(entity)?;
+                let connection = self.own(entity).await?;
                 let waiting = match wait {
                     true => Waiting::Deliver,
                     false => Waiting::Drop,
@@ -242,10 +321,11 @@ impl Session {
             }
             Command::Check => {
                 let statistics = agent.statistics(&connection(entity)?).await?;
-                Ok(Said::line(format!("STAT {}", text::stats(&statistics))))
+                let statistics = text::stats(&statistics, self.level);
+                Ok(Said::line(format!("STAT {statistics}")))
             }
             Command::Synchronize { pq, force } => {
-                let connection = self.own(entity)?;
+                let connection = self.own(entity).await?;
                 let force = match force {
                     true => Force::Yes,
                     false => Force::No,
@@ -258,23 +338,19 @@ impl Session {
                 let code = agent.security_code(&connection(entity)?).await?;
                 Ok(Said::line(format!("CODE {}", URL_SAFE.encode(code))))
             }
-            Command::SetLink => {
-                let connection = self.own(entity)?;
-                let data = contact_data(info())?;
+            Command::SetLink { direct, relays } => {
+                let connection = self.own(entity).await?;
+                let data = contact_data(info(), direct, relays)?;
                 let link = agent.set_link(&connection, data).await?;
                 Ok(Said::line(format!("LINK {link}")))
             }
             Command::DeleteLink => {
-                agent.delete_link(&self.own(entity)?).await?;
+                agent.delete_link(&self.own(entity).await?).await?;
                 Ok(ok())
             }
             Command::GetLink(link) => {
                 let content = agent.open_link(self.user, *link).await?;
-                let (request, data) = opened(&content);
-                Ok(Said {
-                    line: format!("LDATA {request}"),
-                    body: Some(data),
-                })
+                Ok(opened(&content))
             }
             Command::Version(_) | Command::Quit | Command::FromAgent => Err(prohibited("")),
         }
@@ -325,12 +401,13 @@ impl Session {
         let created = self.shared.agent.create(NewLink {
             user,
             kind,
-            connection: Some(connection),
-            client_data: None,
+            connection: Some(connection.clone()),
+            client_data: new.client_data,
             short: new.link.then(|| body.unwrap_or_default()),
             mode: RequestMode::Interactive,
+            receiving: new.receiving,
         });
-        let created = created.await?;
+        let created = self.kept(&connection, created.await)?;
         let short = created.short.map(|short| format!(" {short}"));
         Ok(Said::line(format!(
             "INV {}{}",
@@ -355,10 +432,22 @@ impl Session {
             request,
             info,
             pq: join.pq.unwrap_or_else(|| self.pq()),
-            connection: Some(connection),
+            connection: Some(connection.clone()),
             mode: RequestMode::Interactive,
+            receiving: join.receiving,
         });
-        Ok(self.joined(joined.await?.1))
+        let (_, sending) = self.kept(&connection, joined.await)?;
+        Ok(self.joined(sending))
+    }
+
+    /// The name of a connection that was not made is free again; one that is tried again stays.
+    fn kept<T>(&self, connection: &ConnectionId, made: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::Agent(error)) = &made
+            && !error.is_temporary()
+        {
+            self.shared.hub.forget(connection);
+        }
+        made
     }
 
     fn joined(&self, sending: Sending) -> Said {
@@ -382,10 +471,19 @@ impl Session {
     }
 
     /// A connection that no other client owns.
-    fn own(&self, entity: &str) -> Result<ConnectionId, Wrong> {
+    async fn own(&self, entity: &str) -> Result<ConnectionId, Wrong> {
         let connection = connection(entity)?;
-        match self.shared.hub.owns(self.client, &connection) {
-            true => Ok(connection),
+        self.own_connection(&connection).await?;
+        Ok(connection)
+    }
+
+    async fn own_connection(&self, connection: &ConnectionId) -> Result<(), Wrong> {
+        if self.shared.hub.is_free(connection) {
+            // Only what exists can be owned.
+            self.shared.agent.statistics(connection).await?;
+        }
+        match self.shared.hub.owns(self.client, connection) {
+            true => Ok(()),
             false => Err(prohibited("another client has subscribed")),
         }
     }
@@ -403,22 +501,42 @@ fn not_found() -> Wrong {
     Wrong::Error(Error::Agent(AgentError::NotFound { context: "".into() }))
 }
 
-fn contact_data(data: Bytes) -> Result<UserData, Wrong> {
+fn contact_data(data: Bytes, direct: bool, relays: Vec<ShortLink>) -> Result<UserData, Wrong> {
     let data = Large::try_from(data).map_err(|_| Wrong::Text("CMD LARGE LSET".to_owned()))?;
+    let relays = relays.into_iter().map(|relay| match relay.target {
+        LinkTarget::Contact(link) => Ok(link),
+        LinkTarget::Invitation(_) => Err(prohibited("setConnShortLink")),
+    });
+    let relays = List::try_from(relays.collect::<Result<Vec<_>, _>>()?);
     Ok(UserData::Contact(ContactData {
         versions: VERSIONS,
-        direct: true,
+        direct,
         owners: List::default(),
-        relays: List::default(),
+        relays: relays.map_err(|_| Wrong::Text("CMD LARGE LSET".to_owned()))?,
         data,
     }))
 }
 
 /// What a short link leads to, and what its owner says.
-fn opened(content: &LinkContent) -> (&ConnectionRequest, Bytes) {
-    let data = match &content.user {
-        UserData::Invitation(data) => &data.data,
-        UserData::Contact(data) => &data.data,
+fn opened(content: &LinkContent) -> Said {
+    let (owner, data) = match &content.user {
+        UserData::Invitation(data) => (String::new(), &data.data),
+        UserData::Contact(data) => {
+            let direct = if data.direct { 'T' } else { 'F' };
+            let mut owner = format!(" direct={direct} owners={}", data.owners.len());
+            let relays = data.relays.iter().map(|link| {
+                let (scheme, target) = (LinkScheme::Server, LinkTarget::Contact(link.clone()));
+                ShortLink { scheme, target }.to_string()
+            });
+            let relays: Vec<_> = relays.collect();
+            if !relays.is_empty() {
+                owner.push_str(&format!(" relays={}", relays.join(",")));
+            }
+            (owner, &data.data)
+        }
     };
-    (&content.request, Bytes::copy_from_slice(data))
+    Said {
+        line: format!("LDATA {}{owner}", content.request),
+        body: Some(Bytes::copy_from_slice(data)),
+    }
 }

@@ -97,6 +97,11 @@ impl Hub {
         }
     }
 
+    /// Whether nobody owns a connection.
+    pub(super) fn is_free(&self, connection: &ConnectionId) -> bool {
+        !self.state().owners.contains_key(connection)
+    }
+
     /// A client owns a connection from now on; the one before is told.
     pub(super) fn take(&self, client: ClientId, connection: &ConnectionId) {
         let mut state = self.state();

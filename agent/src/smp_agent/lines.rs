@@ -165,7 +165,7 @@ impl Lines {
             command,
         };
         match form {
-            BodyForm::None => Ok(Some(transmission)),
+            BodyForm::None | BodyForm::Bad => Ok(Some(transmission)),
             BodyForm::Text(text) if text.len() <= BODY => {
                 transmission.command.body = Some(Bytes::from(text));
                 Ok(Some(transmission))

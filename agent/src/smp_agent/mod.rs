@@ -12,7 +12,7 @@ pub mod text;
 
 pub use self::cli::main;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use simplex_sans_io::agent::config::UserRouter;
@@ -39,7 +39,8 @@ struct Shared {
     hub: Hub,
     token: Arc<str>,
     routers: Arc<[UserRouter]>,
-    users: Arc<Mutex<BTreeSet<UserId>>>,
+    /// The routers of each user.
+    users: Arc<Mutex<BTreeMap<UserId, Vec<UserRouter>>>>,
     rng: Arc<Mutex<Rng>>,
 }
 
@@ -47,15 +48,24 @@ impl Shared {
     /// A user, who is made if there is none.
     async fn user(&self, number: i64) -> Result<UserId, Error> {
         let user = UserId(number);
-        let new = lock(&self.users).insert(user);
+        let new = !lock(&self.users).contains_key(&user);
         if new {
-            self.agent.set_user(user, self.routers.to_vec()).await?;
+            self.set_routers(user, self.routers.to_vec()).await?;
         }
         Ok(user)
     }
 
+    async fn set_routers(&self, user: UserId, routers: Vec<UserRouter>) -> Result<(), Error> {
+        lock(&self.users).insert(user, routers.clone());
+        self.agent.set_user(user, routers).await
+    }
+
+    fn routers_of(&self, user: UserId) -> Vec<UserRouter> {
+        lock(&self.users).get(&user).cloned().unwrap_or_default()
+    }
+
     async fn new_user(&self) -> Result<UserId, Error> {
-        let last = lock(&self.users).last().copied();
+        let last = lock(&self.users).keys().next_back().copied();
         self.user(last.map_or(1, |last| last.0.saturating_add(1)))
             .await
     }
@@ -65,7 +75,7 @@ impl Shared {
     }
 
     fn users(&self) -> Vec<UserId> {
-        lock(&self.users).iter().copied().collect()
+        lock(&self.users).keys().copied().collect()
     }
 
     fn random_name(&self) -> String {

@@ -1,5 +1,6 @@
 //! A client's session: reads transmissions, carries them out one after another, and tells what happens meanwhile.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -38,6 +39,7 @@ where
         writer: pin!(writer),
         lines: Lines::default(),
         level: Level::L5,
+        down: BTreeSet::new(),
     };
     let welcome = format!("Welcome to SMP agent v{}\r\n", env!("CARGO_PKG_VERSION"));
     connection.write(welcome.as_bytes()).await?;
@@ -59,6 +61,8 @@ struct Connection<R, W> {
     writer: W,
     lines: Lines,
     level: Level,
+    /// Connections of which DOWN was told: UP is told of no others, as it was always.
+    down: BTreeSet<ConnectionId>,
 }
 
 enum Next {
@@ -67,6 +71,10 @@ enum Next {
     End,
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all other events are of one connection"
+)]
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = async {
@@ -164,6 +172,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             let Executed {
                 entity,
                 said,
+                failed,
                 after,
             } = executed;
             if let After::Level(level) = after {
@@ -171,10 +180,28 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                 session.level = level;
             }
             self.say(&corr_id, &entity, &said).await?;
+            for (entity, said) in failed {
+                self.say("", &entity, &said).await?;
+            }
             if after == After::Quit {
                 return Ok(());
             }
         }
+    }
+
+    /// Tells DOWN or UP of some connections.
+    async fn say_of(&mut self, owned: &[ConnectionId], said: &Said) -> io::Result<()> {
+        if self.level == Level::L0 {
+            let tag = said.line.split(' ').next().unwrap_or_default();
+            for connection in owned {
+                self.say("", &connection.to_string(), &Said::line(tag))
+                    .await?;
+            }
+        } else if !owned.is_empty() {
+            let said = Said::line(text::with_connections(&said.line, owned));
+            self.say("", "", &said).await?;
+        }
+        Ok(())
     }
 
     /// Tells an event; once it is written, it need not be told again.
@@ -182,27 +209,29 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         let (event, statistics) = told;
         let entity = event.connection.as_ref();
         let entity = entity.map(ToString::to_string).unwrap_or_default();
-        let said = text::event(&event.content, statistics.as_deref(), self.level);
-        match (&event.content, said) {
-            (_, None) => {}
-            (
-                EventContent::Down { connections, .. } | EventContent::Up { connections, .. },
-                Some(said),
-            ) => {
-                let owned = shared.hub.owned(client, connections);
-                let owned: Vec<ConnectionId> = owned.into_iter().cloned().collect();
-                if self.level == Level::L0 {
-                    let tag = said.line.split(' ').next().unwrap_or_default().to_owned();
-                    for connection in owned {
-                        let said = Said::line(tag.clone());
-                        self.say("", &connection.to_string(), &said).await?;
-                    }
-                } else if !owned.is_empty() {
-                    let said = Said::line(text::with_connections(&said.line, &owned));
-                    self.say("", &entity, &said).await?;
+        for said in text::events(&event.content, statistics.as_deref(), self.level) {
+            match &event.content {
+                EventContent::Down { connections, .. } => {
+                    let owned = shared.hub.owned(client, connections);
+                    let owned: Vec<ConnectionId> = owned.into_iter().cloned().collect();
+                    self.down.extend(owned.iter().cloned());
+                    self.say_of(&owned, &said).await?;
                 }
+                EventContent::Up { connections, .. } => {
+                    let owned = shared.hub.owned(client, connections).into_iter();
+                    let back = owned.filter(|connection| self.down.remove(*connection));
+                    let back: Vec<ConnectionId> = back.cloned().collect();
+                    self.say_of(&back, &said).await?;
+                }
+                _ => self.say("", &entity, &said).await?,
             }
-            (_, Some(said)) => self.say("", &entity, &said).await?,
+        }
+        // Clients of that time know no receipts, which would wait for them for ever.
+        if let (Level::L0, EventContent::Receipts { meta, .. }, Some(connection)) =
+            (self.level, &event.content, &event.connection)
+        {
+            let acknowledged = shared.agent.acknowledge(connection, meta.message, None);
+            acknowledged.await.ok();
         }
         if let Some(id) = event.id
             && question(&event.content).is_none()

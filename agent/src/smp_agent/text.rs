@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use simplex_sans_io::agent::command::{CanAbort, ConnectionStatistics};
-use simplex_sans_io::agent::config::RATCHET_SYNC;
+use simplex_sans_io::agent::command::{CanAbort, ConnectionStatistics, QueueStatus, Subscribed};
+use simplex_sans_io::agent::config::{RATCHET_SYNC, Use, UserRouter};
 use simplex_sans_io::agent::error::AgentError;
 use simplex_sans_io::agent::event::{
     Direction, EventContent, MessageMeta, ReceiptStatus, SwitchPhase, SyncState,
@@ -12,6 +12,7 @@ use simplex_sans_io::agent::id::ConnectionId;
 use simplex_sans_io::agent::message::Integrity;
 use simplex_sans_io::agent::store::record::{ReceivePhase, SendPhase};
 use simplex_sans_io::ratchet::Pq;
+use simplex_sans_io::smp::{BrokerError, ErrorType};
 use simplex_sans_io::wire::utc::UtcTime;
 use simplex_sans_io::wire::{ServerAddress, SmpScheme};
 
@@ -114,8 +115,64 @@ pub const fn pq(pq: Pq) -> &'static str {
 
 /// An error, in words that the dialect has.
 #[must_use]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all others are words and a context"
+)]
 pub fn error(error: &AgentError, level: Level) -> String {
-    let text = error.to_string();
+    match error {
+        AgentError::Smp { router, error } if is_known(error) || level == Level::L7 => {
+            with_router("SMP", router, &error.to_string(), level)
+        }
+        AgentError::Smp { error, .. } => format!("INTERNAL SMP {error}"),
+        AgentError::Broker { router, error } => match (&**error, level) {
+            (BrokerError::Network { error }, Level::L7) => {
+                format!("BROKER {router} NETWORK {error}")
+            }
+            (BrokerError::NoService, Level::L0 | Level::L5) => "INTERNAL NO_SERVICE".to_owned(),
+            _ => with_router("BROKER", router, &error.to_string(), level),
+        },
+        AgentError::Proxy { error, .. } if level == Level::L0 => format!("INTERNAL PROXY {error}"),
+        AgentError::Proxy {
+            proxy,
+            relay,
+            error,
+        } => format!("PROXY {proxy} {relay} PROTOCOL {error}"),
+        error => worded(&error.to_string(), level),
+    }
+}
+
+fn with_router(tag: &str, router: &ServerAddress<SmpScheme>, error: &str, level: Level) -> String {
+    match level {
+        Level::L0 => format!("{tag} {error}"),
+        Level::L5 | Level::L7 => format!("{tag} {router} {error}"),
+    }
+}
+
+/// Whether version 5.8 had a word for it.
+const fn is_known(error: &ErrorType) -> bool {
+    match error {
+        ErrorType::Blocked { .. }
+        | ErrorType::Service
+        | ErrorType::Store { .. }
+        | ErrorType::Name { .. }
+        | ErrorType::Duplicate => false,
+        ErrorType::Block
+        | ErrorType::Session
+        | ErrorType::Cmd { .. }
+        | ErrorType::Proxy { .. }
+        | ErrorType::Auth
+        | ErrorType::Crypto
+        | ErrorType::Quota
+        | ErrorType::Expired
+        | ErrorType::NoMsg
+        | ErrorType::LargeMsg
+        | ErrorType::Internal => true,
+    }
+}
+
+/// An error that is words and a context.
+fn worded(text: &str, level: Level) -> String {
     let words: Vec<_> = text.splitn(3, ' ').collect();
     let context = |keep: bool| match (keep, words.get(2)) {
         (true, Some(context)) if !context.is_empty() => format!(" {context}"),
@@ -131,22 +188,76 @@ pub fn error(error: &AgentError, level: Level) -> String {
             let kind = kind.strip_prefix("A_").unwrap_or(kind);
             format!("AGENT {kind}{}", context(true))
         }
-        ["SMP" | "BROKER", ..] if level == Level::L0 => {
-            format!("{}{}", words.first().unwrap_or(&""), context(true))
+        ["NO_USER" | "NO_ROUTERS" | "NO_NAME_SERVERS", ..] if level < Level::L7 => {
+            format!("INTERNAL {text}")
         }
-        ["NO_USER" | "NO_ROUTERS", ..] if level < Level::L7 => format!("INTERNAL {text}"),
-        _ => text,
+        _ => text.to_owned(),
     }
 }
 
-/// An event, unless the dialect has no words for it.
+/// An event; nothing if the dialect has no words for it.
 #[must_use]
-pub fn event(
+pub fn events(
+    content: &EventContent,
+    statistics: Option<&ConnectionStatistics>,
+    level: Level,
+) -> Vec<Said> {
+    match content {
+        EventContent::SendFailed { messages, error } if level == Level::L0 => messages
+            .iter()
+            .map(|message| {
+                let error = self::error(error, level);
+                Said::line(format!("MERR {} {error}", message.0))
+            })
+            .collect(),
+        // Clients of that time take nothing for an event that they do not know.
+        EventContent::RouterConnected { .. }
+        | EventContent::RouterDisconnected { .. }
+        | EventContent::Switch { .. }
+        | EventContent::RatchetSync { .. }
+        | EventContent::Receipts { .. }
+        | EventContent::UserDeleted { .. }
+            if level == Level::L0 =>
+        {
+            Vec::new()
+        }
+        EventContent::Confirmation { .. }
+        | EventContent::Request { .. }
+        | EventContent::Info { .. }
+        | EventContent::Connected { .. }
+        | EventContent::End
+        | EventContent::QueueDeleted
+        | EventContent::RouterConnected { .. }
+        | EventContent::RouterDisconnected { .. }
+        | EventContent::Down { .. }
+        | EventContent::Up { .. }
+        | EventContent::ServiceUp { .. }
+        | EventContent::Switch { .. }
+        | EventContent::RatchetSync { .. }
+        | EventContent::Sent { .. }
+        | EventContent::SendWarning { .. }
+        | EventContent::SendFailed { .. }
+        | EventContent::Message { .. }
+        | EventContent::Receipts { .. }
+        | EventContent::QueueContinue
+        | EventContent::ReceiveQueueDeleted { .. }
+        | EventContent::Deleted
+        | EventContent::UserDeleted { .. }
+        | EventContent::Suspended
+        | EventContent::Error { .. } => event(content, statistics, level).into_iter().collect(),
+    }
+}
+
+fn event(
     content: &EventContent,
     statistics: Option<&ConnectionStatistics>,
     level: Level,
 ) -> Option<Said> {
-    let stats = || statistics.map(stats).unwrap_or_default();
+    let stats = || {
+        statistics
+            .map(|statistics| stats(statistics, level))
+            .unwrap_or_default()
+    };
     let line = |text: String| Some(Said::line(text));
     let with_pq = |value: Pq| match level {
         Level::L0 => String::new(),
@@ -283,6 +394,10 @@ pub fn event(
             let error = error.map(|error| format!(" {error}")).unwrap_or_default();
             line(format!("DEL_RCVQ {router} {id}{error}"))
         }
+        EventContent::Suspended => line("SUSPENDED".to_owned()),
+        EventContent::ServiceUp { router, count } => {
+            (level == Level::L7).then(|| Said::line(format!("SERVICE_UP {router} {count}")))
+        }
         EventContent::Deleted => line("DEL_CONN".to_owned()),
         EventContent::UserDeleted { user } => line(format!("DEL_USER {}", user.0)),
         EventContent::Error { error } => line(format!("ERR {}", self::error(error, level))),
@@ -294,6 +409,18 @@ pub fn event(
 pub fn with_connections(line: &str, connections: &[ConnectionId]) -> String {
     let ids = connections.iter().map(|id| URL_SAFE.encode(id.as_slice()));
     format!("{line} {}", ids.collect::<Vec<_>>().join(","))
+}
+
+/// A router, with what it is used for.
+pub(super) fn router(router: &UserRouter) -> String {
+    let used = |used: Use, role| (used == Use::Yes).then_some(role);
+    let roles = [
+        used(router.roles.storage, "storage"),
+        used(router.roles.proxy, "proxy"),
+        used(router.roles.names, "names"),
+    ];
+    let roles: Vec<_> = roles.into_iter().flatten().collect();
+    format!("{} roles={}", router.address, roles.join("+"))
 }
 
 fn host(router: &ServerAddress<SmpScheme>) -> String {
@@ -337,9 +464,23 @@ const fn sync(state: SyncState) -> &'static str {
     }
 }
 
+const fn queue_status(status: QueueStatus) -> &'static str {
+    match status {
+        QueueStatus::New => "new",
+        QueueStatus::Confirmed => "confirmed",
+        QueueStatus::Secured => "secured",
+        QueueStatus::Active => "active",
+        QueueStatus::Disabled => "disabled",
+    }
+}
+
 /// How a connection is.
 #[must_use]
-pub fn stats(statistics: &ConnectionStatistics) -> String {
+pub fn stats(statistics: &ConnectionStatistics, level: Level) -> String {
+    let status = |status: QueueStatus| match level {
+        Level::L0 | Level::L5 => String::new(),
+        Level::L7 => format!(";status={}", queue_status(status)),
+    };
     let receive = statistics.receive.iter().map(|queue| {
         let switch = match queue.switch {
             None => "",
@@ -352,7 +493,16 @@ pub fn stats(statistics: &ConnectionStatistics) -> String {
             CanAbort::Yes => 'T',
             CanAbort::No => 'F',
         };
-        format!("srv={}{switch};can_abort_switch={abort}", queue.router)
+        let subscribed = match (level, queue.subscribed) {
+            (Level::L0 | Level::L5, _) => "",
+            (Level::L7, Subscribed::Yes) => ";sub=T",
+            (Level::L7, Subscribed::No) => ";sub=F",
+        };
+        let status = status(queue.status);
+        format!(
+            "srv={}{switch};can_abort_switch={abort}{status}{subscribed}",
+            queue.router
+        )
     });
     let send = statistics.send.iter().map(|queue| {
         let switch = match queue.switch {
@@ -360,7 +510,7 @@ pub fn stats(statistics: &ConnectionStatistics) -> String {
             Some(SendPhase::Keying) => ";switch=sending_qkey",
             Some(SendPhase::Testing) => ";switch=sending_qtest",
         };
-        format!("srv={}{switch}", queue.router)
+        format!("srv={}{switch}{}", queue.router, status(queue.status))
     });
     let supported = if statistics.version >= RATCHET_SYNC {
         'T'
@@ -402,7 +552,7 @@ mod tests {
             body: Large::try_from(Bytes::from_static(b"a\nb")).unwrap(),
         };
         let said = |level| {
-            let said = event(&content, None, level).unwrap();
+            let said = events(&content, None, level).remove(0);
             String::from_utf8(said.transmission("", "bob")).unwrap()
         };
         let broker = "/".repeat(32);
@@ -435,6 +585,77 @@ mod tests {
         assert_eq!(error(&AgentError::NoUser, Level::L5), "INTERNAL NO_USER");
     }
 
+    const ROUTER: &str = "smp://u2dS9sG8nMNURyZwqASV4yROM28Er0luVTx5X1CsMrU=@smp4.simplex.im";
+
+    #[test]
+    fn errors_of_routers_name_the_router_where_the_dialect_does() {
+        let router: Box<ServerAddress<SmpScheme>> = Box::new(ROUTER.parse().unwrap());
+        let all =
+            |wrong: &AgentError| [Level::L0, Level::L5, Level::L7].map(|level| error(wrong, level));
+        let auth = AgentError::Smp {
+            router: router.clone(),
+            error: Box::new(ErrorType::Auth),
+        };
+        let named = format!("SMP {ROUTER} AUTH");
+        assert_eq!(all(&auth), ["SMP AUTH", &named, &named]);
+        let service = AgentError::Smp {
+            router: router.clone(),
+            error: Box::new(ErrorType::Service),
+        };
+        let unknown = "INTERNAL SMP SERVICE";
+        assert_eq!(
+            all(&service),
+            [unknown, unknown, &format!("SMP {ROUTER} SERVICE")]
+        );
+        let network = AgentError::Broker {
+            router: router.clone(),
+            error: Box::new(BrokerError::Network {
+                error: simplex_sans_io::smp::NetworkError::Timeout,
+            }),
+        };
+        let expected = [
+            "BROKER NETWORK".to_owned(),
+            format!("BROKER {ROUTER} NETWORK"),
+            format!("BROKER {ROUTER} NETWORK TIMEOUT"),
+        ];
+        assert_eq!(all(&network), expected);
+        let proxy = AgentError::Proxy {
+            proxy: router.clone(),
+            relay: router,
+            error: Box::new(ErrorType::Auth),
+        };
+        let named = format!("PROXY {ROUTER} {ROUTER} PROTOCOL AUTH");
+        assert_eq!(all(&proxy), ["INTERNAL PROXY AUTH", &named, &named]);
+    }
+
+    #[test]
+    fn the_oldest_dialect_has_no_words_for_what_came_later() {
+        let failed = EventContent::SendFailed {
+            messages: vec![MessageId(4), MessageId(5)].try_into().unwrap(),
+            error: AgentError::NoUser,
+        };
+        let lines = |level| -> Vec<_> {
+            let said = events(&failed, None, level).into_iter();
+            said.map(|said| said.line).collect()
+        };
+        assert_eq!(
+            lines(Level::L0),
+            ["MERR 4 INTERNAL NO_USER", "MERR 5 INTERNAL NO_USER"]
+        );
+        assert_eq!(lines(Level::L5), ["MERRS 4,5 INTERNAL NO_USER"]);
+        let router: ServerAddress<SmpScheme> = ROUTER.parse().unwrap();
+        let connected = EventContent::RouterConnected { router };
+        assert_eq!(events(&connected, None, Level::L0), []);
+        assert_eq!(
+            events(&connected, None, Level::L5),
+            [Said::line("CONNECT smp smp4.simplex.im")]
+        );
+        assert_eq!(
+            events(&EventContent::QueueDeleted, None, Level::L5),
+            [Said::line("END")]
+        );
+    }
+
     #[test]
     fn nothing_that_others_say_begins_a_line() {
         let said = Said::line("ERR INTERNAL a\r\n\r\nbob\r\nMSG");
@@ -451,7 +672,7 @@ mod tests {
             message: MessageId(4),
             proxy: None,
         };
-        let line = |level| event(&sent, None, level).unwrap().line;
+        let line = |level| events(&sent, None, level).remove(0).line;
         assert_eq!(line(Level::L5), "SENT 4 ");
         assert_eq!(line(Level::L0), "SENT 4");
     }

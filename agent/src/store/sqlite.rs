@@ -13,8 +13,8 @@ use super::{Change, Key, Kind, Load, Record, Store, StoreError};
 /// Says that a database is an agent's: "SmpA".
 const APPLICATION: i64 = 0x536d_7041;
 
-/// What makes version n+1 out of version n.
-const MIGRATIONS: [&str; 1] = ["
+/// What makes version n+1 out of version n. What was released is never changed; what is new is added at the end.
+const MIGRATIONS: &[&str] = &["
     CREATE TABLE records (
         kind INTEGER NOT NULL,
         owner BLOB NOT NULL,
@@ -51,7 +51,7 @@ impl Sqlite {
         };
         store.set_key(options)?;
         store.prepare().map_err(|error| store.explain(error))?;
-        store.migrate()?;
+        store.migrate(MIGRATIONS)?;
         Ok(store)
     }
 
@@ -103,8 +103,8 @@ impl Sqlite {
         }
     }
 
-    /// Brings the database to the version of this program.
-    fn migrate(&mut self) -> Result<(), StoreError> {
+    /// Brings the database to the version of this program, in one transaction.
+    fn migrate(&mut self, migrations: &[&str]) -> Result<(), StoreError> {
         let path = self.path.clone();
         let transaction = self
             .connection
@@ -124,14 +124,14 @@ impl Sqlite {
             return Err(StoreError::Foreign { path });
         }
         let done = usize::try_from(version).unwrap_or(usize::MAX);
-        let Some(missing) = MIGRATIONS.get(done..) else {
+        let Some(missing) = migrations.get(done..) else {
             return Err(StoreError::Newer { path, version });
         };
         for migration in missing {
             transaction.execute_batch(migration)?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION)?;
-        let version = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        let version = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
         transaction.pragma_update(None, "user_version", version)?;
         Ok(transaction.commit()?)
     }
@@ -317,6 +317,84 @@ mod tests {
         let mut store = Sqlite::open(&path, &SqliteOptions::default()).unwrap();
         let found = store.load(&Load::Get(vec![key])).unwrap();
         assert_eq!(found.len(), 1);
+    }
+
+    fn key(id: &'static str) -> Key {
+        Key {
+            kind: Kind::Work,
+            owner: b"bob".as_slice().into(),
+            id: id.as_bytes().into(),
+        }
+    }
+
+    fn put(id: &'static str) -> Change {
+        Change::Put {
+            key: key(id),
+            value: b"value".as_slice().into(),
+            expires: None,
+        }
+    }
+
+    /// A later program adds a column with what it knows of old records; one that fails leaves everything as it was.
+    #[test]
+    fn a_database_of_an_earlier_version_is_brought_to_a_later_one_with_what_is_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.db");
+        let mut store = Sqlite::open(&path, &SqliteOptions::default()).unwrap();
+        store.commit(vec![vec![put("1"), put("2")]]).unwrap();
+        let version = |store: &Sqlite| -> i64 {
+            let version = store
+                .connection
+                .pragma_query_value(None, "user_version", |r| r.get(0));
+            version.unwrap()
+        };
+        assert_eq!(version(&store), 1);
+
+        let first = MIGRATIONS[0];
+        let add = "ALTER TABLE records ADD COLUMN written INTEGER NOT NULL DEFAULT 7";
+        let broken = [first, add, "INSERT INTO nowhere VALUES (1)"];
+        assert!(store.migrate(&broken).is_err());
+        assert_eq!(version(&store), 1);
+        store.migrate(&[first, add]).unwrap();
+        assert_eq!(version(&store), 2);
+        let sum: i64 = store
+            .connection
+            .query_row("SELECT sum(written) FROM records", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(sum, 14);
+        let keys = vec![key("1"), key("2")];
+        assert_eq!(store.load(&Load::Get(keys)).unwrap().len(), 2);
+        drop(store);
+        // The program of before does not know what it would break.
+        let earlier = Sqlite::open(&path, &SqliteOptions::default());
+        assert!(matches!(earlier, Err(StoreError::Newer { version: 2, .. })));
+    }
+
+    #[cfg(feature = "sqlcipher")]
+    #[test]
+    fn a_database_with_a_key_is_read_with_that_key_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.db");
+        let with = |key: &str| SqliteOptions {
+            key: Some(Zeroizing::new(key.to_owned())),
+        };
+        let mut store = Sqlite::open(&path, &with("it's secret")).unwrap();
+        store.commit(vec![vec![put("1")]]).unwrap();
+        drop(store);
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(!bytes.starts_with(b"SQLite format"));
+        for wrong in [with("another"), SqliteOptions::default()] {
+            let refused = Sqlite::open(&path, &wrong);
+            assert!(
+                matches!(refused, Err(StoreError::Unreadable { .. })),
+                "{refused:?}"
+            );
+        }
+        let mut store = Sqlite::open(&path, &with("it's secret")).unwrap();
+        let load = Load::Owned {
+            owner: b"bob".as_slice().into(),
+        };
+        assert_eq!(store.load(&load).unwrap().len(), 1);
     }
 
     #[test]

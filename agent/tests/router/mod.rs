@@ -13,13 +13,18 @@ use simplex_sans_io::wire::{ServerAddress, SmpScheme};
 
 /// A router that ends with the test.
 pub(crate) struct Router {
-    #[expect(dead_code, reason = "it ends when it is dropped")]
     server: Server,
     pub(crate) address: ServerAddress<SmpScheme>,
     _directory: tempfile::TempDir,
 }
 
 impl Router {
+    /// Ends with its sessions.
+    #[allow(dead_code, reason = "not every test that has a router stops it")]
+    pub(crate) async fn stop(self) {
+        self.server.stop().await.unwrap();
+    }
+
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let now = UnixTime::from(SystemTime::now());
@@ -35,7 +40,7 @@ impl Router {
         let credentials = files.load(now).unwrap();
         let server = Server::start(&settings, credentials, store, directory.path(), 1000);
         let server = server.await.unwrap();
-        let port = server.addresses().next().unwrap().port();
+        let port = server.ports().next().unwrap().0.port();
         let address = format!("smp://{fingerprint}@127.0.0.1:{port}");
         Self {
             server,

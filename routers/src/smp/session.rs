@@ -105,7 +105,7 @@ fn session(accepted: Accepted, place: Place) -> Running {
     let clock = network.clock();
     let upper_rng = rng.fork();
     let machine = Tls::server(doors.config(door), clock.now(), rng, move |facts, now| {
-        place.give_back();
+        place.secured();
         let for_browsers = door == Door::Browsers || facts.shown == Shown::Web;
         let server = |now| Server::secured(smp, facts, upper_rng, now);
         match door {

@@ -24,6 +24,7 @@ use fjall::{
 use super::engine::{
     Effect, Engine, Entries, Snapshot, Tables, Usage, Write, is_range, upper_bound,
 };
+use super::recent::Recent;
 use super::{StoreError, SyncPolicy};
 
 const MIB: u64 = 1 << 20;
@@ -64,6 +65,7 @@ pub struct Embedded<T: Tables> {
 struct Open<T> {
     database: Database,
     tables: Keyspaces<T>,
+    recent: Recent<T>,
     written: u64,
 }
 
@@ -178,6 +180,7 @@ impl<T: Tables> Open<T> {
         Ok(Self {
             database,
             tables,
+            recent: Recent::default(),
             written: 0,
         })
     }
@@ -187,6 +190,8 @@ impl<T: Tables> Open<T> {
     }
 
     fn write(&mut self, writes: Vec<Write<T>>) -> Result<(), fjall::Error> {
+        let busy = |write: &&Write<T>| write.table.usage() == Usage::Busy;
+        let recent: Vec<_> = writes.iter().filter(busy).cloned().collect();
         let mut batch = self.database.batch();
         for Write { table, key, effect } in writes {
             self.written = self
@@ -204,6 +209,7 @@ impl<T: Tables> Open<T> {
             }
         }
         batch.commit()?;
+        self.recent.keep(recent);
         if self.written >= ROTATE_AFTER {
             self.written = 0;
             self.rotate()?;
@@ -243,8 +249,11 @@ impl<T: Tables> Open<T> {
 
 impl<T: Tables> Engine<T> for Embedded<T> {
     fn get(&self, table: T, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let table = self.opened()?.table(table);
-        let found = table.and_then(|table| table.get(key));
+        let open = self.opened()?;
+        if let Some(recent) = open.recent.get(table, key) {
+            return Ok(recent.clone());
+        }
+        let found = open.table(table).and_then(|table| table.get(key));
         let found = found.map_err(|error| self.error(error))?;
         Ok(found.map(Bytes::from))
     }
@@ -427,7 +436,7 @@ fn table_options(usage: Usage) -> KeyspaceCreateOptions {
         Usage::Large => options
             .max_memtable_size(MIB)
             .with_kv_separation(Some(separated)),
-        Usage::Small => options.max_memtable_size(MIB),
+        Usage::Small | Usage::Busy => options.max_memtable_size(MIB),
     }
 }
 

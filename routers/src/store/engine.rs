@@ -31,6 +31,8 @@ pub trait Tables:
 pub enum Usage {
     /// Values of a few hundred bytes.
     Small,
+    /// Values of a few bytes, which are read and written again soon after they were written.
+    Busy,
     /// Some values are large.
     Large,
     /// Most values are large, and they do not stay long.

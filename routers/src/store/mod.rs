@@ -3,6 +3,7 @@
 mod embedded;
 pub mod engine;
 mod error;
+mod recent;
 
 pub use self::embedded::{Embedded, Options};
 pub use self::error::{Fault, StoreError};

@@ -397,11 +397,11 @@ async fn show(stream: TcpStream, terms: Terms, limits: Limits, rng: Rng, _open: 
         return;
     };
     let clock = terms.network.clock();
-    let secured = place.clone();
+    let handshake = place.clone();
     let now = simplex_sans_io::drive::Clock::now(&clock);
     let site = terms.site;
     let machine = Tls::server(&terms.doors.page, now, rng, move |_, now| {
-        secured.give_back();
+        handshake.secured();
         Web::<(), ()>::new(site, now)
     });
     let session = drive(machine, Stream(stream), clock, Nobody, Policy::ROUTER);

@@ -55,7 +55,7 @@ pub(crate) async fn serve(
     let Some(place) = limits.admit(&stream).await else {
         return;
     };
-    if plaintext::is_spoken(&stream).await {
+    if plaintext::is_spoken(place.first_byte()) {
         plaintext::refuse(&mut stream).await;
         return;
     }
@@ -69,9 +69,9 @@ pub(crate) async fn serve(
     } = terms;
     let clock = network.clock();
     let upper_rng = rng.fork();
-    let (secured, pages) = (place.clone(), Arc::clone(&site));
+    let (handshake, pages) = (place.clone(), Arc::clone(&site));
     let machine = Tls::server(&doors.clients, clock.now(), rng, move |facts, now| {
-        secured.give_back();
+        handshake.secured();
         Upper::new(xftp, facts, upper_rng, pages, now)
     });
     // The core and the disk push: what they have to say is bounded by what they are asked.

@@ -7,8 +7,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod hostile;
 mod operator;
+mod peer;
 mod process;
+mod transfers;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::Path;

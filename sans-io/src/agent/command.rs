@@ -3,17 +3,20 @@
 //! A command is answered once, when what it promises is stored; those that need a router, when the router has answered. Commands on one
 //! connection are carried out in the order in which they are given.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::config::UserRouter;
+use super::error::AgentError;
 use super::event::SyncState;
 use super::id::{ConnectionId, EventId, MessageId, RequestName};
 use super::link::{ClientData, ConnectionRequest, ShortLink};
 use crate::ratchet::{InitialKeys, Pq};
-use crate::smp::MsgFlags;
 use crate::smp::link::{FixedData, UserData};
 use crate::smp::pool::UserId;
-use crate::wire::{ServerAddress, SmpScheme, Version};
+use crate::smp::{MsgFlags, NameRecord, QueueInfo, SimplexDomain};
+use crate::wire::{BasicAuth, ServerAddress, SmpScheme, Version};
 
 /// What the application wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +48,29 @@ pub enum Command {
         short: Option<Bytes>,
         /// Who waits.
         mode: RequestMode,
+        /// From when on it receives.
+        receiving: Receiving,
+    },
+    /// Make an address with a short link, of which no router has heard yet: the link can be handed out, or put into what it is to
+    /// say, before. [`Reply::Created`].
+    Prepare {
+        /// Its name, if not a random one.
+        connection: Option<ConnectionId>,
+        /// Whose it is.
+        user: UserId,
+        /// What the application adds to the link.
+        client_data: Option<ClientData>,
+        /// What the data of the short link says.
+        short: Bytes,
+    },
+    /// Make the queue of an address that was prepared, at the router of its link. [`Reply::Created`].
+    Publish {
+        /// The address.
+        connection: ConnectionId,
+        /// Who waits.
+        mode: RequestMode,
+        /// From when on it receives.
+        receiving: Receiving,
     },
     /// Accept an invitation, or ask the owner of an address. [`Reply::Joined`].
     ///
@@ -62,6 +88,8 @@ pub enum Command {
         pq: Pq,
         /// Who waits.
         mode: RequestMode,
+        /// From when on it receives.
+        receiving: Receiving,
     },
     /// Agree to whoever has accepted the invitation. [`Reply::Done`].
     Allow {
@@ -86,6 +114,8 @@ pub enum Command {
         pq: Pq,
         /// Who waits.
         mode: RequestMode,
+        /// From when on it receives.
+        receiving: Receiving,
     },
     /// Forget a request for a connection. The peer is not told. [`Reply::Done`].
     Reject {
@@ -104,6 +134,55 @@ pub enum Command {
         /// Only of this user.
         user: Option<UserId>,
     },
+    /// Take one message that waits, without subscribing to the connection. [`Reply::Fetched`]; the message is told, and has to be
+    /// acknowledged before the next one.
+    Fetch {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// What the router says of the queue of a connection. [`Reply::QueueInfo`].
+    QueueInfo {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// The names of all connections. [`Reply::Connections`].
+    Connections {
+        /// Only of this user.
+        user: Option<UserId>,
+    },
+    /// Give a connection that nobody has joined yet, or an address, to another user. [`Reply::Done`].
+    ChangeUser {
+        /// The connection.
+        connection: ConnectionId,
+        /// Whose it is from now on.
+        user: UserId,
+    },
+    /// What a name stands for. [`Reply::Name`].
+    ResolveName {
+        /// For whom: one of the user's routers for names is asked.
+        user: UserId,
+        /// The name.
+        name: SimplexDomain,
+    },
+    /// Whether a router can be used: a queue is made, secured and deleted there. [`Reply::Tested`].
+    TestRouter {
+        /// For whom.
+        user: UserId,
+        /// The router.
+        router: ServerAddress<SmpScheme>,
+        /// Its password.
+        password: Option<BasicAuth>,
+    },
+    /// What was done at which router since the agent was started. [`Reply::Routers`].
+    RouterStatistics,
+    /// Stop: what routers have been asked is finished within this time, nothing else is begun, and sessions end. Then nothing wakes
+    /// the machine. [`Reply::Done`] at once; [`Suspended`](super::event::EventContent::Suspended) follows.
+    SuspendAgent {
+        /// How long it may take.
+        within: Duration,
+    },
+    /// Go on. [`Reply::Done`].
+    ResumeAgent,
     /// Send a message. [`Reply::Accepted`]; [`Sent`](super::event::EventContent::Sent) follows.
     Send {
         /// The connection.
@@ -215,6 +294,16 @@ pub enum RequestMode {
     Interactive,
 }
 
+/// From when on a new connection receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Receiving {
+    /// From the first moment.
+    #[default]
+    AtOnce,
+    /// When it is subscribed to, by this process or another one.
+    WhenSubscribed,
+}
+
 /// Whether something is done although nothing says that it has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Force {
@@ -279,6 +368,89 @@ pub enum Reply {
     Statistics(Box<ConnectionStatistics>),
     /// What both sides can compare.
     SecurityCode([u8; 32]),
+    /// Whether a message waited.
+    Fetched(Fetched),
+    /// What the router says of a queue.
+    QueueInfo(Box<QueueInfo>),
+    /// Names of connections.
+    Connections(Vec<ConnectionId>),
+    /// What a name stands for.
+    Name(Box<NameRecord>),
+    /// What is wrong with a router, if anything is.
+    Tested(Option<TestFailure>),
+    /// What was done at which router.
+    Routers(Vec<RouterStatistics>),
+}
+
+/// Whether a message waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetched {
+    /// One did: it is told.
+    Message,
+    /// None did.
+    Nothing,
+}
+
+/// Where the test of a router has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestFailure {
+    /// At which step.
+    pub step: TestStep,
+    /// Why.
+    pub error: AgentError,
+}
+
+/// The steps of the test of a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TestStep {
+    /// There is a session with it.
+    Connect,
+    /// It makes a queue.
+    CreateQueue,
+    /// It takes a key.
+    SecureQueue,
+    /// It deletes the queue.
+    DeleteQueue,
+}
+
+/// What was done at a router for a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouterStatistics {
+    /// The user.
+    pub user: UserId,
+    /// The router.
+    pub router: ServerAddress<SmpScheme>,
+    /// How often.
+    pub counts: RouterCounts,
+}
+
+/// How often something was done at a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RouterCounts {
+    /// Sessions that were established.
+    pub sessions: u64,
+    /// Queues that were subscribed to.
+    pub subscribed: u64,
+    /// Subscriptions that were refused, or have failed for now.
+    pub not_subscribed: u64,
+    /// Messages that were received.
+    pub received: u64,
+    /// Messages that were acknowledged there.
+    pub acknowledged: u64,
+    /// Messages that it has taken.
+    pub sent: u64,
+    /// Of them, through a proxy.
+    pub sent_through_proxy: u64,
+    /// Messages that it has forwarded, as a proxy.
+    pub forwarded: u64,
+    /// Messages that it has not taken.
+    pub not_sent: u64,
+    /// Queues that were made.
+    pub created: u64,
+    /// Queues that were not.
+    pub not_created: u64,
+    /// Queues that were deleted.
+    pub deleted: u64,
 }
 
 /// From when on messages can be sent.
@@ -327,6 +499,34 @@ pub struct ReceiveQueueStatistics {
     pub switch: Option<super::store::record::ReceivePhase>,
     /// Whether that can be given up.
     pub can_abort: CanAbort,
+    /// How far it is.
+    pub status: QueueStatus,
+    /// Whether messages are received from it, or will be when its router can be reached.
+    pub subscribed: Subscribed,
+}
+
+/// How far a queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueStatus {
+    /// It was made, or is yet to be.
+    New,
+    /// The other side has confirmed it, or was told of it.
+    Confirmed,
+    /// The router knows the sender.
+    Secured,
+    /// Messages go through it.
+    Active,
+    /// Nothing can be sent to it any more.
+    Disabled,
+}
+
+/// Whether messages are received from a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subscribed {
+    /// They are.
+    Yes,
+    /// They are not.
+    No,
 }
 
 /// Whether the rotation of a queue can be given up.
@@ -345,4 +545,6 @@ pub struct SendQueueStatistics {
     pub router: ServerAddress<SmpScheme>,
     /// How far it is being replaced.
     pub switch: Option<super::store::record::SendPhase>,
+    /// How far it is.
+    pub status: QueueStatus,
 }

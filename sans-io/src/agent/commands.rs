@@ -1,20 +1,21 @@
 //! The commands on one connection.
 
 use super::command::{
-    CanAbort, Command, ConnectionStatistics, ReceiveQueueStatistics, Reply, SendQueueStatistics,
+    CanAbort, Command, ConnectionStatistics, QueueStatus, ReceiveQueueStatistics, Reply,
+    SendQueueStatistics, Subscribed,
 };
-use super::connection::{Caller, Step, can_abort};
+use super::connection::{Caller, Question, Step, can_abort};
 use super::error::AgentError;
 use super::id::{CommandId, ConnectionId};
-use super::store::record::{ReceiveRotation, SendRotation};
+use super::store::record::{ReceiveRotation, ReceiveStatus, SendRotation, SendStatus};
 use crate::wire::Large;
 
 /// The connection that a command is for.
 pub(super) const fn of_connection(command: &Command) -> Option<&ConnectionId> {
     match command {
-        Command::Create { connection, .. } | Command::Join { connection, .. } => {
-            connection.as_ref()
-        }
+        Command::Create { connection, .. }
+        | Command::Prepare { connection, .. }
+        | Command::Join { connection, .. } => connection.as_ref(),
         Command::Allow { connection, .. }
         | Command::Subscribe { connection }
         | Command::Send { connection, .. }
@@ -26,6 +27,10 @@ pub(super) const fn of_connection(command: &Command) -> Option<&ConnectionId> {
         | Command::Delete { connection, .. }
         | Command::SetLink { connection, .. }
         | Command::DeleteLink { connection }
+        | Command::Publish { connection, .. }
+        | Command::Fetch { connection }
+        | Command::QueueInfo { connection }
+        | Command::ChangeUser { connection, .. }
         | Command::Statistics { connection }
         | Command::SecurityCode { connection } => Some(connection),
         Command::SetUser { .. }
@@ -35,6 +40,12 @@ pub(super) const fn of_connection(command: &Command) -> Option<&ConnectionId> {
         | Command::SubscribeAll { .. }
         | Command::Confirm { .. }
         | Command::OpenLink { .. }
+        | Command::Connections { .. }
+        | Command::ResolveName { .. }
+        | Command::TestRouter { .. }
+        | Command::RouterStatistics
+        | Command::SuspendAgent { .. }
+        | Command::ResumeAgent
         | Command::Network(_) => None,
     }
 }
@@ -42,9 +53,24 @@ pub(super) const fn of_connection(command: &Command) -> Option<&ConnectionId> {
 /// Carries out a command on a connection that exists.
 pub(super) fn command_of(step: &mut Step<'_>, id: CommandId, command: Command) {
     let done = match command {
-        Command::Create { .. } => Err(AgentError::DuplicateConnection),
-        Command::Join { mode, .. } => {
-            return step.join_again(Caller { command: id, mode });
+        Command::Create { .. } | Command::Prepare { .. } => Err(AgentError::DuplicateConnection),
+        Command::Publish {
+            mode, receiving, ..
+        } => match step.publish(Caller { command: id, mode }, receiving) {
+            Ok(()) => return,
+            Err(error) => Err(error),
+        },
+        Command::Fetch { .. } => match step.ask_queue(id, Question::Message) {
+            Ok(()) => return,
+            Err(error) => Err(error),
+        },
+        Command::QueueInfo { .. } => match step.ask_queue(id, Question::Info) {
+            Ok(()) => return,
+            Err(error) => Err(error),
+        },
+        Command::ChangeUser { user, .. } => step.change_user(user),
+        Command::Join { mode, request, .. } => {
+            return step.join_again(Caller { command: id, mode }, &request);
         }
         Command::Allow { name, info, .. } => match Large::try_from(info) {
             Ok(info) => step.allow(&name, info),
@@ -89,6 +115,12 @@ pub(super) fn command_of(step: &mut Step<'_>, id: CommandId, command: Command) {
         | Command::SubscribeAll { .. }
         | Command::Confirm { .. }
         | Command::OpenLink { .. }
+        | Command::Connections { .. }
+        | Command::ResolveName { .. }
+        | Command::TestRouter { .. }
+        | Command::RouterStatistics
+        | Command::SuspendAgent { .. }
+        | Command::ResumeAgent
         | Command::Network(_) => Err(AgentError::internal("not a command of a connection")),
     };
     step.reply(id, done.map(|()| Reply::Done));
@@ -108,6 +140,19 @@ fn statistics(step: &Step<'_>) -> ConnectionStatistics {
                 true => CanAbort::Yes,
                 false => CanAbort::No,
             },
+            status: match queue.status {
+                ReceiveStatus::Creating | ReceiveStatus::Open => QueueStatus::New,
+                ReceiveStatus::Securing { .. } => QueueStatus::Confirmed,
+                ReceiveStatus::Secured => QueueStatus::Secured,
+                ReceiveStatus::Active => QueueStatus::Active,
+                ReceiveStatus::Suspending
+                | ReceiveStatus::Suspended
+                | ReceiveStatus::Deleting { .. } => QueueStatus::Disabled,
+            },
+            subscribed: match step.shared.index.get(&queue.router, &queue.recipient_id) {
+                Some(_) => Subscribed::Yes,
+                None => Subscribed::No,
+            },
         }
     });
     let send = record.send.iter().map(|queue| SendQueueStatistics {
@@ -115,6 +160,13 @@ fn statistics(step: &Step<'_>) -> ConnectionStatistics {
         switch: match queue.rotation {
             Some(SendRotation::ReplacedBy { phase, .. }) => Some(phase),
             Some(SendRotation::Replaces { .. }) | None => None,
+        },
+        status: match queue.status {
+            SendStatus::New | SendStatus::Contact => QueueStatus::New,
+            SendStatus::Secured => QueueStatus::Secured,
+            SendStatus::Confirmed => QueueStatus::Confirmed,
+            SendStatus::Active => QueueStatus::Active,
+            SendStatus::Gone => QueueStatus::Disabled,
         },
     });
     ConnectionStatistics {

@@ -1,10 +1,11 @@
 //! How an agent is set up: what it supports, how it uses the network, and which routers its users have.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::queue::CLIENT_VERSIONS;
 use crate::ratchet;
-use crate::smp::pool::RetryInterval;
+use crate::smp::pool::{RetryInterval, UserId};
 use crate::wire::{BasicAuth, ServerAddress, SmpScheme, Version, VersionRange};
 
 /// The versions of agents that are supported.
@@ -54,8 +55,24 @@ pub struct Config {
     pub cache: usize,
     /// How many messages of one connection may wait to be sent.
     pub max_outgoing: usize,
+    /// How many of them may be under way to one queue before its router has answered.
+    pub max_in_flight: usize,
     /// How many records are loaded at a time.
     pub page: usize,
+    /// Who turns ratchets with post-quantum keys.
+    pub turns: Turns,
+    /// Users whose sessions are held in the name of a service, by [`SessionMode::User`]: the driver shows its certificates.
+    pub services: BTreeSet<UserId>,
+}
+
+/// Who turns ratchets with post-quantum keys, which takes milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Turns {
+    /// The machine, at once.
+    #[default]
+    AtOnce,
+    /// The driver, which is [asked](super::Action::Turn) for it.
+    ByDriver,
 }
 
 impl Default for Config {
@@ -84,7 +101,10 @@ impl Default for Config {
             cleanup: Duration::from_secs(300),
             cache: 256,
             max_outgoing: 10_000,
+            max_in_flight: 16,
             page: 1350,
+            turns: Turns::AtOnce,
+            services: BTreeSet::new(),
         }
     }
 }
@@ -170,6 +190,8 @@ pub struct Roles {
     pub storage: Use,
     /// Whether it is a proxy.
     pub proxy: Use,
+    /// Whether it is asked for names, which tells it what the user looks for.
+    pub names: Use,
 }
 
 impl Default for Roles {
@@ -177,6 +199,7 @@ impl Default for Roles {
         Self {
             storage: Use::Yes,
             proxy: Use::Yes,
+            names: Use::No,
         }
     }
 }

@@ -60,6 +60,9 @@ wire! {
             /// For what.
             context: Context,
         },
+        /// The user has no router that is asked for names.
+        #[error("NO_NAME_SERVERS")]
+        "RN" => NoNameRouters,
         /// The peer's message is none.
         #[error("AGENT A_MESSAGE")]
         "AM" => Message,
@@ -267,6 +270,7 @@ impl AgentError {
             | Self::NotAvailable { .. }
             | Self::NoUser
             | Self::NoRouters { .. }
+            | Self::NoNameRouters
             | Self::Message
             | Self::MessageProhibited { .. }
             | Self::Version
@@ -297,6 +301,7 @@ impl AgentError {
             | Self::NotAvailable { .. }
             | Self::NoUser
             | Self::NoRouters { .. }
+            | Self::NoNameRouters
             | Self::Message
             | Self::MessageProhibited { .. }
             | Self::Version

@@ -94,6 +94,13 @@ wire! {
             /// Up to 255 of them.
             connections: List<ConnectionId>,
         },
+        /// All connections of a service at a router receive. SERVICE_UP.
+        "SU" => ServiceUp {
+            /// The router.
+            router: ServerAddress<SmpScheme>,
+            /// How many.
+            count: u32,
+        },
         /// A queue is being replaced. SWITCH.
         "SW" => Switch {
             /// Which.
@@ -163,6 +170,8 @@ wire! {
             /// Which.
             user: crate::smp::pool::UserId,
         },
+        /// The agent has stopped, as it was told to. SUSPENDED.
+        "AS" => Suspended,
         /// Something went wrong that no command has asked for. ERR.
         "ER" => Error {
             /// What.
@@ -194,10 +203,12 @@ impl EventContent {
             | Self::RouterDisconnected { .. }
             | Self::Down { .. }
             | Self::Up { .. }
+            | Self::ServiceUp { .. }
             | Self::SendWarning { .. }
             | Self::Message { .. }
             | Self::Receipts { .. }
-            | Self::QueueContinue => false,
+            | Self::QueueContinue
+            | Self::Suspended => false,
         }
     }
 }

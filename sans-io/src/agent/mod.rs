@@ -49,7 +49,7 @@
 //! [bounded](config::Config::cache) number stays.
 //!
 //! ```
-//! use simplex_sans_io::agent::command::{Command, NewConnection, RequestMode};
+//! use simplex_sans_io::agent::command::{Command, NewConnection, Receiving, RequestMode};
 //! use simplex_sans_io::agent::config::{Config, UserRouter};
 //! use simplex_sans_io::agent::id::CommandId;
 //! use simplex_sans_io::agent::store::{Kind, Memory};
@@ -79,7 +79,7 @@
 //! // An invitation needs a queue, whose keys are stored before the router is asked.
 //! let kind = NewConnection::Invitation { pq: InitialKeys::Later };
 //! let mode = RequestMode::Interactive;
-//! let create = Command::Create { connection: None, user, kind, client_data: None, short: None, mode };
+//! let create = Command::Create { connection: None, user, kind, client_data: None, short: None, mode, receiving: Receiving::AtOnce };
 //! agent.handle(Now::START, Input::Command(CommandId(2), create))?;
 //! let Some(Action::Store(op, changes)) = agent.poll() else { panic!() };
 //! assert_eq!(agent.poll(), None);
@@ -109,5 +109,6 @@ pub mod queue;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod turn;
 
 pub use self::machine::{Action, Agent, Input};

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use super::config::{Protection, ProxyFallback, ProxyMode, SessionMode, Use, UserRouter};
 use super::connection::Task;
 use super::error::AgentError;
-use super::id::ConnectionId;
-use super::machine::{Action, OpenLink, Shared};
+use super::id::{CommandId, ConnectionId};
+use super::machine::{Action, OpenLink, RouterTest, Shared};
 use super::queue::same_router;
 use crate::crypto::AuthPrivateKey;
 use crate::smp::client::{Request, RequestError, RequestId};
@@ -40,6 +40,12 @@ pub(super) enum Purpose {
     Task(ConnectionId, Task),
     /// Whoever reads the data of a link.
     Link(Box<OpenLink>),
+    /// Whoever asks for a name.
+    Name(CommandId),
+    /// Whoever tests a router.
+    Test(Box<RouterTest>),
+    /// Nobody any more: a queue that is made nevertheless is deleted.
+    Unwanted(UserId, Box<AuthPrivateKey>),
     /// Nobody any more.
     Nobody,
 }
@@ -82,7 +88,7 @@ impl Asked {
         };
         match error {
             PoolError::Unreachable(error) => self.of_proxy(error),
-            PoolError::Relay(error) => broker(&self.router, BrokerError::Transport { error }),
+            PoolError::Relay(error) => self.of_proxy(BrokerError::Transport { error }),
             PoolError::Busy | PoolError::Ended => broker(reached, failed()),
             PoolError::Request(error) => match error {
                 RequestError::Protocol(error @ ErrorType::Proxy { .. }) if self.proxy.is_some() => {
@@ -113,12 +119,10 @@ impl Asked {
                     },
                 ),
                 RequestError::NoService => broker(reached, BrokerError::NoService),
-                RequestError::Version(_) => broker(
-                    reached,
-                    BrokerError::Transport {
-                        error: TransportError::Version,
-                    },
-                ),
+                // A proxy that is too old to be one cannot reach any router.
+                RequestError::Version(_) => self.of_proxy(BrokerError::Transport {
+                    error: TransportError::Version,
+                }),
             },
         }
     }
@@ -248,7 +252,7 @@ impl Shared {
         }
     }
 
-    fn wants_proxy(&self, user: UserId, router: &ServerAddress<SmpScheme>) -> bool {
+    pub(super) fn wants_proxy(&self, user: UserId, router: &ServerAddress<SmpScheme>) -> bool {
         let unknown = || {
             let known = self.users.get(&user).into_iter().flatten();
             let mut hosts = known.flat_map(|known| known.address.hosts());
@@ -371,7 +375,10 @@ fn operator_of(routers: &[UserRouter], router: &ServerAddress<SmpScheme>) -> Opt
         .and_then(|known| known.operator)
 }
 
-fn pick<'a>(candidates: &[&'a UserRouter], rng: &mut crate::rng::Rng) -> Option<&'a UserRouter> {
+pub(super) fn pick<'a>(
+    candidates: &[&'a UserRouter],
+    rng: &mut crate::rng::Rng,
+) -> Option<&'a UserRouter> {
     let count = u32::try_from(candidates.len()).ok()?;
     let index = usize::try_from(rng.below(count)).ok()?;
     candidates.get(index).copied()

@@ -50,10 +50,13 @@ impl QueueAddress {
     }
 }
 
-/// Whether both addresses lead to one router.
+/// Whether both addresses lead to one router, whatever the order of its hosts.
 #[must_use]
 pub fn same_router(a: &ServerAddress<SmpScheme>, b: &ServerAddress<SmpScheme>) -> bool {
-    a.hosts() == b.hosts() && a.port() == b.port()
+    let all = |some: &[TransportHost], others: &[TransportHost]| {
+        some.iter().all(|host| others.contains(host))
+    };
+    a.port() == b.port() && all(a.hosts(), b.hosts()) && all(b.hosts(), a.hosts())
 }
 
 /// A queue, as the messages of agents describe it.
@@ -427,6 +430,28 @@ mod tests {
         #[test]
         fn arbitrary_texts_never_panic(text in "smp://YQ==@a/YQ==#[ -~]{0,60}") {
             let _ = text.parse::<QueueUri>();
+        }
+    }
+
+    #[test]
+    fn two_addresses_of_one_router_are_the_same_in_any_order_of_its_hosts() {
+        let address = |text: &str| text.parse::<ServerAddress<SmpScheme>>().unwrap();
+        let one = address("smp://YQ==@a.example,b.example:7");
+        assert!(same_router(
+            &one,
+            &address("smp://YQ==@b.example,a.example:7")
+        ));
+        // Whoever shows another identity there is not told apart.
+        assert!(same_router(
+            &one,
+            &address("smp://Yg==@a.example,b.example:7")
+        ));
+        for other in [
+            "a.example:7",
+            "a.example,b.example",
+            "a.example,c.example:7",
+        ] {
+            assert!(!same_router(&one, &address(&format!("smp://YQ==@{other}"))));
         }
     }
 

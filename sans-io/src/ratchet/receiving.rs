@@ -114,6 +114,22 @@ impl Ratchet {
         })
     }
 
+    /// Whether decrypting a message turns the ratchet with post-quantum keys, which takes long: telling takes microseconds.
+    #[must_use]
+    pub fn turns_with_kem(&self, skipped: &SkippedKeys, message: &[u8]) -> bool {
+        let message = EncryptedMessage::parse(BytesMut::from(message));
+        let Ok(message) = message else {
+            return false;
+        };
+        match self.open_header(skipped, &message) {
+            Ok((HeaderChain::Next, header)) => {
+                let proposes = self.enabled.is_on() && self.kem.is_none();
+                header.kem.is_some() || proposes && self.version >= KEM
+            }
+            Ok((HeaderChain::Current | HeaderChain::Older(_), _)) | Err(_) => false,
+        }
+    }
+
     /// Opens the header: most often with the key of the current chain, or of the next.
     fn open_header<'a>(
         &'a self,

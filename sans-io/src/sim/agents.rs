@@ -1,14 +1,16 @@
 //! Agents and routers, in one thread and in virtual time.
 //!
 //! ```
-//! use simplex_sans_io::agent::command::{Command, NewConnection, Reply, RequestMode};
+//! use simplex_sans_io::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode};
 //! use simplex_sans_io::agent::event::EventContent;
 //! use simplex_sans_io::ratchet::InitialKeys;
 //! use simplex_sans_io::sim::agents::{Agents, USER};
 //!
 //! let mut agents = Agents::new(7, 2, 1);
 //! let kind = NewConnection::Invitation { pq: InitialKeys::Never };
-//! let create = Command::Create { connection: None, user: USER, kind, client_data: None, short: None, mode: RequestMode::Interactive };
+//! let mode = RequestMode::Interactive;
+//! let receiving = Receiving::AtOnce;
+//! let create = Command::Create { connection: None, user: USER, kind, client_data: None, short: None, mode, receiving };
 //! let Ok(Reply::Created { connection, link, .. }) = agents.ask(0, create) else { panic!() };
 //! assert!(link.to_string().starts_with("simplex:/invitation#/?v=2-7&smp=smp"));
 //! # let _ = connection;
@@ -17,6 +19,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::identity::Credentials;
+use super::store::Contents;
 use super::world::World;
 use crate::agent::command::{Command, Reply};
 use crate::agent::config::{Config, UserRouter};
@@ -24,12 +28,15 @@ use crate::agent::error::AgentError;
 use crate::agent::event::Event;
 use crate::agent::id::CommandId;
 use crate::agent::store::{Change, Memory, OpId};
+use crate::agent::turn::{Turn, TurnId};
 use crate::agent::{Action, Agent, Input};
+use crate::crypto::Algorithm;
 use crate::machine::Machine;
 use crate::rng::Rng;
 use crate::smp;
 use crate::smp::client;
 use crate::smp::error::BrokerError;
+use crate::smp::handshake::ServiceRole;
 use crate::smp::pool::{self, Pool, UserId};
 use crate::smp::router;
 use crate::smp::router::proxy::{self, Proxy};
@@ -123,11 +130,15 @@ struct Node {
     agent: Agent,
     pool: Pool,
     config: Config,
+    /// The certificates of the service that it may be.
+    service: Credentials,
     routers: Vec<UserRouter>,
     /// What was stored, and what will be.
     live: Memory,
     durable: Memory,
     unsynced: VecDeque<(OpId, Vec<Change>)>,
+    /// Ratchets that are to turn.
+    turns: VecDeque<(TurnId, Box<Turn>)>,
     /// The connections of the pool, by router.
     connections: BTreeMap<pool::ConnId, (usize, router::ConnId)>,
     /// Connections that could not be opened.
@@ -150,11 +161,20 @@ impl Agents {
     /// The same with a configuration of the agents.
     #[must_use]
     pub fn with(seed: u64, agents: usize, routers: usize, config: &Config) -> Self {
+        let routers = vec![router::Config::default(); routers];
+        Self::over(seed, agents, routers, config)
+    }
+
+    /// The same over routers with these configurations.
+    #[must_use]
+    pub fn over(seed: u64, agents: usize, routers: Vec<router::Config>, config: &Config) -> Self {
         let mut rng = super::rng(seed);
-        let routers: Vec<Router> = (0..routers)
-            .map(|index| {
+        let routers: Vec<Router> = routers
+            .into_iter()
+            .enumerate()
+            .map(|(index, router)| {
                 let seed = u64::from_be_bytes(rng.bytes());
-                let world = World::new(seed);
+                let world = World::with(seed, router, Contents::default());
                 let host = format!("smp{index}.example").parse();
                 let host = host.unwrap_or_else(|_| TransportHost::Ipv4([127, 0, 0, 1].into()));
                 let key_hash = world.credentials().key_hash();
@@ -181,6 +201,7 @@ impl Agents {
             .map(|_| {
                 Node::new(
                     config.clone(),
+                    Credentials::issue(Algorithm::Ed25519, &mut rng),
                     users.clone(),
                     Memory::default(),
                     rng.fork(),
@@ -274,6 +295,27 @@ impl Agents {
         self.agents.get(index).map_or(0, |node| node.agent.loaded())
     }
 
+    /// How many ratchets of an agent are to turn.
+    #[must_use]
+    pub fn turning(&self, index: usize) -> usize {
+        self.agents.get(index).map_or(0, |node| node.turns.len())
+    }
+
+    /// How an agent is set up when it is started the next time.
+    pub fn configure(&mut self, index: usize, config: Config) {
+        if let Some(node) = self.agents.get_mut(index) {
+            node.config = config;
+        }
+    }
+
+    /// An agent has lost the certificates of its service, and makes new ones.
+    pub fn renew_service(&mut self, index: usize) {
+        let service = Credentials::issue(Algorithm::Ed25519, &mut self.rng);
+        if let Some(node) = self.agents.get_mut(index) {
+            node.service = service;
+        }
+    }
+
     /// How often an agent has crashed.
     #[must_use]
     pub fn crashes(&self, index: usize) -> u32 {
@@ -306,7 +348,8 @@ impl Agents {
         };
         let connections = std::mem::take(&mut node.connections);
         let (config, routers) = (node.config.clone(), node.routers.clone());
-        let mut next = Node::new(config, routers, store, rng, now);
+        let service = node.service.clone();
+        let mut next = Node::new(config, service, routers, store, rng, now);
         next.next_command = node.next_command;
         next.crashes = node.crashes.saturating_add(1);
         next.events = std::mem::take(&mut node.events);
@@ -400,9 +443,22 @@ impl Agents {
         true
     }
 
-    /// What an agent wants to store is stored, or it hears what it was told; whether there was anything.
+    /// What an agent wants to store is stored, or it hears what it was told, or a ratchet of it turns; whether there was anything.
     pub fn step(&mut self, index: usize) -> bool {
-        self.sync(index) || self.hear(index)
+        self.sync(index) || self.hear(index) || self.turn(index)
+    }
+
+    /// A ratchet of an agent turns; whether there was one.
+    fn turn(&mut self, index: usize) -> bool {
+        let Some(node) = self.agents.get_mut(index) else {
+            return false;
+        };
+        let Some((id, turn)) = node.turns.pop_front() else {
+            return false;
+        };
+        node.give(self.now, Input::Turned(id, Box::new(turn.run())));
+        self.drain(index);
+        true
     }
 
     /// The connections of an agent break on which it would hear something; whether there was anything.
@@ -431,6 +487,7 @@ impl Agents {
             for index in 0..self.agents.len() {
                 quiet &= !self.hear(index);
                 quiet &= !self.sync(index);
+                quiet &= !self.turn(index);
             }
             if quiet {
                 return;
@@ -477,6 +534,9 @@ impl Agents {
                 any = true;
                 let ask = proxy::Input::Ask(ticket, request);
                 router.relaying.proxy.handle(self.now, ask).ok();
+            } else {
+                // Names are left to the test.
+                router.world.asked.push(asked);
             }
         }
         self.drain_proxy(index);
@@ -648,6 +708,7 @@ impl Agents {
                     let records = node.live.load(&load);
                     node.give(self.now, Input::Loaded(id, records));
                 }
+                Action::Turn(id, turn) => node.turns.push_back((id, turn)),
             }
         }
     }
@@ -667,6 +728,10 @@ impl Agents {
                     Some((router, place)) => {
                         let mut config = client::Config::new(router.address.key_hash().clone());
                         config.handshake.versions = router.versions;
+                        if node.config.services.contains(&session.user) {
+                            let service = node.service.service(ServiceRole::Messaging);
+                            config.handshake.service = Some(service);
+                        }
                         let id = router.world.connect_with(config);
                         node.connections.insert(connection, (place, id));
                     }
@@ -723,8 +788,16 @@ fn is_of_sender(request: &client::Request) -> bool {
 }
 
 impl Node {
-    fn new(config: Config, routers: Vec<UserRouter>, store: Memory, rng: Rng, now: Now) -> Self {
+    fn new(
+        config: Config,
+        service: Credentials,
+        routers: Vec<UserRouter>,
+        store: Memory,
+        rng: Rng,
+        now: Now,
+    ) -> Self {
         let mut node = Self {
+            service,
             agent: Agent::new(config.clone(), rng, now),
             pool: Pool::new(pool::Config {
                 persist_error: Duration::ZERO,
@@ -735,6 +808,7 @@ impl Node {
             live: store.clone(),
             durable: store,
             unsynced: VecDeque::new(),
+            turns: VecDeque::new(),
             connections: BTreeMap::new(),
             refused: VecDeque::new(),
             actions: VecDeque::new(),

@@ -9,7 +9,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
-use simplex_sans_io::agent::command::{Command, Force, NewConnection, Reply, RequestMode};
+use simplex_sans_io::agent::command::{
+    Command, Force, NewConnection, Receiving, Reply, RequestMode,
+};
 use simplex_sans_io::agent::event::{EventContent, SyncState};
 use simplex_sans_io::agent::id::{CommandId, ConnectionId, MessageId, RequestName};
 use simplex_sans_io::agent::link::ConnectionRequest;
@@ -147,6 +149,7 @@ impl State {
             client_data: None,
             short: None,
             mode: RequestMode::Interactive,
+            receiving: Receiving::AtOnce,
         };
         let Ok(Reply::Created { link, .. }) = agents.ask(ALICE, create) else {
             panic!("no link")
@@ -174,6 +177,7 @@ impl State {
             info: Bytes::from_static(b"Bob"),
             pq: Pq::Off,
             mode: RequestMode::Background,
+            receiving: Receiving::AtOnce,
         };
         let crashes = self.agents.crashes(BOB);
         self.join = Join::Asked(self.agents.command(BOB, join), crashes);

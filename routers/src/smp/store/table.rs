@@ -43,12 +43,10 @@ impl Tables for Table {
         match self {
             Self::Messages => Usage::Passing,
             Self::Queues => Usage::Large,
-            Self::Ids
-            | Self::Positions
-            | Self::Notifications
-            | Self::Index
-            | Self::Services
-            | Self::State => Usage::Small,
+            Self::Positions => Usage::Busy,
+            Self::Ids | Self::Notifications | Self::Index | Self::Services | Self::State => {
+                Usage::Small
+            }
         }
     }
 }

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use simplex_sans_io::smp::handshake::ServiceRole;
 use simplex_sans_io::smp::router::store::{
-    Change, FORMAT, MessageRecord, NotificationRecord, Position, QueueRecord, ServiceRecord,
-    ServiceTotals,
+    Change, FORMAT, MessageContent, MessageRecord, NotificationRecord, Position, QueueRecord,
+    ServiceRecord, ServiceTotals,
 };
 use simplex_sans_io::smp::server::Party;
 use simplex_sans_io::wire::{self, EntityId, Parsed, Source, Version, Wire};
@@ -109,7 +109,12 @@ impl Wire for PositionRecord {
 
 /// The stored form of a record: the version of its format, then its encoding.
 pub(super) fn stored<T: Wire>(record: &T) -> Bytes {
-    let mut out = BytesMut::new();
+    stored_in(record, 0)
+}
+
+/// The same, which is expected to have about so many bytes.
+fn stored_in<T: Wire>(record: &T, capacity: usize) -> Bytes {
+    let mut out = BytesMut::with_capacity(capacity);
     out.put_u8(u8::try_from(FORMAT.0).unwrap_or(u8::MAX));
     record.put(FORMAT, &mut out);
     out.freeze()
@@ -300,8 +305,12 @@ impl<'a, E: Engine<Table>> Transaction<'a, E> {
                 expected: before.position.tail,
             });
         }
+        let body = match &message.content {
+            MessageContent::Sent { body, .. } => body.len().saturating_add(64),
+            MessageContent::Quota => 0,
+        };
         let key = table::place(queue, sequence);
-        self.put(Table::Messages, key, stored(message));
+        self.put(Table::Messages, key, stored_in(message, body));
         self.set_messages(queue, before, position, Some(message.time));
         Ok(())
     }

@@ -5,7 +5,7 @@ use crate::agent::error::AgentError;
 use crate::agent::event::EventContent;
 use crate::agent::id::{MessageId, QueueNumber};
 use crate::agent::store::record::{
-    LinkState, OutgoingPurpose, ReceiveStatus, SendQueue, SendRotation, SendStatus,
+    LinkState, OutgoingPurpose, ReceiveStatus, SendQueue, SendRotation, SendStatus, Stage,
 };
 use crate::smp::ErrorType;
 use crate::wire::NonEmpty;
@@ -22,9 +22,14 @@ impl Step<'_> {
             return;
         }
         let tasks = self.tasks();
-        self.connection
-            .retries
-            .retain(|task, _| tasks.contains(task));
+        let outgoing = &self.connection.outgoing;
+        self.connection.retries.retain(|task, _| {
+            let Task::Send(queue, message) = task else {
+                return tasks.contains(task);
+            };
+            let outgoing = outgoing.get(message);
+            outgoing.is_some_and(|outgoing| outgoing.queues.contains(queue))
+        });
         if !self.shared.may_ask(self.connection.record.user) {
             return;
         }
@@ -50,6 +55,10 @@ impl Step<'_> {
     }
 
     fn tasks(&self) -> Vec<Task> {
+        let prepared = matches!(self.connection.record.stage, Stage::Prepared { .. });
+        if prepared && self.connection.record.deleting.is_none() {
+            return Vec::new();
+        }
         let acks = self.connection.acks.iter();
         let acks = acks.map(|(queue, ack)| Task::Acknowledge(*queue, ack.number));
         let mut tasks: Vec<_> = acks.collect();
@@ -66,12 +75,12 @@ impl Step<'_> {
                 | ReceiveStatus::Suspended => {}
             }
         }
-        tasks.extend(self.draining().map(Task::Inspect));
+        tasks.extend(self.questions());
+        tasks.extend(self.inspected_queues().map(Task::Inspect));
         for queue in self.connection.record.send.iter() {
-            match self.next_message_to(queue) {
-                _ if must_be_secured(queue) => tasks.push(Task::SecureAsSender(queue.number)),
-                Some(message) => tasks.push(Task::Send(queue.number, message)),
-                None => {}
+            match must_be_secured(queue) {
+                true => tasks.push(Task::SecureAsSender(queue.number)),
+                false => tasks.extend(self.next_messages_to(queue)),
             }
         }
         match self.connection.record.link.as_ref().map(|link| &link.state) {
@@ -82,14 +91,36 @@ impl Step<'_> {
         tasks
     }
 
-    /// The first message for a queue, if the queue can take it.
-    fn next_message_to(&self, queue: &SendQueue) -> Option<MessageId> {
-        if queue.status == SendStatus::Gone {
-            return None;
-        }
-        let mut outgoing = self.connection.outgoing.iter();
-        let first = outgoing.find(|(_, outgoing)| outgoing.queues.contains(&queue.number));
-        first.map(|(message, _)| *message)
+    /// The first messages for a queue, if the queue can take them: a router carries out what one session asks for in order, so that
+    /// several may be under way to it. What was refused once is tried alone, and so is what others depend on; a proxy keeps no order.
+    fn next_messages_to(&self, queue: &SendQueue) -> impl Iterator<Item = Task> {
+        let number = queue.number;
+        let (user, router) = (self.connection.record.user, &queue.address.router);
+        let refused = self
+            .connection
+            .retries
+            .keys()
+            .any(|task| matches!(task, Task::Send(queue, _) if *queue == number));
+        let most = match queue.status {
+            SendStatus::Gone => 0,
+            _ if refused || self.shared.wants_proxy(user, router) => 1,
+            SendStatus::New
+            | SendStatus::Secured
+            | SendStatus::Confirmed
+            | SendStatus::Active
+            | SendStatus::Contact => self.shared.config.max_in_flight,
+        };
+        let outgoing = self.connection.outgoing.iter();
+        let mut alone = false;
+        outgoing
+            .filter(move |(_, outgoing)| outgoing.queues.contains(&number))
+            .take_while(move |(_, outgoing)| {
+                let first = !alone;
+                alone |= is_sent_alone(outgoing.purpose);
+                first
+            })
+            .take(most)
+            .map(move |(message, _)| Task::Send(number, *message))
     }
 
     /// Something cannot be done now: it is tried again later.
@@ -175,6 +206,24 @@ impl Step<'_> {
                 });
             }
         }
+    }
+}
+
+/// Whether what comes after a message is of no use before the router has taken it.
+const fn is_sent_alone(purpose: OutgoingPurpose) -> bool {
+    match purpose {
+        OutgoingPurpose::Confirmation
+        | OutgoingPurpose::Invitation
+        | OutgoingPurpose::Hello
+        | OutgoingPurpose::QueueTest
+        | OutgoingPurpose::RatchetKey => true,
+        OutgoingPurpose::Message { .. }
+        | OutgoingPurpose::Receipt
+        | OutgoingPurpose::QueueContinue
+        | OutgoingPurpose::QueueAdd
+        | OutgoingPurpose::QueueKey
+        | OutgoingPurpose::QueueUse
+        | OutgoingPurpose::RatchetReady => false,
     }
 }
 

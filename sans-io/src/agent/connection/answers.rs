@@ -57,6 +57,8 @@ impl Step<'_> {
                     self.inspected(number, info.size);
                 }
             }
+            Task::Describe(_) => self.described(response),
+            Task::Fetch(number) => return self.fetched(number, response),
             Task::Delete(number) => self.queue_deleted(number, None),
             Task::SetLink => self.link_set(),
             Task::DeleteLink => self.link_deleted(),
@@ -98,15 +100,6 @@ impl Step<'_> {
         }
     }
 
-    /// How much is left in a queue that is to be deleted once it is empty.
-    fn inspected(&mut self, number: QueueNumber, size: u64) {
-        if size == 0 && self.draining() == Some(number) {
-            return self.remove_receive_queue(number);
-        }
-        let busy = AgentError::Inactive;
-        self.failed_for_now(Task::Inspect(number), &busy);
-    }
-
     fn task_failed(&mut self, task: Task, asked: &Asked, error: &AgentError) {
         if error.is_of_host() && asked.proxy.is_some() {
             let user = self.connection.record.user;
@@ -128,10 +121,10 @@ impl Step<'_> {
             Task::Acknowledge(queue, number) if !error.is_temporary() => {
                 self.forget_ack(queue, number);
             }
+            Task::Inspect(number) => self.inspection_failed(number, error),
+            Task::Describe(_) => self.question_failed(super::Question::Info, error),
+            Task::Fetch(_) => self.question_failed(super::Question::Message, error),
             task if error.is_temporary() => {
-                if matches!(task, Task::Inspect(_)) {
-                    self.connection.order = super::Order::GivenUp;
-                }
                 self.failed_for_now(task, error);
                 self.tell_interactive(error);
             }
@@ -154,7 +147,6 @@ impl Step<'_> {
                     queue.status = ReceiveStatus::Suspended;
                 }
             }
-            Task::Inspect(number) => self.remove_receive_queue(number),
             Task::SetLink | Task::DeleteLink => self.link_failed(error),
             Task::Acknowledge(..) => {}
         }
@@ -177,6 +169,7 @@ impl Step<'_> {
         match self.connection.record.stage {
             Stage::Joining { .. } | Stage::Allowed { .. } | Stage::Handshake { .. } => true,
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Offered { .. }
             | Stage::Confirmed { .. }
             | Stage::Connected
@@ -196,7 +189,12 @@ impl Step<'_> {
             return false;
         };
         let outgoing = self.connection.outgoing.get(&message);
-        outgoing.is_some_and(|outgoing| outgoing.purpose == OutgoingPurpose::Confirmation)
+        outgoing.is_some_and(|outgoing| {
+            matches!(
+                outgoing.purpose,
+                OutgoingPurpose::Confirmation | OutgoingPurpose::Invitation
+            )
+        })
     }
 
     /// The router does not take the sender's key.
@@ -209,6 +207,6 @@ impl Step<'_> {
     }
 }
 
-fn is_gone(error: &AgentError) -> bool {
+pub(super) fn is_gone(error: &AgentError) -> bool {
     matches!(error, AgentError::Smp { error, .. } if **error == ErrorType::Auth)
 }

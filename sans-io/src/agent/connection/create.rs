@@ -1,7 +1,7 @@
 //! Queues that are made, and the links to them.
 
 use super::Step;
-use crate::agent::command::{Reply, RequestMode};
+use crate::agent::command::{Receiving, Reply, RequestMode};
 use crate::agent::error::AgentError;
 use crate::agent::id::QueueNumber;
 use crate::agent::link::{
@@ -10,7 +10,7 @@ use crate::agent::link::{
 };
 use crate::agent::queue::QueueUri;
 use crate::agent::store::record::{
-    LinkState, NewLink, OwnLink, Purpose, QueueRecord, ReceiveQueue, ReceiveRotation,
+    HandedOut, LinkState, NewLink, OwnLink, Purpose, QueueRecord, ReceiveQueue, ReceiveRotation,
     ReceiveStatus, Side, Stage,
 };
 use crate::agent::store::{Change, Key};
@@ -88,7 +88,7 @@ impl Step<'_> {
     /// The link that is made with a queue: always the same.
     fn make_link(&self, number: QueueNumber) -> Option<MadeLink> {
         let (short, kind) = match &self.connection.record.stage {
-            Stage::Creating { purpose } => match purpose {
+            Stage::Creating { purpose } | Stage::Prepared { purpose } => match purpose {
                 Purpose::Invitation { short, .. } => (short.as_ref()?, QueueMode::Messaging),
                 Purpose::Address { short, .. } => (short.as_ref()?, QueueMode::Contact),
                 Purpose::Request { .. } => return None,
@@ -176,7 +176,7 @@ impl Step<'_> {
     /// What a link to the queue says.
     pub(super) fn connection_request(&self, queue: &ReceiveQueue) -> Option<ConnectionRequest> {
         let (client_data, keys) = match &self.connection.record.stage {
-            Stage::Creating { purpose } => match purpose {
+            Stage::Creating { purpose } | Stage::Prepared { purpose } => match purpose {
                 Purpose::Invitation {
                     client_data, keys, ..
                 } => (client_data.clone(), Some(&**keys)),
@@ -244,8 +244,10 @@ impl Step<'_> {
             let error = AgentError::internal("the router has chosen another sender id");
             return self.creation_failed(number, &error);
         }
-        self.keep_queue(number);
-        self.subscribe_queue(number);
+        self.keep_queue(number, ids.service_id.clone());
+        if self.connection.receiving == Receiving::AtOnce {
+            self.subscribe_queue(number);
+        }
         self.made_for_stage(number, made, ids);
     }
 
@@ -301,6 +303,9 @@ impl Step<'_> {
             .callers
             .iter()
             .any(|caller| caller.mode == RequestMode::Interactive);
+        if self.is_handed_out() {
+            return self.publication_failed(number, interactive, error);
+        }
         let creating = matches!(self.connection.record.stage, Stage::Creating { .. });
         if creating && (interactive || !error.is_temporary()) {
             self.answer_callers(&Err(error.clone()));
@@ -329,8 +334,100 @@ impl Step<'_> {
         self.failed_for_now(super::Task::Create(number), error);
     }
 
+    fn is_handed_out(&self) -> bool {
+        let Stage::Creating {
+            purpose: Purpose::Address { short, .. },
+        } = &self.connection.record.stage
+        else {
+            return false;
+        };
+        let handed_out = |short: &NewLink| short.handed_out == HandedOut::Yes;
+        short.as_ref().is_some_and(handed_out)
+    }
+
+    /// The queue of a link that somebody may have cannot be made: nowhere else, but later.
+    fn publication_failed(&mut self, number: QueueNumber, interactive: bool, error: &AgentError) {
+        if !interactive && error.is_temporary() {
+            return self.failed_for_now(super::Task::Create(number), error);
+        }
+        if let Stage::Creating { purpose } = self.connection.record.stage.clone() {
+            self.connection.record.stage = Stage::Prepared { purpose };
+        }
+        self.answer_callers(&Err(error.clone()));
+    }
+
+    /// The link to an address whose queue is yet to be made at the first of the user's routers that comes.
+    pub(in crate::agent) fn prepared(&mut self, number: QueueNumber) -> Result<Reply, AgentError> {
+        let unmade = || AgentError::internal("link");
+        let made = self.make_link(number).ok_or_else(unmade)?;
+        let queue = self.receive_queue_mut(number).ok_or_else(unmade)?;
+        queue.sender_id = made.sender_id;
+        let queue = queue.clone();
+        let link = self.connection_request(&queue).ok_or_else(unmade)?;
+        Ok(Reply::Created {
+            connection: self.connection.id.clone(),
+            link: Box::new(link),
+            short: Some(made.link),
+        })
+    }
+
+    /// The queue of a link that was handed out is to be made.
+    pub(in crate::agent) fn publish(
+        &mut self,
+        caller: super::Caller,
+        receiving: Receiving,
+    ) -> Result<(), AgentError> {
+        let Stage::Prepared { purpose } = self.connection.record.stage.clone() else {
+            return Err(AgentError::prohibited("createConnectionForLink"));
+        };
+        self.connection.record.stage = Stage::Creating { purpose };
+        self.connection.receiving = receiving;
+        self.connection.callers.push(caller);
+        Ok(())
+    }
+
+    /// The connection is another user's from now on.
+    pub(in crate::agent) fn change_user(
+        &mut self,
+        user: crate::smp::pool::UserId,
+    ) -> Result<(), AgentError> {
+        let alone = match self.connection.record.stage {
+            Stage::Prepared { .. } | Stage::Offered { .. } | Stage::Address => {
+                self.connection.record.send.is_empty()
+            }
+            Stage::Creating { .. }
+            | Stage::Confirmed { .. }
+            | Stage::Allowed { .. }
+            | Stage::Joining { .. }
+            | Stage::Handshake { .. }
+            | Stage::Connected
+            | Stage::Failed => false,
+        };
+        if !alone || self.connection.record.deleting.is_some() {
+            return Err(AgentError::prohibited("changeConnectionUser"));
+        }
+        if !self.shared.users.contains_key(&user) {
+            return Err(AgentError::NoUser);
+        }
+        let queues: Vec<_> = self.connection.record.receive.iter().cloned().collect();
+        for queue in queues {
+            let id = &queue.recipient_id;
+            let subscribed = self.shared.index.get(&queue.router, id).is_some();
+            self.forget_queue(&queue);
+            self.connection.record.user = user;
+            if !id.is_empty() {
+                self.keep_queue(queue.number, None);
+            }
+            if subscribed {
+                self.subscribe_queue(queue.number);
+            }
+        }
+        self.connection.record.user = user;
+        Ok(())
+    }
+
     /// Others can find the connection by its queue.
-    fn keep_queue(&mut self, number: QueueNumber) {
+    fn keep_queue(&mut self, number: QueueNumber, service: Option<EntityId>) {
         let Some(queue) = self.connection.receive_queue(number) else {
             return;
         };
@@ -340,7 +437,13 @@ impl Step<'_> {
             router: queue.router.clone(),
             recipient_id: queue.recipient_id.clone(),
             key: queue.key.clone(),
+            service,
         };
+        if record.service.is_some() {
+            let (router, id) = (&record.router, &record.recipient_id);
+            let session = self.shared.session(record.user, router, id);
+            self.shared.services.add(&session, id);
+        }
         let key = Key::queue(&queue.router, &queue.recipient_id);
         self.put(key, &record);
     }
@@ -419,6 +522,7 @@ impl Step<'_> {
             root: ed25519::PrivateKey::generate(rng),
             data,
             seed: rng.bytes(),
+            handed_out: HandedOut::No,
         }
     }
 
@@ -427,6 +531,7 @@ impl Step<'_> {
         match self.connection.record.stage {
             Stage::Handshake { side } => Some(side),
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Offered { .. }
             | Stage::Confirmed { .. }
             | Stage::Allowed { .. }

@@ -8,6 +8,8 @@ use crate::agent::error::AgentError;
 use crate::agent::id::QueueNumber;
 use crate::agent::store::record;
 use crate::agent::store::{Key, Record};
+use crate::agent::turn::{Turn, Turned};
+use crate::ratchet::{DecryptError, Decrypted};
 use crate::smp::MsgId;
 use crate::wire::Wire;
 
@@ -19,29 +21,60 @@ pub(in crate::agent) struct Delivery {
     pub(in crate::agent) body: Bytes,
 }
 
-/// Records that are needed before a step can be made.
+/// What is needed before a step can be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::agent) struct Need(pub(in crate::agent) Vec<Key>);
+pub(in crate::agent) enum Need {
+    /// Records.
+    Records(Vec<Key>),
+    /// The message, decrypted. The connection must not change meanwhile.
+    Turn(Box<Turn>),
+}
 
-/// Records that were asked for, and those of them that there are.
+/// Records that were asked for, and those of them that there are; and the message, if it was decrypted already.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::agent) struct Found(BTreeMap<Key, Option<Bytes>>);
+pub(in crate::agent) struct Found {
+    records: BTreeMap<Key, Option<Bytes>>,
+    turned: Option<Box<Turned>>,
+}
 
 impl Found {
-    pub(in crate::agent) fn new(asked: Vec<Key>, records: Vec<Record>) -> Self {
-        let mut found: BTreeMap<Key, Option<Bytes>> =
-            asked.into_iter().map(|key| (key, None)).collect();
-        found.extend(records.into_iter().map(|r| (r.key, Some(r.value))));
-        Self(found)
+    pub(in crate::agent) fn turned(turned: Box<Turned>) -> Self {
+        let turned = Some(turned);
+        let records = BTreeMap::new();
+        Self { records, turned }
+    }
+
+    /// Whether it is of no use once the connection has changed.
+    pub(in crate::agent) const fn is_turned(&self) -> bool {
+        self.turned.is_some()
+    }
+
+    /// The message, if it was decrypted already.
+    pub(super) fn decrypted(&self) -> Option<Result<Decrypted, DecryptError>> {
+        self.turned.as_ref().map(|turned| turned.0.clone())
+    }
+
+    /// These were asked for.
+    pub(in crate::agent) fn asking(mut self, keys: &[Key]) -> Self {
+        let asked = keys.iter().map(|key| (key.clone(), None));
+        self.records.extend(asked);
+        self
+    }
+
+    /// These are there.
+    pub(in crate::agent) fn with(mut self, records: Vec<Record>) -> Self {
+        let found = records.into_iter().map(|r| (r.key, Some(r.value)));
+        self.records.extend(found);
+        self
     }
 
     /// The record: if it was not asked for, it is needed.
     pub(super) fn get<T: Wire>(&self, key: &Key) -> Result<Option<T>, Need> {
-        match self.0.get(key) {
+        match self.records.get(key) {
             Some(value) => Ok(value
                 .as_ref()
                 .and_then(|value| record::from_bytes(value).ok())),
-            None => Err(Need(vec![key.clone()])),
+            None => Err(Need::Records(vec![key.clone()])),
         }
     }
 }

@@ -46,6 +46,7 @@ impl Step<'_> {
             Stage::Joining { params, info } => self.confirm_as_joiner(params, &info),
             Stage::Allowed { confirmation, info } => self.confirm_as_initiator(confirmation, &info),
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Offered { .. }
             | Stage::Confirmed { .. }
             | Stage::Handshake { .. }
@@ -185,13 +186,14 @@ impl Step<'_> {
             Stage::Allowed { confirmation, .. } if confirmation.name == *name => return Ok(()),
             Stage::Confirmed { .. } => return Err(AgentError::not_found("confirmation")),
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Offered { .. }
             | Stage::Allowed { .. }
             | Stage::Joining { .. }
             | Stage::Handshake { .. }
             | Stage::Connected
             | Stage::Address
-            | Stage::Failed => return Err(AgentError::prohibited("allow")),
+            | Stage::Failed => return Err(AgentError::prohibited("allowConnection")),
         };
         self.connection
             .record
@@ -296,13 +298,17 @@ impl Step<'_> {
             context: "the peer cannot be reached".into(),
         };
         match purpose {
-            OutgoingPurpose::Confirmation | OutgoingPurpose::Invitation => {
-                let error = match error.is_temporary() || super::advance::is_full(error) {
+            OutgoingPurpose::Confirmation => {
+                let refused =
+                    super::answers::is_gone(error) && self.side() == Some(Side::Initiator);
+                let unavailable = refused || error.is_temporary() || super::advance::is_full(error);
+                let error = match unavailable {
                     true => not_available(),
                     false => error.clone(),
                 };
                 self.fail(&error);
             }
+            OutgoingPurpose::Invitation => self.fail_when(false, error),
             OutgoingPurpose::Hello => match self.side() {
                 Some(Side::Joiner) => self.fail(&AgentError::NotAccepted {
                     context: "HELLO".into(),
@@ -313,6 +319,9 @@ impl Step<'_> {
             | OutgoingPurpose::QueueKey
             | OutgoingPurpose::QueueUse
             | OutgoingPurpose::QueueTest => self.rotation_message_lost(purpose, error),
+            OutgoingPurpose::RatchetKey if super::answers::is_gone(error) => {
+                self.error(not_available());
+            }
             OutgoingPurpose::RatchetKey
             | OutgoingPurpose::RatchetReady
             | OutgoingPurpose::Receipt
@@ -334,6 +343,7 @@ impl Step<'_> {
                 context: "send".into(),
             }),
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Offered { .. }
             | Stage::Confirmed { .. }
             | Stage::Allowed { .. }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{Caller, Connection, NewQueue, Step};
-use crate::agent::command::{Reply, Sending};
-use crate::agent::config::{EARLY_RATCHET, PQ, VERSIONS};
+use crate::agent::command::{Receiving, Reply, Sending, Waiting};
+use crate::agent::config::{EARLY_RATCHET, PQ};
 use crate::agent::envelope::{AgentEnvelope, EnvelopeContent};
 use crate::agent::error::AgentError;
 use crate::agent::id::ConnectionId;
@@ -31,6 +31,7 @@ pub(in crate::agent) struct Join {
     pub(in crate::agent) pq: Pq,
     /// The key with which its queue was secured when the link was read.
     pub(in crate::agent) link_key: Option<AuthPrivateKey>,
+    pub(in crate::agent) receiving: Receiving,
 }
 
 impl Connection {
@@ -73,6 +74,7 @@ impl Connection {
             .agreed(shared.config.client_versions)
             .ok_or(AgentError::Version)?;
         let peer = queue.address.router.clone();
+        let receiving = join.receiving;
         match join.request {
             ConnectionRequest::Invitation(_, keys) => {
                 let ratchet_versions = shared.config.ratchet_versions;
@@ -91,6 +93,7 @@ impl Connection {
                     ratchet: Some(ratchet),
                     queue,
                     link_key: join.link_key,
+                    receiving,
                     router: shared.choose_router(user, &[peer])?,
                 })
             }
@@ -104,10 +107,11 @@ impl Connection {
                 };
                 let stage = Stage::Creating { purpose };
                 Ok(Joining {
-                    connection: Self::empty(id, user, stage, join.pq, versions.max()),
+                    connection: Self::empty(id, user, stage, proposes, version),
                     ratchet: None,
                     queue,
                     link_key: None,
+                    receiving,
                     router: shared.choose_router(user, &[peer])?,
                 })
             }
@@ -121,6 +125,7 @@ pub(in crate::agent) struct Joining {
     ratchet: Option<Ratchet>,
     queue: SmpQueueInfo,
     link_key: Option<AuthPrivateKey>,
+    receiving: Receiving,
     router: ServerAddress<SmpScheme>,
 }
 
@@ -131,6 +136,7 @@ impl Joining {
             ratchet: self.ratchet,
             queue: self.queue,
             link_key: self.link_key,
+            receiving: self.receiving,
             router: self.router,
         };
         (self.connection, first)
@@ -142,6 +148,7 @@ pub(in crate::agent) struct FirstStep {
     ratchet: Option<Ratchet>,
     queue: SmpQueueInfo,
     link_key: Option<AuthPrivateKey>,
+    receiving: Receiving,
     router: ServerAddress<SmpScheme>,
 }
 
@@ -150,6 +157,7 @@ impl Step<'_> {
     pub(in crate::agent) fn begin_to_join(&mut self, first: FirstStep, caller: Caller) {
         let version = first.queue.version;
         let contact = first.ratchet.is_none();
+        self.connection.receiving = first.receiving;
         if let Some(ratchet) = first.ratchet {
             self.set_ratchet(ratchet);
         }
@@ -166,8 +174,13 @@ impl Step<'_> {
         self.connection.callers.push(caller);
     }
 
-    /// A connection is joined again: whoever asks waits for what is under way.
-    pub(in crate::agent) fn join_again(&mut self, caller: Caller) {
+    /// A connection is joined again by the same link: whoever asks waits for what is under way.
+    pub(in crate::agent) fn join_again(&mut self, caller: Caller, request: &ConnectionRequest) {
+        let asked = &request.data().queues.first().address;
+        let mut send = self.connection.record.send.iter();
+        if !send.any(|queue| queue.address.is_same(asked)) {
+            return self.reply(caller.command, Err(AgentError::DuplicateConnection));
+        }
         match self.connection.record.stage {
             Stage::Joining { .. }
             | Stage::Creating {
@@ -191,13 +204,17 @@ impl Step<'_> {
                 }
             }
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Offered { .. }
             | Stage::Confirmed { .. }
             | Stage::Allowed { .. }
             | Stage::Handshake { .. }
             | Stage::Address
             | Stage::Failed => {
-                self.reply(caller.command, Err(AgentError::prohibited("join")));
+                self.reply(
+                    caller.command,
+                    Err(AgentError::prohibited("joinConnection")),
+                );
             }
         }
     }
@@ -264,7 +281,7 @@ impl Step<'_> {
         };
         let queues = List::try_from(vec![queue.number]).unwrap_or_default();
         let envelope = AgentEnvelope {
-            version: self.connection.record.version.min(VERSIONS.max()),
+            version: self.connection.record.version,
             content: EnvelopeContent::Invitation {
                 request: Box::new(request),
                 info: Bytes::copy_from_slice(info),
@@ -298,13 +315,24 @@ impl Step<'_> {
         self.connection.outgoing.insert(message, outgoing);
     }
 
-    /// The connection cannot be established: it stays until the application deletes it.
+    /// The connection cannot be established. One that somebody waits for, and that the peer has not heard of, is deleted: its name is free
+    /// again. Any other stays until the application deletes it.
     pub(super) fn fail(&mut self, error: &AgentError) {
+        let heard = !matches!(self.connection.record.stage, Stage::Joining { .. });
+        self.fail_when(heard, error);
+    }
+
+    /// The same, when the peer has heard of it or not.
+    pub(super) fn fail_when(&mut self, heard: bool, error: &AgentError) {
+        let delete = !heard && !self.connection.callers.is_empty();
         self.connection.record.stage = Stage::Failed;
         let messages: Vec<_> = self.connection.outgoing.keys().copied().collect();
         for message in messages {
             self.forget_outgoing(message);
         }
         self.answer_callers(&Err(error.clone()));
+        if delete {
+            self.delete(Waiting::Drop);
+        }
     }
 }

@@ -28,7 +28,7 @@ impl Step<'_> {
     }
 
     fn prepare_link(&mut self, data: &UserData) -> Result<(), AgentError> {
-        let prohibited = || AgentError::prohibited("short link");
+        let prohibited = || AgentError::prohibited("setConnShortLink");
         let contact = matches!(data, UserData::Contact(_));
         let is_address = self.connection.record.stage == Stage::Address;
         let own = match self.connection.record.link.clone() {
@@ -59,7 +59,7 @@ impl Step<'_> {
     fn new_own_link(&mut self) -> Result<OwnLink, AgentError> {
         let queue = self.connection.record.receive.iter().next().cloned();
         let request = queue.and_then(|queue| self.connection_request(&queue));
-        let request = request.ok_or_else(|| AgentError::prohibited("short link"))?;
+        let request = request.ok_or_else(|| AgentError::prohibited("setConnShortLink"))?;
         let rng = &mut self.shared.rng;
         let root = ed25519::PrivateKey::generate(rng);
         let fixed = FixedData {

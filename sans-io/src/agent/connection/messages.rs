@@ -148,12 +148,13 @@ impl Step<'_> {
                     known.push((number, MessageReceipt { message, status }));
                 }
                 Ok(None) => {}
-                Err(need) => needed.extend(need.0),
+                Err(super::Need::Records(keys)) => needed.extend(keys),
+                Err(need) => return Err(need.into()),
             }
         }
         match needed.is_empty() {
             true => Ok(known),
-            false => Err(Stop::Need(super::Need(needed))),
+            false => Err(super::Need::Records(needed).into()),
         }
     }
 

@@ -13,6 +13,7 @@ mod handshake;
 mod join;
 mod links;
 mod messages;
+mod questions;
 mod receive;
 mod remove;
 mod rotation;
@@ -30,10 +31,11 @@ use self::found::Stop;
 pub(super) use self::create::NewQueue;
 pub(super) use self::found::{Delivery, Found, Need};
 pub(super) use self::join::Join;
+pub(super) use self::questions::Question;
 pub(super) use self::rotation::can_abort;
 pub(super) use self::tasks::Task;
 
-use super::command::Reply;
+use super::command::{Receiving, Reply};
 use super::error::AgentError;
 use super::event::{Event, EventContent};
 use super::id::{CommandId, ConnectionId, MessageId, QueueNumber};
@@ -73,6 +75,10 @@ pub(super) struct Connection {
     pub(super) order: Order,
     /// Who waits for the connection.
     pub(super) callers: Vec<Caller>,
+    /// What the application wants to know of its queue.
+    pub(super) questions: Vec<(CommandId, Question)>,
+    /// From when on new queues are received from.
+    pub(super) receiving: Receiving,
     /// The last transaction.
     pub(super) op: OpId,
     /// Whether the store says that it has something to do.
@@ -201,6 +207,8 @@ impl Connection {
             held: BTreeMap::new(),
             order: Order::Kept,
             callers: Vec::new(),
+            questions: Vec::new(),
+            receiving: Receiving::AtOnce,
             op: OpId::default(),
             marked: false,
             unsaved: true,
@@ -284,6 +292,7 @@ impl Connection {
             | Stage::Allowed { .. }
             | Stage::Joining { .. }
             | Stage::Handshake { .. } => true,
+            Stage::Prepared { .. } => return self.record.deleting.is_some(),
             Stage::Offered { .. }
             | Stage::Confirmed { .. }
             | Stage::Connected
@@ -308,6 +317,7 @@ impl Connection {
             && self.asked.is_empty()
             && self.acks.is_empty()
             && self.callers.is_empty()
+            && self.questions.is_empty()
     }
 
     /// When it wants to be woken next: what is due already waits for something else.

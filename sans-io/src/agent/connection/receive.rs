@@ -18,7 +18,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{Ack, Delivery, Found, Need, Step, Stop};
-use crate::agent::config::PQ;
+use crate::agent::config::{PQ, Turns};
 use crate::agent::envelope::{AgentEnvelope, ClientEnvelope, EnvelopeContent};
 use crate::agent::error::{AgentError, CryptoError};
 use crate::agent::event::EventContent;
@@ -30,6 +30,7 @@ use crate::agent::store::record::{
     Confirmation, ContactRequest, Delivered as Waits, OutgoingPurpose, ReceiveStatus, Seen, Side,
     Stage,
 };
+use crate::agent::turn::Turn;
 use crate::crypto::{AuthPublicKey, hash, x25519};
 use crate::ratchet::{self, DecryptError, Decrypted, E2eParams, KemParams, Pq, Ratchet};
 use crate::smp::body::{Delivered, SentMessage};
@@ -271,6 +272,7 @@ impl Step<'_> {
         let keys = match &self.connection.record.stage {
             Stage::Offered { keys } => keys.clone(),
             Stage::Creating { .. }
+            | Stage::Prepared { .. }
             | Stage::Confirmed { .. }
             | Stage::Allowed { .. }
             | Stage::Joining { .. }
@@ -295,7 +297,13 @@ impl Step<'_> {
         let AgentMessage::ConnInfoReply { queues, info } = message else {
             return Err(prohibited_confirmation());
         };
+        // Others may be named besides; nobody uses them.
         let reply = queues.first().clone();
+        let routers: Vec<_> = queues
+            .iter()
+            .map(|queue| queue.address.router.clone())
+            .collect();
+        let routers = NonEmpty::try_from(routers).map_err(|_| AgentError::Message)?;
         if !self.shared.config.client_versions.contains(reply.version) {
             return Err(AgentError::Version.into());
         }
@@ -303,7 +311,6 @@ impl Step<'_> {
         self.connection.record.pq = pq;
         self.queue_confirmed(incoming.queue, &confirmed);
         let name = RequestName::random(&mut self.shared.rng);
-        let routers = NonEmpty::one(reply.address.router.clone());
         self.connection.record.stage = Stage::Confirmed {
             confirmation: Confirmation {
                 name: name.clone(),
@@ -481,7 +488,21 @@ impl Step<'_> {
         let before = ratchet.can_send();
         let skipped = &self.connection.skipped.keys;
         let rng = &mut self.shared.rng;
-        let decrypted = match ratchet.decrypt(skipped, rng, BytesMut::from(&**encrypted)) {
+        let elsewhere = self.shared.config.turns == Turns::ByDriver;
+        let decrypted = match incoming.found.decrypted() {
+            Some(decrypted) => decrypted,
+            None if elsewhere && ratchet.turns_with_kem(skipped, encrypted) => {
+                let turn = Turn {
+                    ratchet: ratchet.clone(),
+                    skipped: skipped.clone(),
+                    rng: rng.fork(),
+                    message: encrypted.clone(),
+                };
+                return Err(Need::Turn(Box::new(turn)).into());
+            }
+            None => ratchet.decrypt(skipped, rng, BytesMut::from(&**encrypted)),
+        };
+        let decrypted = match decrypted {
             Ok(decrypted) => decrypted,
             Err(error) => return self.undecryptable(incoming, error),
         };

@@ -5,6 +5,7 @@ use crate::agent::command::Waiting;
 use crate::agent::error::AgentError;
 use crate::agent::event::EventContent;
 use crate::agent::id::QueueNumber;
+use crate::agent::network::Purpose;
 use crate::agent::store::Change;
 use crate::agent::store::record::{Deleting, OutgoingPurpose, ReceiveStatus, Stage};
 
@@ -92,6 +93,7 @@ impl Step<'_> {
             return;
         };
         if queue.status == ReceiveStatus::Creating {
+            self.unwanted(number);
             return self.queue_deleted(number, None);
         }
         queue.status = ReceiveStatus::Deleting { attempts: 0 };
@@ -99,6 +101,16 @@ impl Step<'_> {
         self.connection.acks.remove(&number);
         if let Some(queue) = self.connection.receive_queue(number).cloned() {
             self.forget_queue(&queue);
+        }
+    }
+
+    /// A queue is not wanted any more that its router may be making right now.
+    fn unwanted(&mut self, number: QueueNumber) {
+        let asked = self.connection.asked.remove(&super::Task::Create(number));
+        let asked = asked.and_then(|request| self.shared.requests.get_mut(&request));
+        if let (Some(asked), Some(queue)) = (asked, self.connection.receive_queue(number)) {
+            let (user, key) = (self.connection.record.user, queue.key.clone());
+            asked.purpose = Purpose::Unwanted(user, Box::new(key));
         }
     }
 

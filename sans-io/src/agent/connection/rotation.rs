@@ -14,7 +14,8 @@
 //!   Received: the old queue is deleted once it is empty     the old queue goes to the new one
 //! ```
 //! Until the old queue is empty, or its router cannot be asked, what comes through the new one waits, so that messages stay in order. Up
-//! to QUSE the recipient can give up: the old queue is used as before. A phase that takes too long is given up by itself.
+//! to QUSE the recipient can give up: the old queue is used as before. A phase that takes too long is given up by itself: after QUSE only
+//! if the new queue is empty, because then the sender does not use it, and will not be able to.
 
 use super::{Delivery, NewQueue, Order, Step};
 use crate::agent::error::AgentError;
@@ -40,7 +41,7 @@ impl Step<'_> {
         let in_sync = matches!(record.sync, RatchetSync::Ok | RatchetSync::Allowed);
         let rotating = record.receive.iter().any(|queue| queue.rotation.is_some());
         if record.stage != Stage::Connected || !in_sync || rotating || record.deleting.is_some() {
-            return Err(AgentError::prohibited("switch"));
+            return Err(AgentError::prohibited("switchConnection"));
         }
         let current = record.receive.iter().find(|queue| {
             !matches!(
@@ -52,7 +53,7 @@ impl Step<'_> {
         });
         let old = current
             .map(|queue| queue.number)
-            .ok_or_else(|| AgentError::prohibited("switch"))?;
+            .ok_or_else(|| AgentError::prohibited("switchConnection"))?;
         let avoid: Vec<_> = record
             .receive
             .iter()
@@ -73,7 +74,8 @@ impl Step<'_> {
     /// Stays with the queue.
     pub(in crate::agent) fn abort_switch(&mut self) -> Result<(), AgentError> {
         let rotating = self.rotating().filter(|(_, _, phase)| can_abort(*phase));
-        let (old, new, _) = rotating.ok_or_else(|| AgentError::prohibited("abort of a switch"))?;
+        let (old, new, _) =
+            rotating.ok_or_else(|| AgentError::prohibited("abortConnectionSwitch"))?;
         self.abort(old, new);
         Ok(())
     }
@@ -131,8 +133,53 @@ impl Step<'_> {
             self.abort(old, new);
         } else if phase == ReceivePhase::Received {
             self.remove_receive_queue(old);
-        } else {
-            self.use_queue(old, new);
+        }
+    }
+
+    /// The queue that was to be used long ago: whether anything has come through it is to be seen.
+    fn overdue(&self) -> Option<QueueNumber> {
+        let (old, new, phase) = self.rotating()?;
+        let deadline = match self.connection.receive_queue(old)?.rotation.as_ref()? {
+            ReceiveRotation::ReplacedBy { deadline, .. } => deadline,
+            ReceiveRotation::Replaces { .. } => return None,
+        };
+        let overdue = phase == ReceivePhase::Using && self.unix_seconds() >= *deadline;
+        overdue.then_some(new)
+    }
+
+    /// The queues of which it is to be seen how much is left in them.
+    pub(super) fn inspected_queues(&self) -> impl Iterator<Item = QueueNumber> {
+        self.draining().into_iter().chain(self.overdue())
+    }
+
+    /// So much is in a queue.
+    pub(super) fn inspected(&mut self, number: QueueNumber, size: u64) {
+        if self.overdue() == Some(number) {
+            return match (size, self.rotating()) {
+                (0, Some((old, new, _))) => self.abort(old, new),
+                (_, Some((old, new, phase))) => self.set_phase(old, new, phase),
+                (_, None) => {}
+            };
+        }
+        if size == 0 && self.draining() == Some(number) {
+            return self.remove_receive_queue(number);
+        }
+        let busy = AgentError::Inactive;
+        self.failed_for_now(super::Task::Inspect(number), &busy);
+    }
+
+    /// A queue cannot be inspected, for now or at all.
+    pub(super) fn inspection_failed(&mut self, number: QueueNumber, error: &AgentError) {
+        match (self.overdue(), self.rotating()) {
+            (Some(_), Some((old, new, _))) if error.is_temporary() => {
+                self.use_queue(old, new);
+            }
+            (Some(_), Some((old, new, _))) => self.abort(old, new),
+            (_, _) if error.is_temporary() => {
+                self.connection.order = Order::GivenUp;
+                self.failed_for_now(super::Task::Inspect(number), error);
+            }
+            (_, _) => self.remove_receive_queue(number),
         }
     }
 
@@ -260,8 +307,8 @@ impl Step<'_> {
             .collect()
     }
 
-    /// The queues that are to be deleted once they are empty.
-    pub(super) fn draining(&self) -> Option<QueueNumber> {
+    /// The queue that is to be deleted once it is empty.
+    fn draining(&self) -> Option<QueueNumber> {
         let (old, _, phase) = self.rotating()?;
         let queue = self.connection.receive_queue(old)?;
         let deleting = matches!(queue.status, ReceiveStatus::Deleting { .. });
@@ -409,8 +456,15 @@ impl Step<'_> {
 
     /// A message about the rotation was not sent.
     pub(super) fn rotation_message_lost(&mut self, purpose: OutgoingPurpose, error: &AgentError) {
-        let context = format!("{}: {error}", word(purpose));
+        let word = word(purpose);
+        let context = if let AgentError::Smp { error, .. } = error {
+            format!("{word}: {error}")
+        } else {
+            format!("{word}: {error}")
+        };
         match purpose {
+            // The recipient may ask for it again.
+            OutgoingPurpose::QueueTest if error.is_temporary() => {}
             OutgoingPurpose::QueueKey | OutgoingPurpose::QueueTest => {
                 let replaced =
                     self.connection.record.send.iter().find(|queue| {

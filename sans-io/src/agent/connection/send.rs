@@ -57,7 +57,9 @@ impl Step<'_> {
         match self.connection.record.sync {
             RatchetSync::Ok | RatchetSync::Allowed => Ok(()),
             RatchetSync::Required | RatchetSync::Started { .. } | RatchetSync::Agreed { .. } => {
-                Err(AgentError::prohibited("the ratchet is out of sync"))
+                Err(AgentError::prohibited(
+                    "sendMessage: the ratchet is out of sync",
+                ))
             }
         }
     }

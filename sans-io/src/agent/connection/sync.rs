@@ -89,7 +89,7 @@ impl Step<'_> {
         let needed = matches!(record.sync, RatchetSync::Allowed | RatchetSync::Required);
         let allowed = needed || force == Force::Yes;
         if record.stage != Stage::Connected || record.version < RATCHET_SYNC || !allowed {
-            return Err(AgentError::prohibited("synchronization of the ratchet"));
+            return Err(AgentError::prohibited("synchronizeRatchet"));
         }
         let pq = match record.version >= PQ {
             true => pq,

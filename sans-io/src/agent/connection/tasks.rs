@@ -13,7 +13,7 @@ use crate::agent::store::record::{
 };
 use crate::crypto::Nonce;
 use crate::smp::client::{Request, RequestId};
-use crate::smp::{Command, NewQueue, QueueMode, QueueRequest, SubscriptionMode};
+use crate::smp::{Command, NewQueue, QueueMode, QueueRequest};
 use crate::wire;
 use crate::wire::{EntityId, ServerAddress, SmpScheme, Version};
 
@@ -34,6 +34,10 @@ pub(in crate::agent) enum Task {
     Suspend(QueueNumber),
     /// Tell whether the queue is empty. QUE.
     Inspect(QueueNumber),
+    /// Tell the application how the queue is. QUE.
+    Describe(QueueNumber),
+    /// Take a message out of the queue. GET.
+    Fetch(QueueNumber),
     /// Delete the queue. DEL.
     Delete(QueueNumber),
     /// Keep the data of the link. LSET.
@@ -51,6 +55,8 @@ impl Task {
             | Self::Acknowledge(queue, _)
             | Self::Suspend(queue)
             | Self::Inspect(queue)
+            | Self::Describe(queue)
+            | Self::Fetch(queue)
             | Self::Delete(queue) => Some(queue),
             Self::SecureAsSender(_) | Self::Send(..) | Self::SetLink | Self::DeleteLink => None,
         }
@@ -78,7 +84,10 @@ impl Step<'_> {
                 self.of_recipient(number, |_| id.map(Command::Ack))
             }
             Task::Suspend(number) => self.of_recipient(number, |_| Some(Command::Off)),
-            Task::Inspect(number) => self.of_recipient(number, |_| Some(Command::Que)),
+            Task::Inspect(number) | Task::Describe(number) => {
+                self.of_recipient(number, |_| Some(Command::Que))
+            }
+            Task::Fetch(number) => self.of_recipient(number, |_| Some(Command::Get)),
             Task::Delete(number) => self.of_recipient(number, |_| Some(Command::Del)),
             Task::SetLink | Task::DeleteLink => self.link_request(task),
             Task::SecureAsSender(number) => self.connection.send_queue(number).map(|queue| {
@@ -101,6 +110,8 @@ impl Step<'_> {
             | Task::Acknowledge(..)
             | Task::Suspend(_)
             | Task::Inspect(_)
+            | Task::Describe(_)
+            | Task::Fetch(_)
             | Task::Delete(_)
             | Task::SetLink
             | Task::DeleteLink => Directness::Recipient,
@@ -143,7 +154,7 @@ impl Step<'_> {
             auth_key: queue.key.public_key(),
             dh_key: queue.router_key.public_key(),
             password: self.shared.password(user, &queue.router),
-            subscription: SubscriptionMode::OnlyCreate,
+            subscription: self.shared.new_subscription(user),
             request: Some(request),
             notifier: None,
         };

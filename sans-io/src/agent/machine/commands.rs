@@ -1,13 +1,13 @@
 //! What the application wants, as far as it is not for a connection that exists.
 
 use super::{Action, Agent, Loading, Work};
-use crate::agent::command::{Command, NewConnection, Reply, RequestMode};
+use crate::agent::command::{Command, NewConnection, Receiving, Reply};
 use crate::agent::commands::of_connection;
 use crate::agent::connection::{Caller, Connection, Join, NewQueue};
 use crate::agent::error::AgentError;
 use crate::agent::id::{CommandId, ConnectionId};
 use crate::agent::link::ClientData;
-use crate::agent::store::record::{self, ContactRequest, Purpose, Stage};
+use crate::agent::store::record::{self, ContactRequest, HandedOut, NewLink, Purpose, Stage};
 use crate::agent::store::{Change, Key, Kind, Load, OpId, Record};
 use crate::ratchet::{OfferedKeys, Pq};
 use crate::smp::QueueMode;
@@ -40,12 +40,32 @@ impl Agent {
                 self.load_page(Kind::Connection, None, Loading::DeletedUser(user));
             }
             Command::Network(network) => self.network_changed(now, network),
+            Command::SuspendAgent { within } => self.suspend(now, id, within),
+            Command::ResumeAgent => self.resume(now, id),
+            Command::ResolveName { user, name } => self.resolve_name(id, user, name),
+            Command::TestRouter {
+                user,
+                router,
+                password,
+            } => self.test_router(id, user, router, password),
+            Command::RouterStatistics => {
+                let statistics = self.shared.statistics.all();
+                self.reply(id, Ok(Reply::Routers(statistics)));
+            }
+            Command::Connections { user } => {
+                let what = Loading::Connections(id, user, Vec::new());
+                self.load_page(Kind::Connection, None, what);
+            }
             Command::Confirm { event } => {
                 let changes = vec![Change::Delete(Key::event(event))];
                 self.commit(changes, Vec::new(), OpId(0));
             }
             Command::SubscribeAll { user } => {
-                self.load_page(Kind::Queue, None, Loading::Subscriptions(id, user));
+                self.load_page(
+                    Kind::Queue,
+                    None,
+                    Loading::Subscriptions(id, user, Default::default()),
+                );
             }
             Command::Accept {
                 ref address,
@@ -65,6 +85,9 @@ impl Agent {
                 self.load_join(id, command, &data);
             }
             Command::Create {
+                connection: None, ..
+            }
+            | Command::Prepare {
                 connection: None, ..
             } => {
                 let connection = ConnectionId::random(&mut self.shared.rng);
@@ -100,8 +123,34 @@ impl Agent {
                 client_data,
                 short,
                 mode,
+                receiving,
                 ..
-            } => self.create(now, id, command, user, kind, client_data, short, mode),
+            } => {
+                let caller = Caller { command, mode };
+                let new = New {
+                    user,
+                    kind,
+                    client_data,
+                    short,
+                    asked: NewAsked::Now(caller, receiving),
+                };
+                self.create(now, id, new)
+            }
+            Command::Prepare {
+                user,
+                client_data,
+                short,
+                ..
+            } => {
+                let new = New {
+                    user,
+                    kind: NewConnection::Address,
+                    client_data,
+                    short: Some(short),
+                    asked: NewAsked::Later(command),
+                };
+                self.create(now, id, new)
+            }
             _ => Err(AgentError::not_found("connection")),
         };
         if let Err(error) = made {
@@ -109,21 +158,14 @@ impl Agent {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of the command, one by one"
-    )]
-    pub(super) fn create(
-        &mut self,
-        now: Now,
-        id: &ConnectionId,
-        command: CommandId,
-        user: UserId,
-        kind: NewConnection,
-        client_data: Option<ClientData>,
-        short: Option<bytes::Bytes>,
-        mode: RequestMode,
-    ) -> Result<(), AgentError> {
+    fn create(&mut self, now: Now, id: &ConnectionId, new: New) -> Result<(), AgentError> {
+        let New {
+            user,
+            kind,
+            client_data,
+            short,
+            asked,
+        } = new;
         let router = self.shared.choose_router(user, &[])?;
         let short = short.map(Large::try_from).transpose();
         let short = short.map_err(|_| AgentError::Large {
@@ -141,7 +183,7 @@ impl Agent {
             pq,
             version,
         ));
-        self.step_of(now, &mut connection, |_, step| {
+        self.step_of(now, &mut connection, |step| {
             let short = short.map(|data| step.new_short_link(data));
             let purpose = match kind {
                 NewConnection::Invitation { pq } => {
@@ -158,15 +200,29 @@ impl Agent {
                 }
                 NewConnection::Address => Purpose::Address { client_data, short },
             };
-            step.connection.record.stage = Stage::Creating { purpose };
-            step.connection.callers.push(Caller { command, mode });
             let version = step.shared.config.client_versions.max();
-            step.add_receive_queue(NewQueue {
+            let queue = NewQueue {
                 router,
                 mode: queue_mode,
                 version,
                 rotation: None,
-            });
+            };
+            match asked {
+                NewAsked::Now(caller, receiving) => {
+                    step.connection.record.stage = Stage::Creating { purpose };
+                    step.connection.receiving = receiving;
+                    step.connection.callers.push(caller);
+                    step.add_receive_queue(queue);
+                }
+                NewAsked::Later(command) => {
+                    step.connection.record.stage = Stage::Prepared {
+                        purpose: handed_out(purpose),
+                    };
+                    let number = step.add_receive_queue(queue);
+                    let created = step.prepared(number);
+                    step.reply(command, created);
+                }
+            }
         });
         self.keep(id, connection);
         Ok(())
@@ -184,7 +240,7 @@ impl Agent {
         let joining = Connection::joining(id.clone(), user, &mut self.shared, join)?;
         let (connection, first) = joining.into_parts();
         let mut connection = Box::new(connection);
-        self.step_of(now, &mut connection, |_, step| {
+        self.step_of(now, &mut connection, |step| {
             step.changes.extend(with);
             step.begin_to_join(first, caller);
         });
@@ -209,6 +265,7 @@ impl Agent {
             info,
             pq,
             mode,
+            receiving,
             ..
         } = command
         else {
@@ -230,6 +287,7 @@ impl Agent {
             info,
             pq,
             link_key: None,
+            receiving,
         });
         let caller = Caller { command: id, mode };
         let work = Work::Join(caller, kept.user, join, vec![delete]);
@@ -240,5 +298,35 @@ impl Agent {
                 self.without_connection(now, &name, work);
             }
         }
+    }
+}
+
+/// A connection that is to be made.
+struct New {
+    user: UserId,
+    kind: NewConnection,
+    client_data: Option<ClientData>,
+    short: Option<bytes::Bytes>,
+    asked: NewAsked,
+}
+
+/// When the router is asked for the queue of a new connection.
+enum NewAsked {
+    Now(Caller, Receiving),
+    /// When the application says so; this command wants to know the link.
+    Later(CommandId),
+}
+
+/// Somebody may have the link.
+fn handed_out(purpose: Purpose) -> Purpose {
+    match purpose {
+        Purpose::Address { client_data, short } => {
+            let short = short.map(|short| NewLink {
+                handed_out: HandedOut::Yes,
+                ..short
+            });
+            Purpose::Address { client_data, short }
+        }
+        purpose @ (Purpose::Invitation { .. } | Purpose::Request { .. }) => purpose,
     }
 }

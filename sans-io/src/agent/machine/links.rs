@@ -167,6 +167,7 @@ impl Agent {
             info,
             pq,
             mode,
+            receiving,
         } = command
         else {
             return;
@@ -184,6 +185,7 @@ impl Agent {
             info,
             pq,
             link_key: link_key.map(|LinkRecord { key }| key),
+            receiving,
         };
         let caller = crate::agent::connection::Caller { command: id, mode };
         match connection {

@@ -1,9 +1,9 @@
 //! What is loaded, and what for.
 
 use super::{Action, Agent, Entry, Incoming, Loading, Work};
-use crate::agent::connection::{Connection, Found};
+use crate::agent::connection::Connection;
 use crate::agent::error::AgentError;
-use crate::agent::event::Event;
+use crate::agent::event::{Event, EventContent};
 use crate::agent::id::{ConnectionId, EventId};
 use crate::agent::store::record::{self, EventRecord, QueueRecord};
 use crate::agent::store::{Key, Kind, Load, LoadId, Record};
@@ -40,20 +40,26 @@ impl Agent {
         };
         match what {
             Loading::Connection(id) => self.connection_loaded(now, id, records),
-            Loading::Message(id, delivery, keys) => {
-                let found = Found::new(keys, records);
-                self.with(now, &id, Work::Receive(delivery, found));
+            Loading::Message(id, delivery, found) => {
+                self.receive(now, &id, delivery, found.with(records));
             }
             Loading::Owner(incoming) => self.owner_loaded(now, incoming, records),
             Loading::Events => self.events_loaded(&records),
             Loading::Work => self.work_loaded(now, &records),
-            Loading::Subscriptions(command, user) => {
-                self.subscribe_page(command, user, &records);
+            Loading::Subscriptions(command, user, services) => {
+                self.subscribe_page(command, user, services, &records);
             }
+            Loading::OfService(session, service) => {
+                self.queue_of_service_loaded(&session, service, &records);
+            }
+            Loading::OneByOne(session) => self.one_by_one_loaded(session, &records),
             Loading::Request(command, wanted) => {
                 self.request_loaded(now, command, wanted, records);
             }
             Loading::DeletedUser(user) => self.delete_page(now, user, &records),
+            Loading::Connections(command, user, known) => {
+                self.connections_loaded(command, user, known, &records);
+            }
             Loading::Link(opening) => self.link_key_loaded(*opening, records),
             Loading::Join(command, wanted) => self.join_loaded(now, command, *wanted, records),
         }
@@ -139,6 +145,7 @@ impl Agent {
                         self.actions.push(reply);
                     }
                 }
+                self.tell(Some(id), EventContent::Error { error });
             }
         }
     }

@@ -30,15 +30,23 @@
 //! # Ok::<(), std::convert::Infallible>(())
 //! ```
 
+mod asking;
 mod commands;
 mod links;
 mod loads;
+mod services;
+mod statistics;
 mod subscriptions;
+mod suspension;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub(super) use self::asking::RouterTest;
 pub(super) use self::links::OpenLink;
+use self::services::Services;
+use self::statistics::Statistics;
+use self::suspension::Activity;
 
 use crate::agent::command::{Command, NetworkState, Reply, Waiting};
 use crate::agent::commands::command_of;
@@ -51,9 +59,11 @@ use crate::agent::index::QueueIndex;
 use crate::agent::network::{Asked, Purpose as AskedFor};
 use crate::agent::store::record::{self, EventRecord};
 use crate::agent::store::{Change, Key, Kind, Load, LoadId, OpId, Record};
+use crate::agent::turn::{Turn, TurnId, Turned};
 use crate::crypto::AuthPrivateKey;
 use crate::machine::{Actions, Machine};
 use crate::rng::Rng;
+use crate::smp::SubscriptionMode;
 use crate::smp::client::{RequestId, Response};
 use crate::smp::pool::{self, Call, PoolError, SessionKey, UserId};
 use crate::time::{Instant, Latest, Now, UnixTime};
@@ -70,6 +80,8 @@ pub enum Input {
     Stored(OpId),
     /// What was asked for.
     Loaded(LoadId, Vec<Record>),
+    /// A ratchet has turned.
+    Turned(TurnId, Box<Turned>),
     /// The deadline has passed.
     Timeout,
 }
@@ -87,6 +99,9 @@ pub enum Action {
     Store(OpId, Vec<Change>),
     /// Load this. [`Input::Loaded`] brings it.
     Load(LoadId, Load),
+    /// Turn a ratchet, where it disturbs nobody. [`Input::Turned`] brings the result. Only with
+    /// [`Turns::ByDriver`](crate::agent::config::Turns::ByDriver).
+    Turn(TurnId, Box<Turn>),
 }
 
 /// Duplex connections over the queues of routers. See the [module](super) for how it is driven.
@@ -96,6 +111,8 @@ pub struct Agent {
     connections: BTreeMap<ConnectionId, Entry>,
     loading: BTreeMap<LoadId, Loading>,
     next_load: LoadId,
+    turning: BTreeMap<TurnId, (ConnectionId, Delivery)>,
+    next_turn: TurnId,
     /// What waits until transactions are stored.
     barrier: BTreeMap<OpId, Vec<Action>>,
     next_op: OpId,
@@ -127,6 +144,9 @@ pub(super) struct Shared {
     next_request: u64,
     next_event: EventId,
     network: NetworkState,
+    activity: Activity,
+    statistics: Statistics,
+    pub(super) services: Services,
 }
 
 /// A queue that was asked for, and not answered in time.
@@ -146,9 +166,24 @@ impl Shared {
         RequestId(self.next_request)
     }
 
+    /// Whether a user's sessions are held in the name of a service.
+    pub(super) fn is_service(&self, user: UserId) -> bool {
+        self.config.services.contains(&user)
+    }
+
+    /// Services receive from the queues that they make at once: routers refuse anything else.
+    pub(super) fn new_subscription(&self, user: UserId) -> SubscriptionMode {
+        match self.is_service(user) {
+            true => SubscriptionMode::Subscribe,
+            false => SubscriptionMode::OnlyCreate,
+        }
+    }
+
     /// Whether anything may be asked for a user now.
     pub(super) fn may_ask(&self, user: UserId) -> bool {
-        self.network == NetworkState::Online && self.users.contains_key(&user)
+        self.network == NetworkState::Online
+            && self.activity == Activity::Active
+            && self.users.contains_key(&user)
     }
 
     /// An event, which is kept if it has to be confirmed.
@@ -188,6 +223,17 @@ impl Shared {
 enum Entry {
     Ready(Box<Connection>),
     Loading(VecDeque<Work>),
+    /// It must not change before its ratchet has turned.
+    Turning(Box<Connection>, VecDeque<Work>),
+}
+
+impl Entry {
+    const fn connection(&self) -> Option<&Connection> {
+        match self {
+            Self::Ready(connection) | Self::Turning(connection, _) => Some(connection),
+            Self::Loading(_) => None,
+        }
+    }
 }
 
 /// What is to be done with a connection.
@@ -223,15 +269,20 @@ struct Incoming {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Loading {
     Connection(ConnectionId),
-    Message(ConnectionId, Delivery, Vec<Key>),
+    Message(ConnectionId, Delivery, Box<Found>),
     Owner(Incoming),
     Events,
     Work,
-    Subscriptions(CommandId, Option<UserId>),
+    Subscriptions(CommandId, Option<UserId>, Services),
+    /// That a queue is the service's is to be stored.
+    OfService(SessionKey, EntityId),
+    /// The queues of a service, each to be subscribed to by itself.
+    OneByOne(SessionKey),
     Request(CommandId, Command),
     DeletedUser(UserId),
     Link(Box<OpenLink>),
     Join(CommandId, Box<Command>),
+    Connections(CommandId, Option<UserId>, Vec<ConnectionId>),
 }
 
 impl Agent {
@@ -251,10 +302,15 @@ impl Agent {
                 next_request: 0,
                 next_event: EventId(1),
                 network: NetworkState::Online,
+                activity: Activity::Active,
+                statistics: Statistics::default(),
+                services: Services::default(),
             },
             connections: BTreeMap::new(),
             loading: BTreeMap::new(),
             next_load: LoadId(0),
+            turning: BTreeMap::new(),
+            next_turn: TurnId(0),
             barrier: BTreeMap::new(),
             next_op: OpId(1),
             stored: OpId(0),
@@ -278,7 +334,7 @@ impl Agent {
     /// Does something with a connection, once it is in memory.
     fn with(&mut self, now: Now, id: &ConnectionId, work: Work) {
         match self.connections.get_mut(id) {
-            Some(Entry::Loading(waiting)) => waiting.push_back(work),
+            Some(Entry::Loading(waiting) | Entry::Turning(_, waiting)) => waiting.push_back(work),
             Some(Entry::Ready(_)) => self.step(now, id, work),
             None => {
                 let waiting = Entry::Loading(VecDeque::from([work]));
@@ -293,12 +349,69 @@ impl Agent {
         let Some(Entry::Ready(mut connection)) = self.connections.remove(id) else {
             return;
         };
-        let released = self.step_of(now, &mut connection, |needed, step| {
-            Self::work(needed, step, work)
+        let mut needed = Needed::default();
+        let released = self.step_of(now, &mut connection, |step| {
+            Self::work(&mut needed, step, work);
         });
         self.keep(id, connection);
+        for (delivery, found, need) in needed.0 {
+            self.need(id, delivery, found, need);
+        }
         for delivery in released {
-            self.step(now, id, Work::Receive(delivery, Found::default()));
+            self.with(now, id, Work::Receive(delivery, Found::default()));
+        }
+    }
+
+    /// Asks for what a step needs. Once the message is decrypted the connection must not change before the step is made.
+    fn need(&mut self, id: &ConnectionId, delivery: Delivery, found: Found, need: Need) {
+        let turns = found.is_turned() || matches!(need, Need::Turn(_));
+        if turns && let Some(entry) = self.connections.remove(id) {
+            let entry = match entry {
+                Entry::Ready(connection) => Entry::Turning(connection, VecDeque::new()),
+                entry @ (Entry::Loading(_) | Entry::Turning(..)) => entry,
+            };
+            self.connections.insert(id.clone(), entry);
+        }
+        match need {
+            Need::Records(keys) => {
+                let found = Box::new(found.asking(&keys));
+                let what = Loading::Message(id.clone(), delivery, found);
+                self.load(Load::Get(keys), what);
+            }
+            Need::Turn(turn) => {
+                let turn_id = self.next_turn;
+                self.next_turn = TurnId(turn_id.0.saturating_add(1));
+                self.turning.insert(turn_id, (id.clone(), delivery));
+                self.actions.push(Action::Turn(turn_id, turn));
+            }
+        }
+    }
+
+    /// What a message needs is there: it comes before all that has waited for it.
+    fn receive(&mut self, now: Now, id: &ConnectionId, delivery: Delivery, found: Found) {
+        let turned = found.is_turned();
+        let work = Work::Receive(delivery, found);
+        let mut waiting = VecDeque::new();
+        match self.connections.remove(id) {
+            Some(Entry::Turning(connection, others)) if turned => {
+                waiting = others;
+                let entry = Entry::Ready(connection);
+                self.connections.insert(id.clone(), entry);
+            }
+            Some(entry) => {
+                self.connections.insert(id.clone(), entry);
+            }
+            None => {}
+        }
+        self.with(now, id, work);
+        for work in waiting {
+            self.with(now, id, work);
+        }
+    }
+
+    fn turned(&mut self, now: Now, id: TurnId, turned: Box<Turned>) {
+        if let Some((connection, delivery)) = self.turning.remove(&id) {
+            self.receive(now, &connection, delivery, Found::turned(turned));
         }
     }
 
@@ -321,16 +434,15 @@ impl Agent {
         &mut self,
         now: Now,
         connection: &mut Connection,
-        work: impl FnOnce(&mut Needed, &mut Step<'_>),
+        work: impl FnOnce(&mut Step<'_>),
     ) -> Vec<Delivery> {
         if let Some(deadline) = connection.wake.take() {
             self.deadlines.remove(&(deadline, connection.id.clone()));
         }
         let before = connection.record.clone();
         let new = std::mem::take(&mut connection.unsaved);
-        let mut needed = Needed::default();
         let mut step = Step::new(now, &mut self.shared, connection);
-        work(&mut needed, &mut step);
+        work(&mut step);
         step.advance();
         let released = step.released();
         let (mut changes, actions) = (step.changes, step.actions);
@@ -362,11 +474,6 @@ impl Agent {
             }
         }
         connection.op = self.commit(changes, actions, connection.op);
-        for (delivery, need) in needed.0 {
-            let keys = need.0;
-            let what = Loading::Message(connection.id.clone(), delivery, keys.clone());
-            self.load(Load::Get(keys), what);
-        }
         released
     }
 
@@ -428,7 +535,7 @@ impl Agent {
             && deadline <= now.instant
         {
             self.deadlines.remove(&(deadline, id.clone()));
-            self.step(now, &id, Work::Resume);
+            self.with(now, &id, Work::Resume);
         }
     }
 
@@ -455,7 +562,7 @@ impl Agent {
                 {
                     Some((connection.used, id.clone()))
                 }
-                Entry::Ready(_) | Entry::Loading(_) => None,
+                Entry::Ready(_) | Entry::Loading(_) | Entry::Turning(..) => None,
             })
             .collect();
         idle.sort_unstable();
@@ -471,7 +578,9 @@ impl Agent {
     fn work(needed: &mut Needed, step: &mut Step<'_>, work: Work) {
         match work {
             Work::Command(id, command) => command_of(step, id, command),
-            Work::Join(caller, _, _, with) if with.is_empty() => step.join_again(caller),
+            Work::Join(caller, _, join, with) if with.is_empty() => {
+                step.join_again(caller, &join.request);
+            }
             Work::Join(caller, ..) => {
                 step.reply(caller.command, Err(AgentError::DuplicateConnection));
             }
@@ -484,14 +593,14 @@ impl Agent {
                         broker_id: incoming.broker_id,
                         body: incoming.body,
                     };
-                    needed.receive(step, delivery, &Found::default());
+                    needed.receive(step, delivery, Found::default());
                 }
             }
-            Work::Receive(delivery, found) => needed.receive(step, delivery, &found),
+            Work::Receive(delivery, found) => needed.receive(step, delivery, found),
             Work::Answer(task, asked, result) => {
                 let result = result.map_err(|error| asked.error(error));
                 if let Some(delivery) = step.answered(task, &asked, result) {
-                    needed.receive(step, delivery, &Found::default());
+                    needed.receive(step, delivery, Found::default());
                 }
             }
             Work::Resume => {}
@@ -503,12 +612,12 @@ impl Agent {
 
 /// What steps need before they can be made.
 #[derive(Default)]
-struct Needed(Vec<(Delivery, Need)>);
+struct Needed(Vec<(Delivery, Found, Need)>);
 
 impl Needed {
-    fn receive(&mut self, step: &mut Step<'_>, delivery: Delivery, found: &Found) {
-        if let Err(need) = step.receive(&delivery, found) {
-            self.0.push((delivery, need));
+    fn receive(&mut self, step: &mut Step<'_>, delivery: Delivery, found: Found) {
+        if let Err(need) = step.receive(&delivery, &found) {
+            self.0.push((delivery, found, need));
         }
     }
 }
@@ -526,8 +635,10 @@ impl Machine for Agent {
             Input::Network(event) => self.told(now, event),
             Input::Stored(op) => self.stored(op),
             Input::Loaded(id, records) => self.loaded_records(now, id, records),
+            Input::Turned(id, turned) => self.turned(now, id, turned),
             Input::Timeout => self.timeout(now),
         }
+        self.settle(now);
         self.clean(now);
         self.evict();
         Ok(())
@@ -538,9 +649,13 @@ impl Machine for Agent {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        match self.shared.network {
-            NetworkState::Online => self.deadlines.first().map(|(deadline, _)| *deadline),
-            NetworkState::Offline => None,
+        match (self.shared.activity, self.shared.network) {
+            (Activity::Suspended, _) => None,
+            (Activity::Suspending(until), _) => Some(until),
+            (Activity::Active, NetworkState::Online) => {
+                self.deadlines.first().map(|(deadline, _)| *deadline)
+            }
+            (Activity::Active, NetworkState::Offline) => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Agent, Loading, Work};
+use super::{Action, Agent, Loading, Services, Work};
 use crate::agent::command::Reply;
 use crate::agent::event::EventContent;
 use crate::agent::id::{CommandId, ConnectionId};
@@ -16,6 +16,7 @@ impl Agent {
         &mut self,
         command: CommandId,
         user: Option<UserId>,
+        mut services: Services,
         records: &[Record],
     ) {
         let mut sessions: BTreeMap<SessionKey, Vec<Subscription>> = BTreeMap::new();
@@ -27,13 +28,16 @@ impl Agent {
                 continue;
             }
             let (router, id) = (&queue.router, &queue.recipient_id);
-            self.shared.index.insert(router, id, &queue.connection);
             let session = self.shared.session(queue.user, router, id);
-            sessions.entry(session).or_default().push(Subscription {
-                queue: queue.recipient_id,
-                role: SubscriberRole::Recipient,
-                key: std::sync::Arc::new(queue.key),
-            });
+            if queue.service.is_some() && self.shared.is_service(queue.user) {
+                services.add(&session, id);
+                continue;
+            }
+            self.shared.index.insert(router, id, &queue.connection);
+            sessions
+                .entry(session)
+                .or_default()
+                .push(subscription(queue));
         }
         for (session, subscriptions) in sessions {
             self.actions.push(Action::Network(Call::Subscribe {
@@ -41,9 +45,30 @@ impl Agent {
                 subscriptions,
             }));
         }
-        let next = Loading::Subscriptions(command, user);
+        let next = Loading::Subscriptions(command, user, services.clone());
         if !self.load_next(Kind::Queue, records, next) {
+            self.subscribe_services(services);
             self.reply(command, Ok(Reply::Done));
+        }
+    }
+
+    pub(super) fn connections_loaded(
+        &mut self,
+        command: CommandId,
+        user: Option<UserId>,
+        mut known: Vec<ConnectionId>,
+        records: &[Record],
+    ) {
+        let of_user = |record: &&Record| {
+            let connection = record::from_bytes::<record::ConnectionRecord>(&record.value);
+            connection.is_ok_and(|connection| user.is_none_or(|user| user == connection.user))
+        };
+        let found = records.iter().filter(of_user);
+        let found = found.map(|record| ConnectionId::try_from(&*record.key.owner));
+        known.extend(found.filter_map(Result::ok));
+        let next = Loading::Connections(command, user, known.clone());
+        if !self.load_next(Kind::Connection, records, next) {
+            self.reply(command, Ok(Reply::Connections(known)));
         }
     }
 
@@ -80,5 +105,14 @@ impl Agent {
         let content = EventContent::UserDeleted { user };
         let event = self.shared.event(None, content, &mut changes);
         self.commit(changes, vec![Action::Event(event)], OpId(0));
+    }
+}
+
+/// What subscribes to a queue.
+pub(super) fn subscription(queue: QueueRecord) -> Subscription {
+    Subscription {
+        queue: queue.recipient_id,
+        role: SubscriberRole::Recipient,
+        key: std::sync::Arc::new(queue.key),
     }
 }

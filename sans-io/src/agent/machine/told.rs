@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Agent, Entry, Incoming, LateQueue, Loading, MAX_LATE, Work};
+use super::{Action, Activity, Agent, Entry, Incoming, LateQueue, Loading, MAX_LATE, Work};
 use crate::agent::command::NetworkState;
 use crate::agent::connection::Task;
 use crate::agent::event::{Event, EventContent};
@@ -10,15 +10,19 @@ use crate::agent::id::ConnectionId;
 use crate::agent::network::{Asked, Purpose as AskedFor};
 use crate::agent::store::record::ReceiveStatus;
 use crate::agent::store::{Key, Load};
+use crate::crypto::AuthPrivateKey;
 use crate::smp::BrokerMessage;
 use crate::smp::client::{RequestError, RequestId, Response};
-use crate::smp::pool::{self, Call, PoolError, SessionKey, SubscriptionError};
+use crate::smp::pool::{self, Call, PoolError, SessionKey, SubscriptionError, UserId};
 use crate::time::Now;
 use crate::wire::{EntityId, List};
 
 impl Agent {
     pub(super) fn network_changed(&mut self, now: Now, network: NetworkState) {
         self.shared.network = network;
+        if self.shared.activity == Activity::Suspended {
+            return;
+        }
         let call = match network {
             NetworkState::Online => Call::NetworkChanged,
             NetworkState::Offline => Call::NetworkLost,
@@ -26,7 +30,7 @@ impl Agent {
         self.actions.push(Action::Network(call));
         if network == NetworkState::Online {
             for entry in self.connections.values_mut() {
-                if let Entry::Ready(connection) = entry {
+                if let Entry::Ready(connection) | Entry::Turning(connection, _) = entry {
                     connection.retries.clear();
                 }
             }
@@ -38,7 +42,7 @@ impl Agent {
     pub(super) fn resume_all(&mut self, now: Now) {
         let ready = |entry: &Entry| match entry {
             Entry::Ready(connection) => !connection.is_idle(),
-            Entry::Loading(_) => false,
+            Entry::Loading(_) | Entry::Turning(..) => false,
         };
         let ids: Vec<_> = self
             .connections
@@ -55,12 +59,24 @@ impl Agent {
         match event {
             pool::Event::Connected { session, .. } => {
                 let router = session.router;
+                self.shared
+                    .statistics
+                    .count(session.user, &router, |counts| &mut counts.sessions);
                 self.tell(None, EventContent::RouterConnected { router });
             }
             pool::Event::Disconnected { session, queues } => self.disconnected(session, &queues),
             pool::Event::Response { request, result } => self.answered(now, request, result),
             pool::Event::Late { request, result } => self.answered_late(now, request, result),
-            pool::Event::Subscribed { session, queue, .. } => {
+            pool::Event::Subscribed {
+                session,
+                queue,
+                service_id,
+            } => {
+                self.queue_of_service(session.clone(), &queue, service_id);
+                let (user, router) = (session.user, &session.router);
+                self.shared
+                    .statistics
+                    .count(user, router, |counts| &mut counts.subscribed);
                 if let Some(id) = self.shared.index.get(&session.router, &queue) {
                     let router = session.router;
                     let connections = List::try_from(vec![id]).unwrap_or_default();
@@ -76,6 +92,10 @@ impl Agent {
                 queue,
                 error: SubscriptionError::Permanent(error),
             } => {
+                let (user, router) = (session.user, &session.router);
+                self.shared
+                    .statistics
+                    .count(user, router, |counts| &mut counts.not_subscribed);
                 if let Some(id) = self.shared.index.get(&session.router, &queue) {
                     let asked = Asked {
                         purpose: AskedFor::Nobody,
@@ -91,9 +111,14 @@ impl Agent {
                 entity_id,
                 message,
             } => self.router_says(now, session, entity_id, message),
-            pool::Event::NotSubscribed { .. }
-            | pool::Event::ServiceSubscribed { .. }
-            | pool::Event::ServiceNotSubscribed { .. } => {}
+            pool::Event::ServiceSubscribed {
+                session, actual, ..
+            } => self.service_subscribed(session, &actual),
+            pool::Event::ServiceNotSubscribed {
+                session,
+                error: SubscriptionError::Permanent(_),
+            } => self.subscribe_one_by_one(session),
+            pool::Event::NotSubscribed { .. } | pool::Event::ServiceNotSubscribed { .. } => {}
         }
     }
 
@@ -132,18 +157,47 @@ impl Agent {
             return;
         };
         self.expect_late(request, &asked, &result);
+        if let AskedFor::Task(id, _) = &asked.purpose {
+            let connection = self.connections.get(id).and_then(Entry::connection);
+            if let Some(user) = connection.map(|connection| connection.record.user) {
+                self.shared.statistics.answered(user, &asked, &result);
+            }
+        }
         match asked.purpose.clone() {
             AskedFor::Task(id, task) => {
-                if matches!(self.connections.get(&id), Some(Entry::Ready(_))) {
-                    self.step(now, &id, Work::Answer(task, Box::new(asked), result));
+                if self.connections.contains_key(&id) {
+                    self.with(now, &id, Work::Answer(task, Box::new(asked), result));
                 }
             }
             AskedFor::Link(opening) => {
                 let result = result.map_err(|error| asked.error(error));
                 self.link_answered(*opening, result);
             }
+            AskedFor::Name(command) => {
+                let result = result.map_err(|error| asked.error(error));
+                self.name_answered(command, result);
+            }
+            AskedFor::Test(test) => self.test_answered(*test, &asked, result),
+            AskedFor::Unwanted(user, key) => {
+                if let Ok(Response::Queue(ids)) = result {
+                    self.delete_orphan(user, &asked, &ids.recipient_id, &key);
+                }
+            }
             AskedFor::Nobody => {}
         }
+    }
+
+    fn delete_orphan(
+        &mut self,
+        user: UserId,
+        asked: &Asked,
+        recipient_id: &EntityId,
+        key: &AuthPrivateKey,
+    ) {
+        let mut actions = Vec::new();
+        self.shared
+            .delete_orphan(user, &asked.router, recipient_id, key, &mut actions);
+        self.act(actions);
     }
 
     /// A router that does not answer in time may have made the queue nevertheless.
@@ -154,22 +208,31 @@ impl Agent {
         result: &Result<Response, PoolError>,
     ) {
         let timed_out = matches!(result, Err(PoolError::Request(RequestError::TimedOut)));
-        let AskedFor::Task(id, Task::Create(number)) = &asked.purpose else {
-            return;
-        };
-        if let (true, Some(Entry::Ready(connection))) = (timed_out, self.connections.get(id))
-            && let Some(queue) = connection.receive_queue(*number)
-        {
-            if self.shared.late.len() >= MAX_LATE {
-                self.shared.late.pop_first();
+        let (user, key) = match &asked.purpose {
+            AskedFor::Task(id, Task::Create(number)) => {
+                let connection = self.connections.get(id).and_then(Entry::connection);
+                let Some(connection) = connection else { return };
+                let Some(queue) = connection.receive_queue(*number) else {
+                    return;
+                };
+                (connection.record.user, queue.key.clone())
             }
-            let late = LateQueue {
-                user: connection.record.user,
-                asked: asked.clone(),
-                key: queue.key.clone(),
-            };
-            self.shared.late.insert(request, late);
+            AskedFor::Unwanted(user, key) => (*user, (**key).clone()),
+            AskedFor::Task(..)
+            | AskedFor::Link(_)
+            | AskedFor::Name(_)
+            | AskedFor::Test(_)
+            | AskedFor::Nobody => return,
+        };
+        if !timed_out {
+            return;
         }
+        if self.shared.late.len() >= MAX_LATE {
+            self.shared.late.pop_first();
+        }
+        let asked = asked.clone();
+        let late = LateQueue { user, asked, key };
+        self.shared.late.insert(request, late);
     }
 
     /// A queue was made after all: it is used if it is still wanted, and deleted otherwise.
@@ -177,32 +240,26 @@ impl Agent {
         let Some(late) = self.shared.late.remove(&request) else {
             return;
         };
-        let (AskedFor::Task(id, Task::Create(number)), Ok(Response::Queue(ids))) =
-            (late.asked.purpose.clone(), result)
-        else {
+        let Ok(Response::Queue(ids)) = result else {
             return;
         };
-        let wanted = match self.connections.get(&id) {
-            Some(Entry::Ready(connection)) => {
-                connection.receive_queue(number).is_some_and(|queue| {
-                    queue.status == ReceiveStatus::Creating && queue.router == late.asked.router
-                })
-            }
-            Some(Entry::Loading(_)) | None => false,
+        let AskedFor::Task(id, Task::Create(number)) = late.asked.purpose.clone() else {
+            return self.delete_orphan(late.user, &late.asked, &ids.recipient_id, &late.key);
         };
+        let connection = self.connections.get(&id).and_then(Entry::connection);
+        let queue = connection.and_then(|connection| connection.receive_queue(number));
+        let wanted = queue.is_some_and(|queue| {
+            queue.status == ReceiveStatus::Creating && queue.router == late.asked.router
+        });
         if wanted {
             let answer = Work::Answer(
                 Task::Create(number),
                 Box::new(late.asked),
                 Ok(Response::Queue(ids)),
             );
-            return self.step(now, &id, answer);
+            return self.with(now, &id, answer);
         }
-        let mut actions = Vec::new();
-        let (router, id) = (&late.asked.router, &ids.recipient_id);
-        self.shared
-            .delete_orphan(late.user, router, id, &late.key, &mut actions);
-        self.act(actions);
+        self.delete_orphan(late.user, &late.asked, &ids.recipient_id, &late.key);
     }
 
     #[expect(
@@ -220,6 +277,9 @@ impl Agent {
         let known = self.shared.index.get(&router, &recipient_id);
         match message {
             BrokerMessage::Msg { id, body } => {
+                self.shared
+                    .statistics
+                    .count(session.user, &router, |counts| &mut counts.received);
                 let incoming = Incoming {
                     router,
                     recipient_id,

@@ -3,15 +3,29 @@
 use bytes::Bytes;
 
 use super::peers::{ALICE, BOB, Peers, name};
-use crate::agent::command::{Command, NewConnection, Reply, RequestMode};
+use crate::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode};
 use crate::agent::error::AgentError;
 use crate::agent::event::EventContent;
-use crate::agent::id::RequestName;
+use crate::agent::id::{ConnectionId, RequestName};
 use crate::agent::link::ConnectionRequest;
-use crate::ratchet::Pq;
+use crate::ratchet::{InitialKeys, Pq};
 use crate::sim::agents::USER;
 
-fn address(peers: &mut Peers) -> ConnectionRequest {
+pub(super) fn invitation(connection: &ConnectionId) -> Command {
+    Command::Create {
+        connection: Some(connection.clone()),
+        user: USER,
+        kind: NewConnection::Invitation {
+            pq: InitialKeys::Never,
+        },
+        client_data: None,
+        short: None,
+        mode: RequestMode::Interactive,
+        receiving: Receiving::AtOnce,
+    }
+}
+
+pub(super) fn address(peers: &mut Peers) -> ConnectionRequest {
     let create = Command::Create {
         connection: Some(name("address")),
         user: USER,
@@ -19,6 +33,7 @@ fn address(peers: &mut Peers) -> ConnectionRequest {
         client_data: None,
         short: None,
         mode: RequestMode::Interactive,
+        receiving: Receiving::AtOnce,
     };
     match peers.agents.ask(ALICE, create) {
         Ok(Reply::Created { link, .. }) => link.to_string().parse().unwrap(),
@@ -49,6 +64,7 @@ fn accept(name: RequestName, pq: Pq) -> Command {
         info: Bytes::from_static(b"alice's info"),
         pq,
         mode: RequestMode::Background,
+        receiving: Receiving::AtOnce,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Connecting, sending, receiving.
 
 use super::peers::{ALICE, BOB, Peers, name};
-use crate::agent::command::{Command, NewConnection, Reply, RequestMode, Sending};
+use crate::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode, Sending};
 use crate::agent::config::Config;
 use crate::agent::error::AgentError;
 use crate::agent::event::{EventContent, ReceiptStatus};
@@ -207,6 +207,7 @@ fn commands_on_what_is_not_there_are_refused() {
         client_data: None,
         short: None,
         mode: RequestMode::Background,
+        receiving: Receiving::AtOnce,
     };
     assert_eq!(
         peers.agents.ask(ALICE, again),

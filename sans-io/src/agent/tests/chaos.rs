@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::peers::{ALICE, BOB, Peers};
 use crate::agent::command::{Command, Force, Reply};
+use crate::agent::config::{Config, Turns};
 use crate::agent::error::AgentError;
 use crate::agent::event::{EventContent, SyncState};
 use crate::agent::id::{CommandId, MessageId, RequestName};
@@ -59,7 +60,15 @@ const ROUTERS: usize = 3;
 impl Chaos {
     fn new(seed: u64, pq: InitialKeys, restless: Restless) -> Self {
         let mut rng = Rng::from_seed([u8::try_from(seed % 251).unwrap(); 32]);
-        let mut peers = Peers::new(seed, ROUTERS);
+        let turns = match seed % 2 {
+            0 => Turns::AtOnce,
+            _ => Turns::ByDriver,
+        };
+        let config = Config {
+            turns,
+            ..Config::default()
+        };
+        let mut peers = Peers::with(seed, ROUTERS, &config);
         let request = peers.invite(pq);
         rng.bytes::<8>();
         Self {

@@ -81,6 +81,71 @@ fn a_full_queue_goes_on_as_soon_as_it_has_room() {
     assert!(peers.told(ALICE).iter().any(goes_on));
 }
 
+/// So many commands of senders have reached the routers since the last call.
+fn sent(peers: &mut Peers) -> u32 {
+    let routers = peers.agents.routers.iter_mut();
+    routers
+        .map(|router| std::mem::take(&mut router.commands).direct)
+        .sum()
+}
+
+#[test]
+fn several_messages_are_under_way_at_once_and_stay_in_order() {
+    let mut peers = Peers::connected(1, 1, InitialKeys::Later);
+    sent(&mut peers);
+    for number in 0..20 {
+        let send = peers.sending(ALICE, &number.to_string());
+        peers.agents.command(ALICE, send);
+    }
+    // They are stored; nothing was heard of any router yet.
+    assert!(peers.agents.step(ALICE));
+    assert_eq!(sent(&mut peers), 16);
+    peers.agents.run();
+    let expected: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    assert_eq!(peers.read(BOB), expected);
+}
+
+#[test]
+fn a_queue_that_has_refused_is_tried_with_one_message() {
+    let mut peers = Peers::connected(1, 1, InitialKeys::Never);
+    for number in 0..160 {
+        peers.send(ALICE, &number.to_string());
+    }
+    sent(&mut peers);
+    let full = Duration::from_secs(310);
+    peers.agents.wait(full);
+    assert_eq!(sent(&mut peers), 1);
+    let expected: Vec<_> = (0..160).map(|number| number.to_string()).collect();
+    assert_eq!(peers.read(BOB), expected);
+}
+
+/// A queue that is full may be emptied when its recipient is back from a journey: that takes longer than the repair of a router.
+#[test]
+fn what_waits_too_long_for_a_full_queue_is_reported() {
+    let mut peers = Peers::connected(1, 1, InitialKeys::Never);
+    for number in 0..130 {
+        peers.send(ALICE, &number.to_string());
+    }
+    let failed = |peers: &mut Peers| -> usize {
+        let events = peers.told(ALICE).into_iter();
+        let failed = events.filter_map(|event| match event {
+            EventContent::SendFailed { messages, error } => {
+                assert!(
+                    matches!(error, AgentError::Smp { error, .. } if *error == ErrorType::Quota)
+                );
+                Some(messages.len())
+            }
+            _ => None,
+        });
+        failed.sum()
+    };
+    assert_eq!(failed(&mut peers), 0);
+    peers.agents.wait(6 * DAY);
+    assert_eq!(failed(&mut peers), 0);
+    peers.agents.wait(2 * DAY);
+    assert_eq!(failed(&mut peers), 2);
+}
+
 #[test]
 fn a_deleted_connection_leaves_nothing_behind() {
     let mut peers = Peers::connected(1, 2, InitialKeys::Later);

@@ -17,20 +17,20 @@ use crate::smp::{Command, MsgFlags};
 use crate::wire::{self, Version};
 
 /// Somebody who has seen the invitation.
-struct Intruder {
+pub(super) struct Intruder {
     queue: QueueUri,
-    rng: Rng,
+    pub(super) rng: Rng,
 }
 
 impl Intruder {
-    fn new(request: &ConnectionRequest) -> Self {
+    pub(super) fn new(request: &ConnectionRequest) -> Self {
         Self {
             queue: request.data().queues.first().clone(),
             rng: Rng::from_seed([9; 32]),
         }
     }
 
-    fn write(&mut self, peers: &mut Peers, body: Bytes) {
+    pub(super) fn write(&mut self, peers: &mut Peers, body: Bytes) {
         let router = &self.queue.address.router;
         let mut routers = peers.agents.routers.iter_mut();
         let router = routers.find(|known| known.address == *router).unwrap();
@@ -52,7 +52,7 @@ impl Intruder {
         wire::encode(&sealed.unwrap(), Version(0))
     }
 
-    fn envelope(&mut self, content: EnvelopeContent) -> Bytes {
+    pub(super) fn envelope(&mut self, content: EnvelopeContent) -> Bytes {
         let version = Version(7);
         let envelope = AgentEnvelope { version, content };
         let body = wire::encode(&envelope, Version(0));

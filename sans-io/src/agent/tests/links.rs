@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::peers::{ALICE, BOB, Peers, name};
-use crate::agent::command::{Command, LinkContent, NewConnection, Reply, RequestMode};
+use crate::agent::command::{Command, LinkContent, NewConnection, Receiving, Reply, RequestMode};
 use crate::agent::config::Config;
 use crate::agent::error::AgentError;
 use crate::agent::link::ShortLink;
@@ -21,6 +21,7 @@ fn create(agents: &mut Agents, kind: NewConnection, short: Option<&str>) -> Opti
         client_data: None,
         short: short.map(|text| Bytes::copy_from_slice(text.as_bytes())),
         mode: RequestMode::Interactive,
+        receiving: Receiving::AtOnce,
     };
     match agents.ask(ALICE, create) {
         Ok(Reply::Created { short, .. }) => short.map(|short| short.to_string().parse().unwrap()),
@@ -116,6 +117,7 @@ fn the_link_of_an_address_is_read_by_many_and_changed() {
             info: Bytes::from_static(b"Bob"),
             pq: Pq::On,
             mode: RequestMode::Interactive,
+            receiving: Receiving::AtOnce,
         };
         assert!(matches!(agents.ask(BOB, join), Ok(Reply::Joined { .. })));
 

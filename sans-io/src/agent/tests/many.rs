@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::peers::name;
-use crate::agent::command::{Command, NewConnection, Reply, RequestMode};
+use crate::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode};
 use crate::agent::config::{Config, NetworkConfig, SessionMode, UserRouter};
 use crate::agent::event::EventContent;
 use crate::agent::store::Kind;
@@ -24,6 +24,7 @@ fn create(agents: &mut Agents, user: UserId, text: &str) {
         client_data: None,
         short: None,
         mode: RequestMode::Interactive,
+        receiving: Receiving::AtOnce,
     };
     let created = agents.ask(0, create);
     assert!(matches!(created, Ok(Reply::Created { .. })), "{created:?}");

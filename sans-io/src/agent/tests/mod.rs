@@ -12,3 +12,7 @@ mod peers;
 mod proxies;
 mod resync;
 mod rotation;
+mod services;
+mod states;
+mod traps;
+mod turns;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::peers::name;
-use crate::agent::command::{Command, NewConnection, Reply, RequestMode};
+use crate::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode};
 use crate::agent::config::{Config, UserRouter};
 use crate::agent::id::CommandId;
 use crate::agent::store::Memory;
@@ -57,6 +57,7 @@ impl Script {
             client_data: None,
             short: None,
             mode,
+            receiving: Receiving::AtOnce,
         };
         self.give(Input::Command(CommandId(1), create));
     }
@@ -69,6 +70,7 @@ impl Script {
     fn drain(&mut self) {
         while let Some(action) = self.agent.poll() {
             let input = match action {
+                Action::Turn(id, turn) => Some(Input::Turned(id, Box::new(turn.run()))),
                 Action::Store(op, changes) => {
                     self.store.apply(changes);
                     Some(Input::Stored(op))

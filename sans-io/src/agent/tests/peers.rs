@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::agent::command::{Command, NewConnection, Reply, RequestMode};
+use crate::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode};
 use crate::agent::config::Config;
 use crate::agent::event::{Event, EventContent};
 use crate::agent::id::{ConnectionId, MessageId};
@@ -40,6 +40,14 @@ impl Peers {
         }
     }
 
+    /// Two agents over routers with these configurations.
+    pub(super) fn over(seed: u64, routers: Vec<crate::smp::router::Config>) -> Self {
+        Self {
+            agents: Agents::over(seed, 2, routers, &Config::default()),
+            names: [name("bob"), name("alice")],
+        }
+    }
+
     /// Two agents that are connected.
     pub(super) fn connected(seed: u64, routers: usize, pq: InitialKeys) -> Self {
         let mut peers = Self::new(seed, routers);
@@ -48,15 +56,25 @@ impl Peers {
     }
 
     pub(super) fn invite(&mut self, pq: InitialKeys) -> ConnectionRequest {
+        self.invite_as(ALICE, &self.names[ALICE].clone(), pq)
+    }
+
+    pub(super) fn invite_as(
+        &mut self,
+        who: usize,
+        connection: &ConnectionId,
+        pq: InitialKeys,
+    ) -> ConnectionRequest {
         let create = Command::Create {
-            connection: Some(self.names[ALICE].clone()),
+            connection: Some(connection.clone()),
             user: USER,
             kind: NewConnection::Invitation { pq },
             client_data: None,
             short: None,
             mode: RequestMode::Interactive,
+            receiving: Receiving::AtOnce,
         };
-        match self.agents.ask(ALICE, create) {
+        match self.agents.ask(who, create) {
             Ok(Reply::Created { link, .. }) => link.to_string().parse().unwrap(),
             other => panic!("{other:?}"),
         }
@@ -70,6 +88,7 @@ impl Peers {
             info: Bytes::from_static(b"bob's info"),
             pq,
             mode: RequestMode::Background,
+            receiving: Receiving::AtOnce,
         }
     }
 

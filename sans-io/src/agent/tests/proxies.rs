@@ -113,6 +113,7 @@ fn a_relay_that_the_proxy_cannot_reach() {
         // Nobody is a proxy for Alice any more.
         let own = UserRouter {
             roles: Roles {
+                names: Use::No,
                 storage: Use::Yes,
                 proxy: Use::No,
             },
@@ -157,6 +158,7 @@ fn the_operator_of_a_router_is_no_proxy_for_it() {
         let mut routers: Vec<_> = (0..2).map(|index| router(&peers, index, 1)).collect();
         routers.push(UserRouter {
             roles: Roles {
+                names: Use::No,
                 storage: Use::No,
                 proxy: Use::Yes,
             },
@@ -179,4 +181,33 @@ fn the_operator_of_a_router_is_no_proxy_for_it() {
         .map(|r| r.commands.forwarded)
         .collect();
     assert_eq!(forwarded[2], 0, "nobody has a queue there");
+}
+
+/// A proxy that is too old to be one is like one that cannot reach anybody: what follows is the user's choice.
+#[test]
+fn a_proxy_that_is_too_old_is_none() {
+    for fallback in [ProxyFallback::Allow, ProxyFallback::Prohibit] {
+        let config = config(ProxyMode::Always, fallback, Protection::None);
+        let mut peers = peers(1, &config);
+        peers.connect(InitialKeys::Later);
+        let proxy = &mut peers.agents.routers[ALICE];
+        proxy.versions = crate::wire::VersionRange::new(6, 7).unwrap();
+        peers.agents.reach(ALICE, Reach::Down);
+        peers.agents.reach(ALICE, Reach::Up);
+        peers.agents.wait(Duration::from_secs(60));
+        commands(&mut peers);
+        peers.send(ALICE, "hello");
+        peers.agents.wait(Duration::from_secs(60));
+        let [_, relay] = commands(&mut peers);
+        match fallback {
+            ProxyFallback::Prohibit => {
+                assert_eq!(relay, Commands::default());
+                assert_eq!(peers.read(BOB), [""; 0]);
+            }
+            ProxyFallback::Allow | ProxyFallback::AllowProtected => {
+                assert_eq!(relay.direct, 1);
+                assert_eq!(peers.read(BOB), ["hello"]);
+            }
+        }
+    }
 }

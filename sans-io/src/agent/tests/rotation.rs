@@ -6,6 +6,7 @@ use super::peers::{ALICE, BOB, Peers};
 use crate::agent::command::{CanAbort, Command, Reply};
 use crate::agent::error::AgentError;
 use crate::agent::event::{Direction, EventContent, SwitchPhase};
+use crate::agent::store::record::ReceivePhase;
 use crate::ratchet::InitialKeys;
 use crate::sim::agents::Reach;
 
@@ -192,4 +193,65 @@ fn a_dead_router_does_not_hold_a_rotation_for_ever() {
     };
     assert!(told.iter().any(aborted), "{told:?}");
     assert_eq!(routers(&mut peers, ALICE), (1, 1));
+}
+
+/// §12: whichever router dies for good, and whenever: the rotation ends, and what was accepted is delivered or reported.
+#[test]
+fn a_router_that_dies_at_any_moment_of_a_rotation_does_not_hold_it() {
+    for router in 0..4 {
+        for steps in (0..48).step_by(12) {
+            let mut peers = Peers::connected(1, 4, InitialKeys::Never);
+            let connection = peers.names[ALICE].clone();
+            peers.agents.command(ALICE, Command::Switch { connection });
+            for step in 0..steps {
+                peers.agents.step(step % 2);
+            }
+            peers.agents.reach(router, Reach::Down);
+            peers.agents.wait(Duration::from_secs(5 * 86400));
+            let connection = peers.names[ALICE].clone();
+            let statistics = peers.agents.ask(ALICE, Command::Statistics { connection });
+            let Ok(Reply::Statistics(statistics)) = statistics else {
+                panic!("{statistics:?}")
+            };
+            let switching = statistics.receive.iter().any(|queue| {
+                // Told again and again to use the new queue, the sender may still do so.
+                let phase = queue.switch;
+                phase.is_some_and(|phase| phase != ReceivePhase::Using)
+            });
+            assert!(!switching, "{router} {steps}: {statistics:?}");
+            peers.agents.reach(router, Reach::Up);
+            peers.agents.wait(Duration::from_secs(3 * 86400));
+            assert_eq!(routers(&mut peers, ALICE).0, 1, "{router} {steps}");
+            peers.send(BOB, "this way or that");
+            peers.agents.wait(Duration::from_secs(600));
+            assert_eq!(peers.read(ALICE), ["this way or that"]);
+        }
+    }
+}
+
+#[test]
+fn a_connection_is_deleted_while_its_queue_is_replaced() {
+    for steps in (0..40).step_by(5) {
+        let mut peers = Peers::connected(1, 3, InitialKeys::Never);
+        let connection = peers.names[ALICE].clone();
+        peers.agents.command(ALICE, Command::Switch { connection });
+        for step in 0..steps {
+            peers.agents.step(step % 2);
+        }
+        let delete = Command::Delete {
+            connection: peers.names[ALICE].clone(),
+            waiting: crate::agent::command::Waiting::Drop,
+        };
+        assert_eq!(peers.agents.ask(ALICE, delete), Ok(Reply::Done));
+        peers.agents.wait(Duration::from_secs(600));
+        let told = peers.told(ALICE);
+        assert!(told.contains(&EventContent::Deleted), "{steps}: {told:?}");
+        let queues: usize = peers
+            .agents
+            .routers
+            .iter()
+            .map(|router| router.world.store.crash().queues.len())
+            .sum();
+        assert_eq!(queues, 1, "{steps}: Bob's only");
+    }
 }

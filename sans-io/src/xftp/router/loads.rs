@@ -24,6 +24,8 @@ pub(super) enum For {
     /// The file is locked for this.
     Change(EntityId, Job),
     Expired(i64),
+    /// Whoever wanted it is gone.
+    Nobody,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,16 @@ impl Loads {
 
     pub(super) const fn delayed(&self) -> u64 {
         self.delayed
+    }
+
+    /// Those who wanted to upload are gone: what is loaded for them begins nothing.
+    pub(super) fn forget_uploads(&mut self, is_gone: impl Fn(&Asker) -> bool) {
+        let waiting = self.waiting.iter_mut().map(|(purpose, _)| purpose);
+        for purpose in self.in_flight.values_mut().chain(waiting) {
+            if matches!(purpose, For::Upload(asker) if is_gone(asker)) {
+                *purpose = For::Nobody;
+            }
+        }
     }
 
     /// The next load that may be asked for.
@@ -120,6 +132,7 @@ impl Router {
                 self.unlock(&id);
             }
             (For::Expired(_), _) => self.expiring.pause(),
+            (For::Nobody, _) => {}
         }
     }
 

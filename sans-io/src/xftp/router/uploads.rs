@@ -207,6 +207,7 @@ impl Router {
 
     /// Nobody waits for the answer any more.
     pub(super) fn gone(&mut self, asker: Asker) {
+        self.loads.forget_uploads(|gone| *gone == asker);
         self.uploads
             .waiting
             .retain(|(waiting, _)| *waiting != asker);
@@ -220,6 +221,7 @@ impl Router {
 
     pub(super) fn closed(&mut self, connection: ConnId) {
         let of_it = |asker: &Asker| asker.connection == connection;
+        self.loads.forget_uploads(of_it);
         let askers: Vec<Asker> = self.uploads.askers.keys().copied().filter(of_it).collect();
         self.uploads.waiting.retain(|(asker, _)| !of_it(asker));
         for asker in askers {

@@ -80,6 +80,11 @@ wire! {
             /// What for.
             purpose: Purpose,
         },
+        /// Its link is known to the application, its queue is yet to be made.
+        "P" => Prepared {
+            /// What for.
+            purpose: Purpose,
+        },
         /// An invitation is out.
         "O" => Offered {
             /// The private half of its keys.
@@ -173,6 +178,20 @@ wire! {
         pub data: Large,
         /// From which the id of the sender follows, and whatever else is random.
         pub seed: [u8; 32],
+        /// Whether somebody may have the link already.
+        pub handed_out: HandedOut,
+    }
+}
+
+wire! {
+    prefixes
+    /// Whether somebody may have a link before its queue is made.
+    #[derive(Copy)]
+    pub enum HandedOut {
+        /// Nobody has: the queue may be made anywhere.
+        "N" => No,
+        /// The queue must be where the link says.
+        "Y" => Yes,
     }
 }
 

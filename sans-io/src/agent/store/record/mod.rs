@@ -5,8 +5,8 @@ mod message;
 mod queue;
 
 pub use self::connection::{
-    Confirmation, ConnectionRecord, Counters, Deleting, LinkState, NewLink, OwnLink, Purpose,
-    RatchetSync, Side, Stage,
+    Confirmation, ConnectionRecord, Counters, Deleting, HandedOut, LinkState, NewLink, OwnLink,
+    Purpose, RatchetSync, Side, Stage,
 };
 pub use self::message::{
     Outgoing, OutgoingContent, OutgoingPurpose, ReceiptOf, Received, Sealed, Seen, Sent, SentNumber,
@@ -75,6 +75,8 @@ wire! {
         pub recipient_id: EntityId,
         /// Authorises the recipient.
         pub key: AuthPrivateKey as Stored,
+        /// The service that the router knows as the subscriber to it, if the user's sessions are held in the name of one.
+        pub service: Option<EntityId>,
     }
 }
 
