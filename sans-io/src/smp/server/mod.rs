@@ -62,6 +62,7 @@
 
 mod answer;
 mod known;
+mod tally;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verify;
@@ -74,6 +75,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 pub use self::answer::{Answer, Say};
+pub use self::tally::Tally;
 pub use self::verify::{Lookup, Party, QueueKeys, Work};
 
 use self::known::Known;
@@ -158,6 +160,8 @@ pub enum Event {
         /// Its certificates: the session has proved that they are its own.
         chain: Arc<Chain>,
     },
+    /// What there is to count of a block besides its requests.
+    Counted(Tally),
     /// The keys of these queues are needed: the answer is [`Call::Keys`].
     Lookup {
         /// The block that needs them.
@@ -414,6 +418,9 @@ impl Server {
                 Stage::Lookup => in_order = false,
                 Stage::Verified if !in_order && block.has_requests() => {}
                 Stage::Verified => {
+                    if let Some(tally) = block.tally.take() {
+                        self.outbox.event(Event::Counted(tally));
+                    }
                     let requests = block.execute();
                     if requests.is_empty() {
                         done.push(block.id);

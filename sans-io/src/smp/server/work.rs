@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::answer::{Answer, Say};
+use super::tally::Tally;
 use super::verify::{Claim, Lookup, Party, QueueKeys, Verdict, Verifier};
 use super::{BlockId, Request};
 use crate::crypto::certificate::Fingerprint;
@@ -23,6 +24,8 @@ pub(super) struct Block {
     pub(super) id: BlockId,
     items: Vec<Item>,
     pub(super) stage: Stage,
+    /// What the owner is told of it besides.
+    pub(super) tally: Tally,
 }
 
 /// How far a block is.
@@ -34,6 +37,11 @@ pub(super) enum Stage {
     Verified,
     /// Its requests are being executed.
     Execution,
+}
+
+fn forwarded(items: &[Item]) -> u64 {
+    let forwarded = items.iter().filter(|item| item.forwarded.is_some());
+    u64::try_from(forwarded.count()).unwrap_or(u64::MAX)
 }
 
 /// One transmission of a block.
@@ -82,12 +90,16 @@ struct ForwardedBy {
 impl Block {
     /// Takes the transmissions of a block apart, as far as it goes without keys.
     pub(super) fn parse(id: BlockId, established: &Established, transmissions: &[Bytes]) -> Self {
-        let items = transmissions
+        let items: Vec<_> = transmissions
             .iter()
             .map(|bytes| Item::parse(established, bytes))
             .collect();
         Self {
             id,
+            tally: Tally {
+                forwarded: forwarded(&items),
+                ..Tally::default()
+            },
             items,
             stage: Stage::Lookup,
         }
@@ -180,7 +192,10 @@ impl Block {
                 false => verdict.holds(bound),
             };
             item.state = match authorized {
-                false => ItemState::Answered(Box::new(Answer::from(ErrorType::Auth))),
+                false => {
+                    self.tally.refused(&claimed.request.command);
+                    ItemState::answered(ErrorType::Auth)
+                }
                 true => claimed.authorized_by(verdict.key()),
             };
         }
