@@ -397,7 +397,10 @@ impl Server {
         };
         let one = block.of_one_queue().cloned();
         let service = ready.fingerprint();
-        block.verify(queues, service.as_ref(), &mut ready.verifier());
+        let tally = block.verify(queues, service.as_ref(), &mut ready.verifier());
+        if tally != Tally::default() {
+            self.outbox.event(Event::Counted(tally));
+        }
         if let (Some(one), [Some(keys)], true) = (one, queues, block.has_requests()) {
             ready.known.learn(one, Arc::clone(keys));
         }
@@ -418,7 +421,12 @@ impl Server {
                 Stage::Lookup => in_order = false,
                 Stage::Verified if !in_order && block.has_requests() => {}
                 Stage::Verified => {
-                    if let Some(tally) = block.tally.take() {
+                    let forwarded = block.forwarded();
+                    if forwarded > 0 {
+                        let tally = Tally {
+                            forwarded,
+                            ..Tally::default()
+                        };
                         self.outbox.event(Event::Counted(tally));
                     }
                     let requests = block.execute();

@@ -32,10 +32,4 @@ impl Tally {
         };
         *counter = counter.saturating_add(1);
     }
-
-    /// What there is to tell, once.
-    pub(super) fn take(&mut self) -> Option<Self> {
-        let tally = std::mem::take(self);
-        (tally != Self::default()).then_some(tally)
-    }
 }

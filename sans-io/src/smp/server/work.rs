@@ -24,8 +24,6 @@ pub(super) struct Block {
     pub(super) id: BlockId,
     items: Vec<Item>,
     pub(super) stage: Stage,
-    /// What the owner is told of it besides.
-    pub(super) tally: Tally,
 }
 
 /// How far a block is.
@@ -37,11 +35,6 @@ pub(super) enum Stage {
     Verified,
     /// Its requests are being executed.
     Execution,
-}
-
-fn forwarded(items: &[Item]) -> u64 {
-    let forwarded = items.iter().filter(|item| item.forwarded.is_some());
-    u64::try_from(forwarded.count()).unwrap_or(u64::MAX)
 }
 
 /// One transmission of a block.
@@ -90,16 +83,12 @@ struct ForwardedBy {
 impl Block {
     /// Takes the transmissions of a block apart, as far as it goes without keys.
     pub(super) fn parse(id: BlockId, established: &Established, transmissions: &[Bytes]) -> Self {
-        let items: Vec<_> = transmissions
+        let items = transmissions
             .iter()
             .map(|bytes| Item::parse(established, bytes))
             .collect();
         Self {
             id,
-            tally: Tally {
-                forwarded: forwarded(&items),
-                ..Tally::default()
-            },
             items,
             stage: Stage::Lookup,
         }
@@ -152,13 +141,13 @@ impl Block {
         }
     }
 
-    /// Verifies the transmissions with the keys that were looked up, in the order of the look-ups.
+    /// Verifies the transmissions with the keys that were looked up, in the order of the look-ups: what was not authorised.
     pub(super) fn verify(
         &mut self,
         queues: &[Option<Arc<QueueKeys>>],
         service: Option<&Fingerprint>,
         verifier: &mut Verifier<'_>,
-    ) {
+    ) -> Tally {
         let mut queues = queues.iter();
         let mut verdicts = Vec::with_capacity(self.items.len());
         for item in &self.items {
@@ -180,6 +169,7 @@ impl Block {
             .collect::<Vec<_>>();
         let all_signed = ed25519::verify_all(&signed);
         let mut verdicts = verdicts.iter();
+        let mut tally = Tally::default();
         for item in &mut self.items {
             let ItemState::Claimed(claimed) = &mut item.state else {
                 continue;
@@ -193,13 +183,20 @@ impl Block {
             };
             item.state = match authorized {
                 false => {
-                    self.tally.refused(&claimed.request.command);
+                    tally.refused(&claimed.request.command);
                     ItemState::answered(ErrorType::Auth)
                 }
                 true => claimed.authorized_by(verdict.key()),
             };
         }
         self.stage = Stage::Verified;
+        tally
+    }
+
+    /// How many of the transmissions were forwarded.
+    pub(super) fn forwarded(&self) -> u64 {
+        let forwarded = self.items.iter().filter(|item| item.forwarded.is_some());
+        u64::try_from(forwarded.count()).unwrap_or(u64::MAX)
     }
 
     /// Whether anything is to be executed.
