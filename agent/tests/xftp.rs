@@ -12,14 +12,12 @@ use simplex_agent::xftp::{
     Plan, Server as Address, Sessions, TransferError, delete, receive, send,
 };
 use simplex_routers::identity::IdentityFiles;
-use simplex_routers::web::Site;
-use simplex_routers::xftp::server::Server;
-use simplex_routers::xftp::settings::{Control, Settings, StoreKind};
-use simplex_routers::xftp::store::{Memory, Store};
+use simplex_routers::xftp::server::{Orphans, Server};
+use simplex_routers::xftp::settings::Settings;
+use simplex_routers::xftp::store::Store;
 use simplex_sans_io::crypto::Algorithm;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::time::UnixTime;
-use simplex_sans_io::xftp::router::Config;
 
 async fn router(directory: &Path) -> (Server, Address) {
     let files = IdentityFiles(directory);
@@ -28,30 +26,16 @@ async fn router(directory: &Path) -> (Server, Address) {
     files
         .create(Algorithm::Ed25519, "localhost", now, &mut rng)
         .unwrap();
-    let settings = Settings {
-        hosts: Vec::new(),
-        port: 0,
-        store: StoreKind::Memory,
-        files: directory.join("files"),
-        router: Config::default(),
-        inactive_clients: None,
-        web: None,
-        prometheus_interval: None,
-        metrics_port: Some(0),
-        control: Control {
-            port: Some(0),
-            admin_password: Some("secret".parse().unwrap()),
-            user_password: None,
-        },
-        advice: Vec::new(),
-    };
-    let store = Store::new(Memory::default());
+    let chunks = directory.join("files");
+    fs::create_dir(&chunks).unwrap();
+    let settings = Settings::of_port(0, &chunks);
+    let store = Store::in_memory();
     let credentials = files.load(now).unwrap();
     let server = Server::start(
         &settings,
         credentials,
         store,
-        Site::default(),
+        Orphans::Removed,
         directory,
         100,
     );

@@ -15,7 +15,7 @@ const LINE: u64 = 4096;
 const OPERATORS: usize = 16;
 
 /// What one session of the control port may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     /// Hardly anything.
     None,

@@ -10,7 +10,7 @@ use simplex_sans_io::crypto::certificate::{
 use simplex_sans_io::crypto::{Algorithm, SigningKey, ed448, ed25519};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::time::UnixTime;
-use simplex_sans_io::tls::Credentials;
+use simplex_sans_io::tls::{Credentials, Web, WebCredentials};
 
 /// How long certificates of routers are valid, as those of the reference implementation.
 const VALIDITY_DAYS: u32 = 999_999;
@@ -156,13 +156,27 @@ impl IdentityFiles<'_> {
 
     /// The algorithm of the certificate that is there.
     pub fn algorithm(&self) -> Result<Algorithm, IdentityError> {
+        Ok(self.leaf()?.key().algorithm())
+    }
+
+    /// The name in the certificate that is there.
+    pub fn name(&self) -> Result<String, IdentityError> {
+        let name = self.leaf()?.common_name();
+        name.ok_or_else(|| IdentityError::Content {
+            path: self.0.join("server.crt"),
+            expected: "a certificate with a name",
+            error: "it has no common name; give the new one with --cn".to_owned(),
+        })
+    }
+
+    fn leaf(&self) -> Result<Certificate, IdentityError> {
         let text = self.read("server.crt")?;
         let chain = Chain::from_pem(&text).map_err(|error| IdentityError::Content {
             path: self.0.join("server.crt"),
             expected: "a certificate",
             error: error.to_string(),
         })?;
-        Ok(chain.leaf().key().algorithm())
+        Ok(chain.leaf().clone())
     }
 
     fn read(&self, name: &str) -> Result<String, IdentityError> {
@@ -181,6 +195,31 @@ impl IdentityFiles<'_> {
             done: "written",
             error,
         })
+    }
+}
+
+/// What browsers are shown. A router without it serves its clients all the same.
+pub(crate) fn browsers(
+    certificate: &Path,
+    key: &Path,
+    protocols: Vec<&'static str>,
+) -> Option<Web> {
+    let read = |path: &Path| {
+        fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let credentials = read(certificate).and_then(|chain| {
+        let key = read(key)?;
+        WebCredentials::from_pem(&chain, &key).map_err(|error| error.to_string())
+    });
+    match credentials {
+        Ok(credentials) => Some(Web {
+            credentials,
+            protocols,
+        }),
+        Err(error) => {
+            tracing::warn!(%error, "browsers are not served, as the certificate for them cannot be used");
+            None
+        }
     }
 }
 
@@ -239,6 +278,7 @@ mod tests {
             let first = files.load(NOW).unwrap();
             assert_eq!(first.chain().fingerprint(), made);
             assert_eq!(files.algorithm().unwrap(), algorithm);
+            assert_eq!(files.name().unwrap(), "smp.example.com");
             let renewed = files.renew(algorithm, "other", NOW, &mut rng).unwrap();
             assert_eq!(renewed, made);
             assert_ne!(

@@ -28,6 +28,32 @@ pub(crate) const INFORMATION: &[&str] = &[
     "hosting_type",
 ];
 
+/// What is shown of [INFORMATION], with its names for people. Nothing is said of a router whose source code is not named.
+pub(crate) fn information(ini: &Ini) -> Vec<(&'static str, String)> {
+    const SHOWN: [(&str, &str); 12] = [
+        ("Source code", "source_code"),
+        ("Usage conditions", "usage_conditions"),
+        ("Amendments", "condition_amendments"),
+        ("Country", "server_country"),
+        ("Operator", "operator"),
+        ("Operator's country", "operator_country"),
+        ("Website", "website"),
+        ("Administrator", "admin_email"),
+        ("Complaints", "complaints_email"),
+        ("Hosting", "hosting"),
+        ("Hosting country", "hosting_country"),
+        ("Hosting type", "hosting_type"),
+    ];
+    if ini.get("INFORMATION", "source_code").is_none() {
+        return Vec::new();
+    }
+    let said = SHOWN.iter().filter_map(|(name, key)| {
+        let value = ini.get("INFORMATION", key)?;
+        Some((*name, value.to_owned()))
+    });
+    said.collect()
+}
+
 /// A configuration file that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ini {
@@ -225,11 +251,12 @@ impl Ini {
 }
 
 /// A switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Switch {
     /// It is on.
     On,
     /// It is off.
+    #[default]
     Off,
 }
 

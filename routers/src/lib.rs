@@ -1,13 +1,24 @@
 //! SimpleX routers.
 
+mod arguments;
+pub mod backup;
+pub mod backups;
 pub mod bench;
+mod cli;
 mod control;
+mod daily;
+pub mod doctor;
 pub mod identity;
 pub mod ini;
 mod limits;
+mod listener;
 mod metrics;
+mod page;
+mod plaintext;
 mod ports;
+mod process;
 pub mod smp;
+pub mod store;
 mod systemd;
 pub mod web;
 pub mod xftp;

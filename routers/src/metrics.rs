@@ -1,9 +1,11 @@
 //! What a monitoring system reads: a file, and a page on the loopback address.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use simplex_sans_io::time::UnixTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -26,6 +28,75 @@ pub(crate) trait Measured: Clone + Send + Sync + 'static {
 
     /// Whether it does what it is there for.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// Samples in the words of Prometheus. Names begin with that of the router.
+pub(crate) struct Exposition {
+    text: String,
+    prefix: &'static str,
+    milliseconds: i64,
+}
+
+impl Exposition {
+    pub(crate) const fn new(prefix: &'static str, now: UnixTime) -> Self {
+        Self {
+            text: String::new(),
+            prefix,
+            milliseconds: now.seconds().saturating_mul(1000),
+        }
+    }
+
+    pub(crate) fn counter(&mut self, name: &str, labels: &str, value: u64) {
+        self.sample("counter", name, labels, value);
+    }
+
+    pub(crate) fn gauge(&mut self, name: &str, labels: &str, value: u64) {
+        self.sample("gauge", name, labels, value);
+    }
+
+    /// How many values were at most as great as each bound, how many there were, and all of them together.
+    pub(crate) fn histogram(
+        &mut self,
+        name: &str,
+        buckets: impl Iterator<Item = (u32, u64)>,
+        count: u64,
+        sum: u64,
+    ) {
+        self.declare("histogram", name);
+        for (bound, value) in buckets {
+            self.write(&format!("{name}_bucket"), &format!("le=\"{bound}\""), value);
+        }
+        self.write(&format!("{name}_bucket"), "le=\"+Inf\"", count);
+        self.write(&format!("{name}_sum"), "", sum);
+        self.write(&format!("{name}_count"), "", count);
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+
+    fn sample(&mut self, kind: &str, name: &str, labels: &str, value: u64) {
+        self.declare(kind, name);
+        self.write(name, labels, value);
+    }
+
+    fn declare(&mut self, kind: &str, name: &str) {
+        let prefix = self.prefix;
+        let declared = format!("# TYPE {prefix}_{name} {kind}\n");
+        if !self.text.contains(&declared) {
+            self.text.push_str(&declared);
+        }
+    }
+
+    fn write(&mut self, name: &str, labels: &str, value: u64) {
+        let prefix = self.prefix;
+        let labels = match labels {
+            "" => String::new(),
+            labels => format!("{{{labels}}}"),
+        };
+        let milliseconds = self.milliseconds;
+        writeln!(self.text, "{prefix}_{name}{labels} {value} {milliseconds}").ok();
+    }
 }
 
 /// Writes a file again and again, until the future is dropped.

@@ -53,7 +53,7 @@
 //! | [`crypto`] | keys and certificates, boxes, authenticators, chains, hashes, the KEM |
 //! | [`session`], [`tls`] | what a secured session agreed on, and rustls around another machine |
 //! | [`http2`] | HTTP/2 around another machine: requests and responses instead of bytes |
-//! | [`socks`] | SOCKS5 in front of another machine |
+//! | [`socks`], [`websocket`] | SOCKS5 and WebSockets in front of another machine |
 //! | [`smp`] | formats and handshake; [`client`](smp::client), [`server`](smp::server), a [`pool`](smp::pool) of sessions, the [`router`](smp::router)'s queues |
 //! | [`ratchet`] | what encrypts the messages of a connection end to end: key agreement, double ratchet, post-quantum keys |
 //! | [`agent`] | links and messages of agents, and the machine over all their connections |
@@ -103,6 +103,7 @@ pub mod socks;
 pub mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod websocket;
 pub mod wire;
 #[cfg(feature = "xftp")]
 pub mod xftp;

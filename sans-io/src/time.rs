@@ -143,6 +143,12 @@ impl Latest {
         Self(now.instant)
     }
 
+    /// The time of the last input.
+    #[must_use]
+    pub const fn get(&self) -> Instant {
+        self.0
+    }
+
     /// The time of an input that is said to come at `now`. The calendar may be set back.
     #[must_use]
     pub fn at(&mut self, now: Now) -> Now {

@@ -121,6 +121,7 @@ targets! {
     storelog
     text
     tls_records
+    websocket
     xftp_block
     xftp_description
     xftp_file

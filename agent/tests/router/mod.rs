@@ -40,7 +40,7 @@ impl Router {
         let credentials = files.load(now).unwrap();
         let server = Server::start(&settings, credentials, store, directory.path(), 1000);
         let server = server.await.unwrap();
-        let port = server.addresses().next().unwrap().port();
+        let port = server.ports().next().unwrap().0.port();
         let address = format!("smp://{fingerprint}@127.0.0.1:{port}");
         Self {
             server,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::BenchError;
 use super::floor::Floor;
-use super::process::Process;
+use crate::process::Process;
 
 /// What a scenario has measured of a router.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]

@@ -3,7 +3,6 @@
 pub mod cli;
 pub mod figures;
 pub mod floor;
-mod process;
 mod router;
 mod scenarios;
 mod session;
@@ -11,6 +10,8 @@ mod started;
 
 use simplex_sans_io::drive::SmpConnectError;
 use simplex_sans_io::smp::client::RequestError;
+
+use crate::process::ProcessError;
 
 /// Why something was not measured.
 #[derive(Debug, thiserror::Error)]
@@ -25,13 +26,8 @@ pub enum BenchError {
     #[error("refused: {0}")]
     Refused(#[from] RequestError),
     /// The process cannot be watched.
-    #[error("process {pid}: {error}")]
-    Process {
-        /// Its id.
-        pid: u32,
-        /// Why.
-        error: std::io::Error,
-    },
+    #[error(transparent)]
+    Process(#[from] ProcessError),
     /// A router does not start.
     #[error("`{command}` {reason}")]
     Start {

@@ -6,9 +6,9 @@ use simplex_sans_io::drive::SmpOptions;
 use simplex_sans_io::wire::{BasicAuth, ServerAddress, SmpScheme};
 
 use super::BenchError;
-use super::process::Process;
 use super::session::Access;
 use super::started::Started;
+use crate::process::Process;
 
 /// A router that runs already: `[NAME=]ADDRESS[,PID]`.
 #[derive(Debug, Clone)]

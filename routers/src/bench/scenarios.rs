@@ -184,6 +184,7 @@ async fn resident(router: &Router) -> Result<Option<u64>, BenchError> {
         .process()
         .map(|process| process.resident())
         .transpose()
+        .map_err(BenchError::from)
 }
 
 async fn growth(

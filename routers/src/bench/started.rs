@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::BenchError;
-use super::process::Process;
+use crate::process::Process;
 
 /// How long a router may take to say where it listens.
 const START: Duration = Duration::from_secs(120);

@@ -5,30 +5,40 @@
 //!   operator ───questions─▶ │ core │ ──requests────────▶ proxy, resolver
 //!   the store ───results──▶ └──────┘ ──calls───────────▶ connections
 //! ```
-//! It waits for the store only, when that is behind: the store never waits for it. What it sends to connections is bounded by what they
+//! It waits for the store only, when that is behind: the store never waits for it. A store that waits for no disk has no thread: its
+//! commands are carried out here. What it sends to connections is bounded by what they
 //! asked, and by what they say they have taken.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use simplex_sans_io::drive::{Clock as _, Sender};
 use simplex_sans_io::machine::Machine;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::BrokerMessage;
 use simplex_sans_io::smp::SimplexDomain;
+use simplex_sans_io::smp::router::store::Change;
 use simplex_sans_io::smp::router::{
-    Action, ClientInfo, Config, ConnId, Counters, Day, Gauges, Input, Operation, Outcome,
-    ProxyRequest, Router, Ticket,
+    Action, ClientInfo, Config, ConnId, Counters, Gauges, Input, Operation, Outcome, ProxyRequest,
+    Router, Ticket,
 };
 use simplex_sans_io::smp::server::{Call, Event};
 use simplex_sans_io::time::{Instant, Now};
 use std::future::poll_fn;
 use tokio::sync::{mpsc, oneshot};
 
-use super::store::{Command, StoreHandle};
+use super::daily;
+use super::store::{Answer, Closed, Command, StoreHandle, Worker};
 use simplex_runtime_tokio::{Clock, Tokio};
 
 /// How many messages the core takes before it looks at its timers again.
 const BATCH: usize = 256;
+
+/// How long the store is not told what nobody waits for.
+const DEFERRAL: Duration = Duration::from_millis(10);
+
+/// How many such commands wait at most.
+const DEFERRED: usize = 64;
 
 /// What reaches the core.
 #[derive(Debug)]
@@ -71,7 +81,34 @@ pub(crate) struct Others {
     /// The resolver of names, if there is one.
     pub(crate) names: Option<mpsc::UnboundedSender<(Ticket, SimplexDomain)>>,
     /// Who writes down the statistics of a day, if they are wanted.
-    pub(crate) days: Option<mpsc::UnboundedSender<Box<Day>>>,
+    pub(crate) days: Option<mpsc::UnboundedSender<String>>,
+}
+
+/// Who keeps what the core wants to be kept.
+pub(crate) enum Keeper {
+    /// A thread, as it waits for a disk.
+    Thread(StoreHandle),
+    /// The core itself.
+    Here(Box<Worker>),
+}
+
+impl From<Answer> for Input {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Stored(op) => Self::Stored(op),
+            Answer::NotStored(first, last, error) => {
+                tracing::error!(%error, "what was to be stored is not");
+                Self::NotStored(first, last)
+            }
+            Answer::Loaded(load, loaded) => Self::Loaded(load, loaded),
+        }
+    }
+}
+
+/// Whether nobody waits for it: a message that was received may be deleted a little later.
+fn can_wait(command: &Command) -> bool {
+    let received = |change: &Change| matches!(change, Change::DeleteMessages { .. });
+    matches!(command, Command::Commit(_, changes) if changes.iter().all(received))
 }
 
 pub(crate) fn mailbox() -> (CoreHandle, Mailbox) {
@@ -112,7 +149,7 @@ pub(crate) async fn run(
     config: Config,
     rng: Rng,
     network: Tokio,
-    store: StoreHandle,
+    store: Keeper,
     others: Others,
     mailbox: Mailbox,
 ) {
@@ -125,6 +162,7 @@ pub(crate) async fn run(
         connections: BTreeMap::new(),
         operations: BTreeMap::new(),
         commands: Vec::new(),
+        deferred: None,
         next_ticket: 0,
         stage: Stage::Running,
     };
@@ -134,12 +172,14 @@ pub(crate) async fn run(
 struct Core {
     router: Router,
     clock: Clock,
-    store: StoreHandle,
+    store: Keeper,
     others: Others,
     connections: BTreeMap<ConnId, Sender<Call>>,
     operations: BTreeMap<Ticket, oneshot::Sender<Outcome>>,
     /// What the store is to be told.
     commands: Vec<Command>,
+    /// Since when it has something to be told that nobody waits for.
+    deferred: Option<Instant>,
     next_ticket: u64,
     stage: Stage,
 }
@@ -158,9 +198,11 @@ impl Core {
         let mut messages = Vec::with_capacity(BATCH);
         self.act();
         loop {
-            let until = self
-                .router
-                .deadline()
+            let deferred = self.deferred.map(|since| since + DEFERRAL);
+            let until = [self.router.deadline(), deferred]
+                .into_iter()
+                .flatten()
+                .min()
                 .unwrap_or(Instant::from_micros(u64::MAX));
             let clock = &mut self.clock;
             tokio::select! {
@@ -169,22 +211,61 @@ impl Core {
                         return;
                     }
                 }
-                () = poll_fn(|cx| clock.poll_sleep(cx, until)) => self.give(Input::Timeout),
+                () = poll_fn(|cx| clock.poll_sleep(cx, until)) => {
+                    let now = self.clock.now().instant;
+                    if self.router.deadline().is_some_and(|deadline| deadline <= now) {
+                        self.give(Input::Timeout);
+                    }
+                }
             }
             for message in messages.drain(..) {
                 self.take(message);
             }
-            let ended = self.advance();
-            for command in self.commands.drain(..) {
-                if self.store.send(command).await.is_err() {
-                    tracing::error!("the store has ended: the router stops");
-                    return;
-                }
+            self.advance();
+            if self.tell_store().await.is_err() {
+                tracing::error!("the store has ended: the router stops");
+                return;
             }
-            if ended {
+            if self.stage == Stage::Storing && self.router.gauges().unstored == 0 {
                 return;
             }
         }
+    }
+
+    /// Passes commands to the store. Those that nobody waits for wait for others, so that the thread is woken once.
+    async fn tell_store(&mut self) -> Result<(), Closed> {
+        match &mut self.store {
+            Keeper::Here(_) => {
+                while !self.commands.is_empty() {
+                    let commands = std::mem::take(&mut self.commands);
+                    let mut answers = Vec::new();
+                    if let Keeper::Here(worker) = &mut self.store {
+                        worker.work(commands, &mut |answer| answers.push(answer));
+                    }
+                    for answer in answers {
+                        self.give(answer.into());
+                    }
+                }
+            }
+            Keeper::Thread(thread) => {
+                if self.commands.is_empty() {
+                    return Ok(());
+                }
+                let now = self.clock.now().instant;
+                let since = *self.deferred.get_or_insert(now);
+                if now < since + DEFERRAL
+                    && self.commands.len() < DEFERRED
+                    && self.commands.iter().all(can_wait)
+                {
+                    return Ok(());
+                }
+                self.deferred = None;
+                for command in self.commands.drain(..) {
+                    thread.send(command).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn take(&mut self, message: Message) {
@@ -227,14 +308,13 @@ impl Core {
         }
     }
 
-    /// Goes on with stopping; true at its end.
-    fn advance(&mut self) -> bool {
+    /// Goes on with stopping.
+    fn advance(&mut self) {
         if self.stage == Stage::Closing && self.connections.is_empty() {
             self.stage = Stage::Storing;
             let ticket = Ticket(u64::MAX);
             self.give(Input::Operator(ticket, Operation::Save));
         }
-        self.stage == Stage::Storing && self.router.gauges().unstored == 0
     }
 
     fn give(&mut self, input: Input) {
@@ -263,7 +343,7 @@ impl Core {
                 }
                 Action::Day(day) => {
                     if let Some(days) = &self.others.days {
-                        days.send(day).ok();
+                        days.send(daily::line(&day)).ok();
                     }
                 }
                 Action::Operated(ticket, outcome) => {

@@ -1,15 +1,11 @@
 //! The file of daily statistics: a line for each day, in the columns of the reference implementation.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-
 use simplex_sans_io::smp::router::Day;
-use simplex_sans_io::wire::utc::UtcTime;
-use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::daily::{at_end, date};
 
 /// The name of the file.
-const FILE: &str = "smp-server-stats.daily.log";
+pub(crate) const FILE: &str = "smp-server-stats.daily.log";
 
 /// What stands in a column.
 enum Column {
@@ -19,25 +15,8 @@ enum Column {
     Value(fn(&Day) -> String),
 }
 
-/// Appends days until nobody tells of any more.
-pub(crate) async fn write(directory: PathBuf, mut days: UnboundedReceiver<Box<Day>>) {
-    while let Some(day) = days.recv().await {
-        let directory = directory.clone();
-        let written = tokio::task::spawn_blocking(move || append(&directory, &day)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(%error, "the statistics of a day cannot be written to {FILE}");
-        }
-    }
-}
-
-fn append(directory: &Path, day: &Day) -> io::Result<()> {
-    let path = directory.join(FILE);
-    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    file.write_all(format!("{}\n", line(day)).as_bytes())?;
-    file.sync_all()
-}
-
-fn line(day: &Day) -> String {
+/// The line of a day.
+pub(crate) fn line(day: &Day) -> String {
     let counters = day.counters.named();
     let columns = columns().map(|column| match column {
         Column::Value(value) => value(day),
@@ -99,7 +78,7 @@ fn columns() -> impl Iterator<Item = Column> {
         "rslvStats.disabled",
     ];
     let day = [
-        Value(date),
+        Value(|day| date(day.since)),
         Counter("qCreated"),
         Counter("qSecured"),
         Counter("qDeletedAll"),
@@ -169,19 +148,6 @@ fn columns() -> impl Iterator<Item = Column> {
         .chain(NAMES.map(Counter))
 }
 
-fn date(day: &Day) -> String {
-    let time = UtcTime::from_seconds(day.since.seconds()).to_string();
-    time.split('T').next().unwrap_or_default().to_owned()
-}
-
-/// A number that is told when its period is over.
-fn at_end(over: bool, number: u64) -> String {
-    match over {
-        true => number.to_string(),
-        false => String::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,15 +198,5 @@ mod tests {
         assert_eq!(column(40), "40");
         assert_eq!(column(80), "80");
         assert_eq!(column(101), "101");
-    }
-
-    #[test]
-    fn days_are_appended() {
-        let directory = tempfile::tempdir().unwrap();
-        append(directory.path(), &day()).unwrap();
-        append(directory.path(), &day()).unwrap();
-        let text = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
-        assert_eq!(text.lines().count(), 2);
-        assert!(text.ends_with('\n'));
     }
 }

@@ -1,16 +1,14 @@
 //! What a monitoring system reads of an SMP router.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use simplex_sans_io::smp::router::{Counters, Gauges};
 use simplex_sans_io::time::UnixTime;
 
 use super::core::CoreHandle;
-use super::listener::{Bites, Sockets};
-use crate::metrics::Measured;
+use crate::listener::{Bites, Sockets};
+use crate::metrics::{Exposition, Measured};
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -24,11 +22,15 @@ impl Measured for Metrics {
     async fn text(&self) -> Option<String> {
         let (gauges, counters) = self.core.read().await?;
         let now = UnixTime::from(SystemTime::now());
+        let tasks = tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks();
         Some(exposition(
             &gauges,
             &counters,
             &self.sockets,
             &self.bites,
+            u64::try_from(tasks).unwrap_or(u64::MAX),
             now,
         ))
     }
@@ -44,13 +46,11 @@ fn exposition(
     counters: &Counters,
     sockets: &[(u16, Arc<Sockets>)],
     bites: &Bites,
+    tasks: u64,
     now: UnixTime,
 ) -> String {
     let (g, c) = (gauges, counters);
-    let mut text = Exposition {
-        text: String::new(),
-        milliseconds: now.seconds().saturating_mul(1000),
-    };
+    let mut text = Exposition::new("simplex_smp", now);
     text.counter("queues_created", "", c.queues_created);
     text.counter("queues_secured", "", c.queues_secured);
     text.counter("queues_deleted", "type=\"all\"", c.queues_deleted);
@@ -376,24 +376,24 @@ fn exposition(
     text.counter("names_not_found", "", c.names_not_found);
     text.counter("names_resolver_errs", "", c.names_failed);
     text.counter("names_disabled", "", c.names_disabled);
-    let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
-    text.gauge("info", &version, 1);
+    let info = format!(
+        "version=\"{}\",rts_options=\"{}\"",
+        env!("CARGO_PKG_VERSION"),
+        label(&std::env::var("SMP_RTS_OPTIONS").unwrap_or_default())
+    );
+    text.gauge("info", &info, 1);
     for (port, sockets) in sockets {
-        let accepted = sockets.accepted.load(Ordering::Relaxed);
-        let closed = sockets.closed.load(Ordering::Relaxed);
+        let accepted = sockets.accepted();
+        let closed = sockets.closed();
         let port = format!("port=\"{port}\"");
-        text.counter("sockets_accepted", &port, accepted);
-        text.counter("sockets_closed", &port, closed);
+        text.gauge("sockets_accepted", &port, accepted);
+        text.gauge("sockets_closed", &port, closed);
         text.gauge("sockets_active", &port, accepted.saturating_sub(closed));
+        // A connection that has ended owns no socket here.
+        text.gauge("sockets_leaked", &port, 0);
     }
-    for (limit, bites) in [
-        ("connections", &bites.connections),
-        ("handshakes", &bites.handshakes),
-        ("write_stall", &bites.stalled),
-        ("silence", &bites.silent),
-    ] {
-        let label = format!("limit=\"{limit}\"");
-        text.counter("limits_reached", &label, bites.load(Ordering::Relaxed));
+    for (limit, bites) in bites.named() {
+        text.counter("limits_reached", &format!("limit=\"{limit}\""), bites);
     }
     text.counter(
         "limits_reached",
@@ -402,45 +402,65 @@ fn exposition(
     );
     text.counter("limits_reached", "limit=\"forwarded\"", c.forwards_delayed);
     text.counter("limits_reached", "limit=\"loads\"", c.loads_delayed);
+    text.gauge("threads_total", "", tasks);
     text.gauge("clients_total", "", g.clients);
+    text.gauge("delivered_total", "", g.delivered);
+    text.gauge("delivered_clients_total", "", g.delivered_clients);
+    let times = &g.ack_times;
+    text.histogram(
+        "delivery_ack_confirmed_time",
+        times.buckets(),
+        times.count(),
+        times.sum,
+    );
+    for (period, count) in PERIODS.iter().zip(times.periods()) {
+        let period = format!("period=\"{period}\"");
+        text.counter("delivery_ack_confirmed_count", &period, count);
+    }
+    for (period, count) in PERIODS.iter().zip(g.delivered_for) {
+        let period = format!("period=\"{period}\"");
+        text.gauge("delivery_ack_pending_count", &period, count);
+    }
+    text.gauge("delivery_ack_time_max", "", times.max);
     text.gauge("subscribtion_total", "", g.subscriptions);
+    text.gauge("subscribtion_clients_total", "", g.subscribed_clients);
+    text.gauge("subscribtion_services_total", "", g.subscribed_services);
+    text.gauge(
+        "subscribtion_service_subs_total",
+        "",
+        g.subscribed_service_queues,
+    );
     text.gauge("subscription_ntf_total", "", g.notifier_subscriptions);
+    text.gauge("subscription_ntf_clients_total", "", g.notifier_clients);
+    text.gauge(
+        "subscribtion_nts_services_total",
+        "",
+        g.subscribed_notifier_services,
+    );
+    text.gauge(
+        "subscription_ntf_service_subs_total",
+        "",
+        g.subscribed_notifier_service_queues,
+    );
     text.gauge("loaded_queues_queue_count", "", g.cached);
+    text.gauge("loaded_queues_ntf_count", "", g.cached_notifiers);
+    // There are neither journals nor locks.
+    text.gauge("loaded_queues_open_journal_count", "", 0);
+    text.gauge("loaded_queues_queue_lock_count", "", 0);
+    text.gauge("loaded_queues_ntf_lock_count", "", 0);
     text.gauge("store_loads", "", g.loads);
     text.gauge("store_commits", "", g.unstored);
-    text.text
+    text.into_text()
 }
 
-struct Exposition {
-    text: String,
-    milliseconds: i64,
-}
+/// Since when messages are delivered, or until when they were acknowledged, in seconds.
+const PERIODS: [&str; 5] = ["0-60", "60-300", "300-1200", "1200-3600", "3600+"];
 
-impl Exposition {
-    fn counter(&mut self, name: &str, labels: &str, value: u64) {
-        self.sample("counter", name, labels, value);
-    }
-
-    fn gauge(&mut self, name: &str, labels: &str, value: u64) {
-        self.sample("gauge", name, labels, value);
-    }
-
-    fn sample(&mut self, kind: &str, name: &str, labels: &str, value: u64) {
-        let declared = format!("# TYPE simplex_smp_{name} {kind}\n");
-        if !self.text.contains(&declared) {
-            self.text.push_str(&declared);
-        }
-        let labels = match labels {
-            "" => String::new(),
-            labels => format!("{{{labels}}}"),
-        };
-        let milliseconds = self.milliseconds;
-        writeln!(
-            self.text,
-            "simplex_smp_{name}{labels} {value} {milliseconds}"
-        )
-        .ok();
-    }
+/// The value of a label.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -460,6 +480,7 @@ mod tests {
             &Counters::default(),
             &sockets,
             &Bites::default(),
+            3,
             now,
         );
         assert!(text.contains(
@@ -470,8 +491,62 @@ mod tests {
         for line in text.lines() {
             match line.strip_prefix("# TYPE ") {
                 Some(rest) => assert!(declared.insert(rest.split(' ').next().unwrap())),
-                None => assert!(declared.contains(line.split([' ', '{']).next().unwrap())),
+                None => {
+                    let name = line.split([' ', '{']).next().unwrap();
+                    let of_histogram = ["_bucket", "_sum", "_count"].iter().any(|part| {
+                        name.strip_suffix(part)
+                            .is_some_and(|name| declared.contains(name))
+                    });
+                    assert!(declared.contains(name) || of_histogram, "{line}");
+                }
             }
         }
+    }
+
+    /// As the study of the reference implementation lists them.
+    const NAMES: &str = "queues_created queues_secured queues_deleted queues_blocked queues_deleted_batch queues_total1 \
+        queues_total2 queues_daily queues_weekly queues_monthly queues_notify_daily queues_notify_weekly queues_notify_monthly \
+        subscribtion_successes subscribtion_successes_batch subscribtion_end subscribtion_end_batch subscribtion_errors \
+        messages_sent messages_sent_errors messages_received messages_expired messages_total messages_notify_sent \
+        messages_notify_received messages_notify_get_sent messages_notify_get_received messages_notify_get_errors \
+        queues_notify_created queues_notify_new_created queues_notify_deleted queues_notify_deleted_batch queues_notify_total1 \
+        queues_notify_total2 messages_ntf_successes messages_ntf_successes_batch messages_ntf_errors subscription_ntf_requests \
+        subscription_ntf_requests_batch subscribtion_ntf_errors relay_sessions_requests relay_sessions_successes \
+        relay_sessions_errors relay_messages_requests relay_messages_successes relay_messages_errors relay_messages_received \
+        rcv_services_count rcv_services_queues_count ntf_services_count ntf_services_queues_count rcv_services_sub_msg_count \
+        rcv_services_sub_duplicate_count names_reqs names_success names_not_found names_resolver_errs names_disabled info \
+        sockets_accepted sockets_closed sockets_active sockets_leaked threads_total clients_total delivered_total \
+        delivered_clients_total delivery_ack_confirmed_time delivery_ack_confirmed_count delivery_ack_pending_count \
+        delivery_ack_time_max subscribtion_total subscribtion_clients_total subscribtion_services_total \
+        subscribtion_service_subs_total subscription_ntf_total subscription_ntf_clients_total subscribtion_nts_services_total \
+        subscription_ntf_service_subs_total loaded_queues_queue_count loaded_queues_ntf_count loaded_queues_open_journal_count \
+        loaded_queues_queue_lock_count loaded_queues_ntf_lock_count";
+
+    #[test]
+    fn every_name_of_the_reference_is_there() {
+        let sockets = vec![(5223, Arc::<Sockets>::default())];
+        let (gauges, counters, bites) = (Gauges::default(), Counters::default(), Bites::default());
+        let now = UnixTime::from_seconds(5);
+        let text = exposition(&gauges, &counters, &sockets, &bites, 1, now);
+        let of_services = ["rcv", "ntf"].into_iter().flat_map(|role| {
+            let events = "assoc_new assoc_duplicate assoc_updated assoc_removed sub_count sub_duplicate sub_queues sub_end \
+                sub_ok sub_more sub_fewer sub_diff sub_more_total sub_fewer_total";
+            let events = events.split_whitespace();
+            events.map(move |event| format!("{role}_services_{event}"))
+        });
+        for name in NAMES
+            .split_whitespace()
+            .map(str::to_owned)
+            .chain(of_services)
+        {
+            let declared = format!("# TYPE simplex_smp_{name} ");
+            assert!(text.contains(&declared), "{name}");
+        }
+        assert!(text.contains("delivery_ack_confirmed_time_bucket{le=\"+Inf\"} 0 "));
+    }
+
+    #[test]
+    fn labels_are_quoted() {
+        assert_eq!(label("-N \"a\\b\"\n"), "-N \\\"a\\\\b\\\"\\n");
     }
 }

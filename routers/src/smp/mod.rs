@@ -1,13 +1,11 @@
 //! The SMP router.
 
-pub mod backups;
 pub mod cli;
 mod control;
 mod core;
 mod daily;
 pub mod doctor;
 mod forget;
-mod listener;
 mod metrics;
 pub mod names;
 mod page;

@@ -16,7 +16,8 @@ use simplex_sans_io::wire::{Scheme as _, SmpScheme, TransportHost};
 use tokio::sync::mpsc;
 
 use super::core::{CoreHandle, Message, answered};
-use super::settings::{Proxy as Settings, SocksMode};
+use super::settings::{HostMode, Proxy as Settings, SocksMode};
+use crate::ini::Switch;
 
 /// Runs until the core asks no more.
 pub(crate) async fn run(
@@ -106,15 +107,20 @@ fn options(settings: &Settings, session: &SessionKey) -> Result<SmpOptions, SmpC
     Ok(options)
 }
 
-/// A public host, as a router can reach it; an onion host where there is no other, or where it is wanted, and a SOCKS proxy is there.
+/// A host of the kind that is wanted; another one where there is none, unless only that kind is. Without a SOCKS proxy nobody is asked
+/// where an onion host is.
 fn host<'a>(settings: &Settings, hosts: &'a [TransportHost]) -> Option<&'a TransportHost> {
     let public = hosts.iter().find(|host| !host.is_onion());
     let onion = hosts
         .iter()
         .find(|host| host.is_onion() && settings.socks.is_some());
-    match settings.socks_mode {
-        SocksMode::Onion => public.or(onion),
-        SocksMode::Always => onion.or(public),
+    let (wanted, other) = match settings.host_mode {
+        HostMode::Public => (public, onion),
+        HostMode::Onion => (onion, public),
+    };
+    match settings.required_host_mode {
+        Switch::On => wanted,
+        Switch::Off => wanted.or(other),
     }
 }
 
@@ -163,6 +169,33 @@ mod tests {
                 .unwrap()
                 .route,
             Route::Through { .. }
+        ));
+    }
+
+    #[test]
+    fn a_relay_is_reached_at_the_kind_of_host_that_is_wanted() {
+        let mut settings = Settings {
+            socks: Some("localhost:9050".parse().unwrap()),
+            host_mode: HostMode::Onion,
+            ..Settings::default()
+        };
+        let both = session(&format!("{ONION},smp.example.com"));
+        let public = session("smp.example.com");
+        let is_onion = |options: SmpOptions| match options.route {
+            Route::Direct(target) | Route::Through { target, .. } => target.host.is_onion(),
+        };
+        assert!(is_onion(options(&settings, &both).unwrap()));
+        assert!(!is_onion(options(&settings, &public).unwrap()));
+        settings.required_host_mode = Switch::On;
+        assert!(matches!(
+            options(&settings, &public),
+            Err(SmpConnectError::NoHost)
+        ));
+        settings.host_mode = HostMode::Public;
+        assert!(!is_onion(options(&settings, &both).unwrap()));
+        assert!(matches!(
+            options(&settings, &session(ONION)),
+            Err(SmpConnectError::NoHost)
         ));
     }
 }

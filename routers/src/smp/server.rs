@@ -2,35 +2,41 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use simplex_runtime_tokio::Tokio;
 use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::smp::handshake::router::Identity;
-use simplex_sans_io::smp::router::{Counters, Gauges, Input};
+use simplex_sans_io::smp::router::{ConnId, Counters, Gauges, Input};
 use simplex_sans_io::smp::server;
 use simplex_sans_io::tls::{
-    self, ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions, WebCredentials,
+    ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::backups::{self, Socket};
 use super::control::Control;
-use super::core::{self, CoreHandle, Message, Others};
+use super::core::{self, CoreHandle, Keeper, Message, Others};
 use super::daily;
-use super::listener::{Limits, Sockets, listen};
 use super::metrics::Metrics;
 use super::page;
 use super::relays;
-use super::session::{Door, Doors, Terms};
-use super::settings::{self, Settings, StoreKind};
-use super::store::{Answer, Store, StoreError, StoreThread};
+pub use super::session::Door;
+use super::session::{Accepted, Doors, Terms, serve};
+use super::settings::{Settings, StoreKind};
+use super::store::backup::{BackupError, backup};
+use super::store::{Store, StoreError, StoreHandle, StoreThread, Worker};
+use crate::backups::{self, Makes, Socket};
+use crate::identity::browsers;
+use crate::listener::{Limits, Sockets, listen};
 use crate::ports::{addresses, bind, bind_loopback};
 use crate::web::{Site, plain};
+
+/// Where a running router is asked for backups, among its files.
+pub const SOCKET: &str = "smp-server.sock";
 
 /// How many commands wait for the store.
 const STORE_MAILBOX: usize = 4096;
@@ -72,7 +78,8 @@ pub struct Server {
     pages: watch::Sender<Arc<Site>>,
     core: CoreHandle,
     core_task: JoinHandle<()>,
-    store: StoreThread,
+    /// The thread of the store, if it has one.
+    store: Option<StoreThread>,
     listeners: JoinSet<()>,
     background: JoinSet<()>,
     limits: Limits,
@@ -84,6 +91,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Port {
     address: SocketAddr,
+    door: Door,
     sockets: Arc<Sockets>,
 }
 
@@ -103,35 +111,34 @@ impl Server {
         let (doors, smp) = identity(settings, credentials)?;
         let site = Arc::new(page::site(settings, fingerprint));
         let mut bound = Vec::new();
-        for port in &settings.transport.ports {
-            let door = match &settings.web {
-                Some(web) if web.port == *port => Door::Shared,
-                Some(_) | None => Door::Clients,
-            };
-            let (listener, address) = bind(network, *port)
+        for (port, door) in doors_of(settings, doors.shared.is_some()) {
+            let (listener, address) = bind(network, port)
                 .await
-                .map_err(|error| ServerError::Listen { port: *port, error })?;
+                .map_err(|error| ServerError::Listen { port, error })?;
             bound.push((listener, address, door));
         }
 
         let (core, mailbox) = core::mailbox();
         let answers = core.clone();
-        let (store, handle) = StoreThread::start(store, STORE_MAILBOX, move |answer| {
-            answers.tell(Message::Input(stored(answer)));
-        })?;
-        let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
         let mut background = JoinSet::new();
-        if !matches!(settings.store, StoreKind::Memory) {
-            let socket = data.join(backups::SOCKET);
+        let (keeper, store) = if matches!(settings.store, StoreKind::Memory) {
+            (Keeper::Here(Box::new(Worker::new(store))), None)
+        } else {
+            let (thread, handle) = StoreThread::start(store, STORE_MAILBOX, move |answer| {
+                answers.tell(Message::Input(answer.into()));
+            })?;
+            let socket = data.join(SOCKET);
             match Socket::bind(socket) {
                 Ok(socket) => {
                     background.spawn(socket.serve(handle.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "no backups while the router runs: {} cannot be made", backups::SOCKET);
+                    tracing::warn!(%error, "no backups while the router runs: {} cannot be made", SOCKET);
                 }
             }
-        }
+            (Keeper::Thread(handle), Some(thread))
+        };
+        let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
         background.spawn(relays::run(
             settings.proxy.clone(),
             network,
@@ -146,12 +153,12 @@ impl Server {
         });
         let days = settings.daily_statistics.is_on().then(|| {
             let (days, told) = tokio::sync::mpsc::unbounded_channel();
-            background.spawn(daily::write(data.to_owned(), told));
+            background.spawn(crate::daily::write(data.join(daily::FILE), told));
             days
         });
         let others = Others { proxy, names, days };
         let router = settings.router.clone();
-        let running = core::run(router, rng.fork(), network, handle, others, mailbox);
+        let running = core::run(router, rng.fork(), network, keeper, others, mailbox);
         let core_task = tokio::spawn(running);
 
         let (pages, shown) = watch::channel(Arc::clone(&site));
@@ -159,26 +166,32 @@ impl Server {
             doors,
             smp,
             site,
+            websockets: settings.transport.websockets_beside_page,
             network,
             core: core.clone(),
         });
-        let limits = Limits::new(connections);
+        let limits = Limits::new(connections, settings.transport.log_tls_errors);
         let mut listeners = JoinSet::new();
         let mut ports = Vec::new();
         for (listener, address, door) in bound {
             let sockets = Arc::<Sockets>::default();
             ports.push(Port {
                 address,
+                door,
                 sockets: Arc::clone(&sockets),
             });
-            listeners.spawn(listen(
-                listener,
-                door,
-                current.clone(),
-                limits.clone(),
-                sockets,
-                rng.fork(),
-            ));
+            let (terms, within, mut rng) = (current.clone(), limits.clone(), rng.fork());
+            let serve = move |stream, number, open| {
+                let accepted = Accepted {
+                    stream,
+                    door,
+                    id: ConnId(number),
+                    terms: terms.borrow().clone(),
+                    rng: rng.fork(),
+                };
+                serve(Box::new(accepted), within.clone(), open)
+            };
+            listeners.spawn(listen(listener, limits.clone(), sockets, serve));
         }
         let numbers = |port: &Port| (port.address.port(), Arc::clone(&port.sockets));
         let metrics = Metrics {
@@ -259,9 +272,9 @@ impl Server {
         Ok(())
     }
 
-    /// Where it listens.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.ports.iter().map(|port| port.address)
+    /// Where it listens, and for whom.
+    pub fn ports(&self) -> impl Iterator<Item = (SocketAddr, Door)> + '_ {
+        self.ports.iter().map(|port| (port.address, port.door))
     }
 
     /// Its identity.
@@ -315,11 +328,44 @@ impl Server {
             (&mut self.core_task).await.ok();
         }
         self.background.shutdown().await;
-        let joined = tokio::task::spawn_blocking(|| self.store.join()).await;
-        match joined {
+        let Some(store) = self.store else {
+            return Ok(());
+        };
+        match tokio::task::spawn_blocking(|| store.join()).await {
             Ok(closed) => Ok(closed?),
             Err(_) => Ok(()),
         }
+    }
+}
+
+/// The ports to listen on. Without a certificate for browsers there are none for them alone.
+fn doors_of(settings: &Settings, for_browsers: bool) -> Vec<(u16, Door)> {
+    let transport = &settings.transport;
+    let web = settings.web.as_ref().map(|web| web.port);
+    let clients = transport.ports.iter().map(|port| {
+        let door = match web == Some(*port) {
+            true => Door::Shared,
+            false => Door::Clients,
+        };
+        (*port, door)
+    });
+    let websockets = transport.websockets.iter();
+    let mut doors: Vec<_> = clients
+        .chain(websockets.map(|port| (*port, Door::WebSockets)))
+        .collect();
+    if let Some(port) = web
+        && for_browsers
+        && doors.iter().all(|(taken, _)| *taken != port)
+    {
+        doors.push((port, Door::Browsers));
+    }
+    doors
+}
+
+impl Makes for StoreHandle {
+    async fn make(&self, path: PathBuf) -> Result<String, BackupError> {
+        let snapshot = self.snapshot().await.map_err(BackupError::store)?;
+        backups::apart(path, move |path| backup(snapshot.as_ref(), path)).await
     }
 }
 
@@ -337,42 +383,14 @@ fn identity(
             ..ServerOptions::new(credentials.clone())
         })
     };
-    let shared = match settings.web.as_ref().and_then(browsers) {
+    let shared = match settings
+        .web
+        .as_ref()
+        .and_then(|web| browsers(&web.certificate, &web.key, vec!["http/1.1"]))
+    {
         Some(web) => Some(Arc::new(config(Some(web))?)),
         None => None,
     };
     let clients = Arc::new(config(None)?);
     Ok((Doors { clients, shared }, server::Config::new(identity)))
-}
-
-/// What browsers are shown. A router without it serves its clients all the same.
-fn browsers(web: &settings::Web) -> Option<tls::Web> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
-    };
-    let credentials = read(&web.certificate).and_then(|chain| {
-        let key = read(&web.key)?;
-        WebCredentials::from_pem(&chain, &key).map_err(|error| error.to_string())
-    });
-    match credentials {
-        Ok(credentials) => Some(tls::Web {
-            credentials,
-            protocols: vec!["http/1.1"],
-        }),
-        Err(error) => {
-            tracing::warn!(%error, "the page for browsers is not served, as its certificate cannot be used");
-            None
-        }
-    }
-}
-
-fn stored(answer: Answer) -> Input {
-    match answer {
-        Answer::Stored(op) => Input::Stored(op),
-        Answer::NotStored(first, last, error) => {
-            tracing::error!(%error, "what was to be stored is not");
-            Input::NotStored(first, last)
-        }
-        Answer::Loaded(load, loaded) => Input::Loaded(load, loaded),
-    }
 }

@@ -1,26 +1,25 @@
 //! A client's connection: the machine of its session, and the core on the other side.
 
-use std::pin::pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use simplex_runtime_tokio::{Stream, Tokio};
 use simplex_sans_io::drive::{Clock, DriveError, Network, Owner, Policy, Receiver, drive, queue};
+use simplex_sans_io::machine::CloseReason;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::session::Shown;
 use simplex_sans_io::smp::router::ConnId;
-use simplex_sans_io::smp::server::{Call, Config, Event, Server};
-use simplex_sans_io::tls::{ServerConfig, Tls};
+use simplex_sans_io::smp::server::{Call, Config, Event, Server, ServerError};
+use simplex_sans_io::tls::{self, ServerConfig, Tls};
+use simplex_sans_io::websocket;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, timeout};
 
 use super::core::{CoreHandle, Message};
-use super::listener::{Limits, place};
 use super::upper::Upper;
-use crate::web::{Site, Web};
+use crate::ini::Switch;
+use crate::listener::{Limits, Open, Place};
+use crate::web::Site;
 
 /// What a session needs, the same for all.
 #[derive(Debug, Clone)]
@@ -28,6 +27,8 @@ pub(crate) struct Terms {
     pub(crate) doors: Doors,
     pub(crate) smp: Config,
     pub(crate) site: Arc<Site>,
+    /// Whether browsers may speak WebSockets beside the page.
+    pub(crate) websockets: Switch,
     pub(crate) network: Tokio,
     pub(crate) core: CoreHandle,
 }
@@ -43,120 +44,84 @@ pub(crate) struct Doors {
 
 /// What a port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub enum Door {
     /// Clients only.
     Clients,
+    /// Clients that speak WebSockets.
+    WebSockets,
     /// Clients and browsers.
     Shared,
+    /// Browsers only.
+    Browsers,
 }
 
 impl Doors {
     fn config(&self, door: Door) -> &Arc<ServerConfig> {
         match (door, &self.shared) {
-            (Door::Shared, Some(shared)) => shared,
-            (Door::Shared, None) | (Door::Clients, _) => &self.clients,
+            (Door::Shared | Door::Browsers, Some(shared)) => shared,
+            (Door::Shared | Door::Browsers, None) | (Door::Clients | Door::WebSockets, _) => {
+                &self.clients
+            }
         }
     }
 }
 
-/// How long a handshake keeps its place from others: one that is slower goes on without.
-const PLACE: Duration = Duration::from_secs(1);
+/// A connection that was accepted.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) door: Door,
+    pub(crate) id: ConnId,
+    pub(crate) terms: Terms,
+    pub(crate) rng: Rng,
+}
 
-/// How long a client may take for its last bytes when the router stops.
-const FAREWELL: Duration = Duration::from_secs(5);
-
-/// How long a client may be silent before its first byte.
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// A place among the handshakes that are in progress, given back by whoever comes first.
-#[derive(Debug, Clone)]
-struct Place(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
-
-impl Place {
-    fn give_back(&self) {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(place.take());
+/// Runs a session to its end. What is needed to begin is boxed, so that a session that is idle owns only what it needs.
+pub(crate) async fn serve(accepted: Box<Accepted>, limits: Limits, _open: Open) {
+    if let Some(place) = limits.admit(&accepted.stream).await {
+        limits.run(place.clone(), session(*accepted, place)).await;
     }
 }
 
-/// Runs a session to its end.
-///
-/// A client that says nothing takes no place from others, and one that says little takes it for a moment only.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    door: Door,
-    id: ConnId,
-    terms: Terms,
-    limits: Limits,
-    mut rng: Rng,
-) {
-    let Limits {
-        handshakes,
-        bites,
-        stopping,
-        ..
-    } = limits;
-    tokio::select! {
-        spoken = timeout(SILENCE, stream.readable()) => match spoken {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return,
-            Err(_) => {
-                bites.silent.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-        },
-        () = stopping.cancelled() => return,
-    }
-    let Some(permit) = place(&handshakes, &bites.handshakes).await else {
-        return;
-    };
-    let place = Place(Arc::new(Mutex::new(Some(permit))));
+type Running = Pin<Box<dyn Future<Output = Result<CloseReason, DriveError<Error>>> + Send>>;
+
+type Error = tls::Error<websocket::Error<ServerError>>;
+
+fn session(accepted: Accepted, place: Place) -> Running {
+    let Accepted {
+        stream,
+        door,
+        id,
+        terms,
+        mut rng,
+    } = accepted;
     let Terms {
         doors,
         smp,
         site,
+        websockets,
         network,
         core,
     } = terms;
     let clock = network.clock();
     let upper_rng = rng.fork();
-    let secured = place.clone();
     let machine = Tls::server(doors.config(door), clock.now(), rng, move |facts, now| {
-        secured.give_back();
-        match facts.shown {
-            Shown::Web => Upper::Web(Box::new(Web::new(site, now))),
-            Shown::Identity(_) | Shown::Nothing => {
-                Upper::Smp(Box::new(Server::secured(smp, facts, upper_rng, now)))
+        place.secured();
+        let for_browsers = door == Door::Browsers || facts.shown == Shown::Web;
+        let server = |now| Server::secured(smp, facts, upper_rng, now);
+        match door {
+            _ if for_browsers && websockets.is_on() => {
+                Upper::page(site, Some(Box::new(server)), now)
             }
+            _ if for_browsers => Upper::page(site, None, now),
+            Door::WebSockets => Upper::websocket(server(now), now),
+            Door::Clients | Door::Shared | Door::Browsers => Upper::Smp(Box::new(server(now))),
         }
     });
     // The core pushes: what it has to say is bounded by what it is asked.
     let (sender, calls) = queue(1);
     core.tell(Message::Opened(id, sender));
     let owner = Session { id, core, calls };
-    let mut session = pin!(drive(machine, Stream(stream), clock, owner, Policy::ROUTER));
-    let ended = match timeout(PLACE, &mut session).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            place.give_back();
-            tokio::select! {
-                ended = session => ended,
-                () = async {
-                    stopping.cancelled().await;
-                    sleep(FAREWELL).await;
-                } => return,
-            }
-        }
-    };
-    match ended {
-        Ok(reason) => tracing::trace!(?reason, "session ended"),
-        Err(error) => {
-            if matches!(error, DriveError::Stalled) {
-                bites.stalled.fetch_add(1, Ordering::Relaxed);
-            }
-            tracing::debug!(%error, "session failed");
-        }
-    }
+    Box::pin(drive(machine, Stream(stream), clock, owner, Policy::ROUTER))
 }
 
 /// The core, as the owner of a session.

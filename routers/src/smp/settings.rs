@@ -9,7 +9,7 @@ use simplex_sans_io::wire::BasicAuth;
 
 use super::names::{Resolver, ResolverError};
 use super::store::SyncPolicy;
-use crate::ini::{INFORMATION, Ini, IniError, Switch};
+use crate::ini::{INFORMATION, Ini, IniError, Switch, information};
 
 const DAY: u64 = 86_400;
 
@@ -51,6 +51,10 @@ pub struct Transport {
     pub hosts: Vec<String>,
     /// The ports.
     pub ports: Vec<u16>,
+    /// The ports where clients speak WebSockets, above TLS.
+    pub websockets: Vec<u16>,
+    /// Whether browsers may speak WebSockets on the port of the page.
+    pub websockets_beside_page: Switch,
     /// Whether failed handshakes are logged.
     pub log_tls_errors: Switch,
 }
@@ -108,6 +112,20 @@ pub struct Proxy {
     pub socks: Option<socks::Proxy>,
     /// For which hosts it is used.
     pub socks_mode: SocksMode,
+    /// Which hosts of a relay are used.
+    pub host_mode: HostMode,
+    /// Whether a relay that has no such host is not reached at all.
+    pub required_host_mode: Switch,
+}
+
+/// Which hosts of a relay are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HostMode {
+    /// Public ones.
+    #[default]
+    Public,
+    /// Onion hosts.
+    Onion,
 }
 
 /// For which hosts a SOCKS proxy is used.
@@ -120,7 +138,7 @@ pub enum SocksMode {
     Always,
 }
 
-/// The page for browsers, on a port that they share with clients.
+/// The page for browsers, on a port that they share with clients or on one of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Web {
     /// The port.
@@ -227,6 +245,12 @@ const KNOWN: &[(&str, &[&str])] = &[
 ];
 
 impl Settings {
+    /// Whether it is said where the source code is: otherwise nothing is said of the router.
+    #[must_use]
+    pub const fn says_source_code(&self) -> bool {
+        !self.information.is_empty()
+    }
+
     /// Reads a configuration file.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = std::fs::read_to_string(path).map_err(|error| SettingsError::Read {
@@ -253,26 +277,8 @@ impl Settings {
             resolves_names: names.is_some(),
             ..router(ini)?
         };
-        if ini
-            .get("TRANSPORT", "websockets")
-            .is_some_and(|value| value != "off")
-        {
-            advice.push(
-                "WebSockets are not supported: `websockets` in [TRANSPORT] has no effect"
-                    .to_owned(),
-            );
-        }
         let transport = transport(ini)?;
-        let web = web(ini)?.filter(|web| {
-            let shared = transport.ports.contains(&web.port);
-            if !shared {
-                advice.push(format!(
-                    "port {} of [WEB] is not among those of [TRANSPORT]: the page is not served",
-                    web.port
-                ));
-            }
-            shared
-        });
+        let web = web(ini, &mut advice)?;
         Ok(Self {
             transport,
             web,
@@ -295,13 +301,31 @@ impl Settings {
 
 fn transport(ini: &Ini) -> Result<Transport, IniError> {
     ini.required("TRANSPORT", "port")?;
-    let ports = |value: &str| -> Option<Vec<u16>> {
+    let list = |value: &str| -> Option<Vec<u16>> {
         value
             .split(',')
             .map(|port| port.trim().parse().ok())
             .collect()
     };
     let expected = "ports, separated by commas, such as `5223,443`";
+    let ports = ini
+        .read("TRANSPORT", "port", expected, list)?
+        .unwrap_or_default();
+    let websockets = |value: &str| match value {
+        "off" => Some(Vec::new()),
+        "on" => Some(vec![80]),
+        value => list(value),
+    };
+    let expected = "`off`, `on` for port 80, or ports, separated by commas";
+    let mut websockets = ini
+        .read("TRANSPORT", "websockets", expected, websockets)?
+        .unwrap_or_default();
+    let websockets_beside_page = match websockets.is_empty() {
+        true => Switch::Off,
+        false => Switch::On,
+    };
+    // A port that is there twice is one without WebSockets. Zero is a new port each time.
+    websockets.retain(|port| *port == 0 || !ports.contains(port));
     let hosts = ini.get("TRANSPORT", "host").unwrap_or_default();
     Ok(Transport {
         hosts: hosts
@@ -309,9 +333,9 @@ fn transport(ini: &Ini) -> Result<Transport, IniError> {
             .map(|host| host.trim().to_owned())
             .filter(|host| !host.is_empty())
             .collect(),
-        ports: ini
-            .read("TRANSPORT", "port", expected, ports)?
-            .unwrap_or_default(),
+        ports,
+        websockets,
+        websockets_beside_page,
         log_tls_errors: ini.switch("TRANSPORT", "log_tls_errors", Switch::Off)?,
     })
 }
@@ -366,6 +390,7 @@ fn router(ini: &Ini) -> Result<Config, IniError> {
         (Switch::On, Some(password)) => NewQueues::WithPassword(password),
         (Switch::Off, password) => NewQueues::Refused(password),
     };
+    let on_start = ini.switch("STORE_LOG", "expire_messages_on_start", Switch::On)?;
     let on_send = ini.switch("STORE_LOG", "expire_messages_on_send", Switch::On)?;
     let concurrency = ini.parse("PROXY", "client_concurrency", "a number")?;
     let names = ini.parse("NAMES", "resolver_concurrency", "a number")?;
@@ -375,6 +400,7 @@ fn router(ini: &Ini) -> Result<Config, IniError> {
             ttl: Duration::from_secs(days.unwrap_or(21_u64).saturating_mul(DAY)),
             check: Duration::from_secs(7200),
         }),
+        expire_on_start: on_start.is_on(),
         expire_on_send: on_send.is_on(),
         notification_expiration: Some(Expiration {
             ttl: Duration::from_secs(hours.unwrap_or(24_u64).saturating_mul(3600)),
@@ -414,6 +440,11 @@ fn control(ini: &Ini) -> Result<Control, IniError> {
 
 fn proxy(ini: &Ini) -> Result<Proxy, IniError> {
     let domains = ini.get("PROXY", "own_server_domains").unwrap_or_default();
+    let hosts = |value: &str| match value {
+        "public" => Some(HostMode::Public),
+        "onion" => Some(HostMode::Onion),
+        _ => None,
+    };
     let mode = |value: &str| match value {
         "onion" => Some(SocksMode::Onion),
         "always" => Some(SocksMode::Always),
@@ -433,10 +464,14 @@ fn proxy(ini: &Ini) -> Result<Proxy, IniError> {
         socks_mode: ini
             .read("PROXY", "socks_mode", "`onion` or `always`", mode)?
             .unwrap_or_default(),
+        host_mode: ini
+            .read("PROXY", "host_mode", "`public` or `onion`", hosts)?
+            .unwrap_or_default(),
+        required_host_mode: ini.switch("PROXY", "required_host_mode", Switch::Off)?,
     })
 }
 
-fn web(ini: &Ini) -> Result<Option<Web>, IniError> {
+fn web(ini: &Ini, advice: &mut Vec<String>) -> Result<Option<Web>, IniError> {
     let port = ini.parse("WEB", "https", "a port")?;
     let file = |key| ini.get("WEB", key).map(PathBuf::from);
     Ok(match (port, file("cert"), file("key")) {
@@ -445,34 +480,14 @@ fn web(ini: &Ini) -> Result<Option<Web>, IniError> {
             certificate,
             key,
         }),
-        (Some(_) | None, _, _) => None,
+        (Some(_), _, _) => {
+            advice.push(
+                "[WEB] needs `cert` and `key` beside `https`: the page is not served".to_owned(),
+            );
+            None
+        }
+        (None, _, _) => None,
     })
-}
-
-/// Nothing is said of a router whose source code is not named.
-fn information(ini: &Ini) -> Vec<(&'static str, String)> {
-    const SHOWN: [(&str, &str); 12] = [
-        ("Source code", "source_code"),
-        ("Usage conditions", "usage_conditions"),
-        ("Amendments", "condition_amendments"),
-        ("Country", "server_country"),
-        ("Operator", "operator"),
-        ("Operator's country", "operator_country"),
-        ("Website", "website"),
-        ("Administrator", "admin_email"),
-        ("Complaints", "complaints_email"),
-        ("Hosting", "hosting"),
-        ("Hosting country", "hosting_country"),
-        ("Hosting type", "hosting_type"),
-    ];
-    if ini.get("INFORMATION", "source_code").is_none() {
-        return Vec::new();
-    }
-    let said = SHOWN.iter().filter_map(|(name, key)| {
-        let value = ini.get("INFORMATION", key)?;
-        Some((*name, value.to_owned()))
-    });
-    said.collect()
 }
 
 fn names(ini: &Ini) -> Result<Option<Resolver>, SettingsError> {
@@ -563,11 +578,34 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_said() {
         let settings =
-            settings("[TRANSPORT]\nport = 5223\nwebsockets = 80\nprot = 1\n[WEB]\nhttps = 443\ncert = a\nkey = b\n")
-                .unwrap();
+            settings("[TRANSPORT]\nport = 5223\nprot = 1\n[WEB]\nhttps = 443\ncert = a\n").unwrap();
         let advice = settings.advice.join("\n");
-        assert!(advice.contains("`prot` in [TRANSPORT] (line 4)"));
-        assert!(advice.contains("WebSockets"));
+        assert!(advice.contains("`prot` in [TRANSPORT] (line 3)"));
         assert!(advice.contains("[WEB]"));
+    }
+
+    #[test]
+    fn websockets_are_off_on_port_80_or_on_ports_that_have_nothing_else() {
+        let websockets = |value: &str| {
+            let settings = settings(&format!("[TRANSPORT]\nport = 5223,443\n{value}\n"));
+            settings.map(|settings| settings.transport.websockets)
+        };
+        assert!(websockets("").unwrap().is_empty());
+        assert!(websockets("websockets = off").unwrap().is_empty());
+        assert_eq!(websockets("websockets: on").unwrap(), [80]);
+        assert_eq!(websockets("websockets = 443,8443").unwrap(), [8443]);
+        assert!(websockets("websockets = yes").is_err());
+    }
+
+    #[test]
+    fn relays_are_reached_as_the_file_says() {
+        let settings = settings(
+            "[TRANSPORT]\nport = 5223\n[PROXY]\nhost_mode = onion\nrequired_host_mode = on\n\
+             socks_proxy = localhost:9050\nsocks_mode = always\n",
+        )
+        .unwrap();
+        assert_eq!(settings.proxy.host_mode, HostMode::Onion);
+        assert!(settings.proxy.required_host_mode.is_on());
+        assert_eq!(settings.proxy.socks_mode, SocksMode::Always);
     }
 }

@@ -10,7 +10,7 @@
 //!        └────────────────▶ Closed
 //! ```
 //! It knows HTTP/1.1 as far as pages need it: GET and HEAD, one request after the other, nothing of a request but its first line and
-//! whether the connection is kept.
+//! whether the connection is kept. A request to upgrade to WebSockets it leaves to its owner, where it is told to.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -38,6 +38,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use simplex_sans_io::machine::{Action, CloseReason, Connection, Input, Machine, Outbox};
 use simplex_sans_io::time::{Instant, Now};
+use simplex_sans_io::websocket;
 
 /// The longest head of a request.
 const HEAD: usize = 8192;
@@ -95,6 +96,7 @@ pub struct Web<C, E> {
     state: State,
     unread: BytesMut,
     silent_until: Instant,
+    upgrade: Upgrade,
     outbox: Outbox<E>,
     commands: PhantomData<fn(C)>,
 }
@@ -103,6 +105,17 @@ pub struct Web<C, E> {
 enum State {
     Reading,
     Closed,
+}
+
+/// What becomes of a request to upgrade.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Upgrade {
+    /// It is a request like others.
+    None,
+    /// The owner is given it.
+    Allowed,
+    /// The owner is to be given it.
+    Asked(BytesMut),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,9 +133,29 @@ impl<C, E> Web<C, E> {
             state: State::Reading,
             unread: BytesMut::new(),
             silent_until: now.instant + SILENCE,
+            upgrade: Upgrade::None,
             outbox: Outbox::default(),
             commands: PhantomData,
         }
+    }
+
+    /// The same, of an owner who goes on with WebSockets when they are asked for.
+    #[must_use]
+    pub fn with_upgrade(site: Arc<Site>, now: Now) -> Self {
+        Self {
+            upgrade: Upgrade::Allowed,
+            ..Self::new(site, now)
+        }
+    }
+
+    /// A request to upgrade, with what follows it. The stream is the owner's from now on.
+    pub fn take_upgrade(&mut self) -> Option<BytesMut> {
+        let Upgrade::Asked(request) = &mut self.upgrade else {
+            return None;
+        };
+        let request = std::mem::take(request);
+        self.upgrade = Upgrade::None;
+        Some(request)
     }
 
     fn receive(&mut self, now: Now, bytes: &[u8]) {
@@ -142,6 +175,13 @@ impl<C, E> Web<C, E> {
             };
             let head = self.unread.split_to(end.saturating_add(4));
             self.silent_until = now.instant + SILENCE;
+            if self.upgrade == Upgrade::Allowed && websocket::is_upgrade(&head) {
+                let mut request = head;
+                request.unsplit(std::mem::take(&mut self.unread));
+                self.upgrade = Upgrade::Asked(request);
+                self.state = State::Closed;
+                return;
+            }
             self.answer(&head);
         }
     }
@@ -319,6 +359,21 @@ mod tests {
                 (String::new(), None)
             );
         }
+    }
+
+    #[test]
+    fn a_request_to_upgrade_is_left_to_the_owner_with_what_follows() {
+        let request = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let mut owned = Web::<(), ()>::with_upgrade(Arc::new(Site::default()), Now::START);
+        let (said, closed) = say(&mut owned, &format!("{request}frames"));
+        assert_eq!((said.as_str(), closed), ("", None));
+        let taken = owned.take_upgrade().unwrap();
+        assert_eq!(taken, format!("{request}frames").as_bytes());
+        assert_eq!(owned.take_upgrade(), None);
+
+        let mut page = web();
+        assert!(say(&mut page, request).0.ends_with("\r\n\r\nindex"));
+        assert_eq!(page.take_upgrade(), None);
     }
 
     #[test]

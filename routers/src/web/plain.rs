@@ -49,7 +49,7 @@ pub(crate) async fn listen(
 }
 
 /// Nobody has anything to say to a browser.
-struct Nobody;
+pub(crate) struct Nobody;
 
 impl Owner for Nobody {
     type Command = ();

@@ -2,6 +2,7 @@
 
 use simplex_sans_io::smp::BlockingInfo;
 use simplex_sans_io::wire::text::parse_base64url_field;
+use simplex_sans_io::wire::utc::UtcTime;
 use simplex_sans_io::wire::{EntityId, Version, decode_slice};
 use simplex_sans_io::xftp::router::{Operation, Outcome};
 
@@ -58,20 +59,17 @@ impl Control {
         let Some((g, c)) = self.core.read().await else {
             return "error: the router stops\n".to_owned();
         };
-        let lines = [
-            ("filesCreated", c.files_created),
-            ("fileRecipients", c.file_recipients),
-            ("filesUploaded", c.files_uploaded),
-            ("filesExpired", c.files_expired),
-            ("filesDeleted", c.files_deleted),
-            ("filesBlocked", c.files_blocked),
-            ("fileDownloads", c.file_downloads),
-            ("fileDownloadAcks", c.file_download_acks),
+        let since = UtcTime::from_seconds(g.counting_since.seconds());
+        let mut text = format!("fromTime: {since}\n");
+        let gauges = [
             ("filesCount", g.chunks),
             ("filesSize", g.used),
+            ("daily downloaded files", g.downloaded.day),
         ];
-        let line = |(name, value): (&str, u64)| format!("{name}: {value}\n");
-        lines.into_iter().map(line).collect()
+        for (name, value) in c.named().into_iter().chain(gauges) {
+            text.push_str(&format!("{name}: {value}\n"));
+        }
+        text
     }
 
     async fn block(&self, argument: &str) -> String {

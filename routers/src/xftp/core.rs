@@ -8,12 +8,14 @@ use simplex_sans_io::drive::{Clock as _, Sender};
 use simplex_sans_io::machine::Machine as _;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::time::Instant;
+use simplex_sans_io::xftp::router::store::Chunk;
 use simplex_sans_io::xftp::router::{
     Action, Config, ConnId, Counters, Gauges, Input, Operation, Outcome, Router, Ticket,
 };
 use simplex_sans_io::xftp::server::{Call, Event};
 use tokio::sync::{mpsc, oneshot};
 
+use super::daily;
 use super::disk::Disk;
 use super::store::{Command, StoreHandle};
 
@@ -28,6 +30,8 @@ pub(crate) enum Message {
     Closed(ConnId),
     /// The store or the disk answers.
     Input(Input),
+    /// Chunks were found on the disk; tell when they are looked at.
+    Found(Vec<Chunk>, oneshot::Sender<()>),
     /// The operator wants something done.
     Operate(Operation, oneshot::Sender<Outcome>),
     /// Somebody wants to know how it goes.
@@ -60,6 +64,13 @@ impl CoreHandle {
         outcome.await.ok()
     }
 
+    /// Has chunks looked at of which there may be no record. Whether the router goes on.
+    pub(crate) fn reconcile(&self, chunks: Vec<Chunk>) -> bool {
+        let (sender, done) = oneshot::channel();
+        self.tell(Message::Found(chunks, sender));
+        done.blocking_recv().is_ok()
+    }
+
     /// How it goes; nothing if the router stops.
     pub(crate) async fn read(&self) -> Option<(Gauges, Counters)> {
         let (sender, numbers) = oneshot::channel();
@@ -68,13 +79,21 @@ impl CoreHandle {
     }
 }
 
+/// Who does what the core does not do itself.
+#[derive(Debug)]
+pub(crate) struct Others {
+    pub(crate) store: StoreHandle,
+    pub(crate) disk: Disk,
+    /// Who writes down the statistics of a day, if they are wanted.
+    pub(crate) days: Option<mpsc::UnboundedSender<String>>,
+}
+
 /// Runs until it is told to stop, all connections have gone, and all is stored.
 pub(crate) async fn run(
     config: Config,
     rng: Rng,
     network: Tokio,
-    store: StoreHandle,
-    disk: Disk,
+    others: Others,
     handle: CoreHandle,
     mut mailbox: mpsc::UnboundedReceiver<Message>,
 ) {
@@ -82,12 +101,12 @@ pub(crate) async fn run(
     let mut core = Core {
         router: Router::new(config, rng, clock.now()),
         clock,
-        store,
-        disk,
+        others,
         handle,
         connections: BTreeMap::new(),
         operations: BTreeMap::new(),
         next_ticket: 0,
+        reconciling: None,
         stage: Stage::Running,
     };
     core.act();
@@ -103,10 +122,11 @@ pub(crate) async fn run(
             return;
         };
         core.take(message);
-        if core.stage == Stage::Stopping
-            && core.connections.is_empty()
-            && core.router.gauges().unstored == 0
-        {
+        if core.stage == Stage::Stopping && core.connections.is_empty() {
+            core.stage = Stage::Saving;
+            core.give(Input::Save);
+        }
+        if core.stage == Stage::Saving && core.router.gauges().unstored == 0 {
             return;
         }
     }
@@ -115,26 +135,30 @@ pub(crate) async fn run(
 struct Core {
     router: Router,
     clock: Clock,
-    store: StoreHandle,
-    disk: Disk,
+    others: Others,
     handle: CoreHandle,
     connections: BTreeMap<ConnId, Sender<Call>>,
     operations: BTreeMap<Ticket, oneshot::Sender<Outcome>>,
     next_ticket: u64,
+    /// Who waits until chunks are looked at.
+    reconciling: Option<oneshot::Sender<()>>,
     stage: Stage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Running,
+    /// Connections are waited for.
     Stopping,
+    /// The store is waited for.
+    Saving,
 }
 
 impl Core {
     fn take(&mut self, message: Message) {
         match message {
             Message::Opened(id, connection) => {
-                if self.stage == Stage::Stopping {
+                if self.stage != Stage::Running {
                     connection.push(Call::Close).ok();
                 }
                 self.connections.insert(id, connection);
@@ -145,6 +169,10 @@ impl Core {
                 self.give(Input::Closed(id));
             }
             Message::Input(input) => self.give(input),
+            Message::Found(chunks, done) => {
+                self.reconciling = Some(done);
+                self.give(Input::Found(chunks));
+            }
             Message::Operate(operation, sender) => {
                 self.next_ticket = self.next_ticket.wrapping_add(1);
                 let ticket = Ticket(self.next_ticket);
@@ -156,7 +184,9 @@ impl Core {
                 sender.send(numbers).ok();
             }
             Message::Stop => {
-                self.stage = Stage::Stopping;
+                if self.stage == Stage::Running {
+                    self.stage = Stage::Stopping;
+                }
                 for connection in self.connections.values() {
                     connection.push(Call::Close).ok();
                 }
@@ -184,11 +214,19 @@ impl Core {
                 Action::Publish(upload, sender) => {
                     let core = self.handle.clone();
                     let told = move |input| core.tell(Message::Input(input));
-                    self.disk.publish(upload, sender, Box::new(told));
+                    self.others.disk.publish(upload, sender, Box::new(told));
                 }
-                Action::Discard(upload) => self.disk.discard(upload),
-                Action::Remove(chunk) => self.disk.remove(chunk),
-                Action::Reconciled => {}
+                Action::Discard(upload) => self.others.disk.discard(upload),
+                Action::Remove(chunk) => self.others.disk.remove(chunk),
+                Action::Reconciled => {
+                    // One that has stopped looking does not want to know.
+                    self.reconciling.take().map(|done| done.send(()));
+                }
+                Action::Day(day) => {
+                    if let Some(days) = &self.others.days {
+                        days.send(daily::line(&day)).ok();
+                    }
+                }
                 Action::Operated(ticket, outcome) => {
                     if let Some(operator) = self.operations.remove(&ticket) {
                         operator.send(outcome).ok();
@@ -199,7 +237,7 @@ impl Core {
     }
 
     fn send(&self, command: Command) {
-        if !self.store.send(command) {
+        if !self.others.store.send(command) {
             tracing::error!("the store has ended");
         }
     }

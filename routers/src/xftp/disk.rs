@@ -3,6 +3,7 @@
 //! ```text
 //!   tmp/7                              an upload
 //!   3f/Pz8_Pz8_Pz8_Pz8_Pz8_Pw==        a chunk, by the id of its sender
+//!   QEBAQEBAQEBAQEBAQEBAQA==           a chunk of the reference's router
 //! ```
 //! A few threads do the work. What concerns one upload, one connection's downloads or one chunk is done by the same thread, in order.
 
@@ -17,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use simplex_sans_io::drive::Sender;
 use simplex_sans_io::http2::StreamId;
-use simplex_sans_io::wire::EntityId;
 use simplex_sans_io::wire::text::{base64url, parse_base64url_field};
+use simplex_sans_io::wire::{EntityId, Large};
 use simplex_sans_io::xftp::ErrorType;
 use simplex_sans_io::xftp::router::store::Chunk;
 use simplex_sans_io::xftp::router::{ConnId, Input};
@@ -54,13 +55,17 @@ enum Work {
 }
 
 impl Disk {
-    /// Uses a directory, in which it must be possible to write. What uploads of an earlier process have left is removed.
+    /// Uses a directory that exists, in which it must be possible to write: one that is missing may be a disk that is not mounted. What
+    /// uploads of an earlier process have left is removed.
     pub fn open(directory: &Path) -> io::Result<Self> {
+        fs::read_dir(directory)?;
         let temporary = directory.join("tmp");
         match fs::remove_dir_all(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => fs::create_dir_all(&temporary)?,
         }
+        let probe = temporary.join("probe");
+        fs::write(&probe, b"x").and_then(|()| fs::remove_file(&probe))?;
         let directory: Arc<Path> = directory.into();
         let uploads = Uploads::default();
         let threads: io::Result<Vec<_>> = (0..THREADS)
@@ -82,24 +87,9 @@ impl Disk {
         })
     }
 
-    /// The ids of the senders of all chunks that are there.
-    pub fn chunks(&self) -> io::Result<Vec<EntityId>> {
-        let mut found = Vec::new();
-        for folder in fs::read_dir(&self.directory)? {
-            let folder = folder?.path();
-            let is_shard = |name: &std::ffi::OsStr| name.len() == 2;
-            if !folder.is_dir() || !folder.file_name().is_some_and(is_shard) {
-                continue;
-            }
-            for file in fs::read_dir(folder)? {
-                let name = file?.file_name();
-                let id = name
-                    .to_str()
-                    .and_then(|name| parse_base64url_field(name).ok());
-                found.extend(id.and_then(|id| EntityId::try_from(id.as_slice()).ok()));
-            }
-        }
-        Ok(found)
+    /// How many bytes are free.
+    pub(crate) fn room(&self) -> io::Result<u64> {
+        crate::doctor::room(&self.directory)
     }
 
     pub(crate) fn write(&self, upload: UploadId, bytes: Bytes, asker: Asker) {
@@ -147,6 +137,40 @@ impl Disk {
         }
     }
 }
+
+/// All chunks that are there, in groups; the names of other files are none of a chunk.
+pub fn chunks(directory: &Path) -> impl Iterator<Item = io::Result<Vec<Chunk>>> {
+    let shards = (0..=u8::MAX).map(|shard| directory.join(format!("{shard:02x}")));
+    let own = shards.map(|shard| found(&shard, |_| None));
+    let imported = |name: &std::ffi::OsStr| Large::try_from(name.as_bytes()).ok();
+    own.chain(std::iter::once(found(directory, imported)))
+}
+
+fn found(
+    folder: &Path,
+    named: impl Fn(&std::ffi::OsStr) -> Option<Large>,
+) -> io::Result<Vec<Chunk>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut chunks = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let id = name
+            .to_str()
+            .and_then(|name| parse_base64url_field(name).ok())
+            .filter(|id| id.len() == ID);
+        if let Some(Ok(sender_id)) = id.map(|id| EntityId::try_from(id.as_slice())) {
+            let name = named(&name);
+            chunks.push(Chunk { sender_id, name });
+        }
+    }
+    Ok(chunks)
+}
+
+/// How long the ids of senders are.
+const ID: usize = 16;
 
 /// The same number for the same id.
 fn of_id(id: &EntityId) -> u64 {
@@ -287,16 +311,20 @@ impl Worker {
     }
 
     fn chunk(&self, chunk: &Chunk) -> PathBuf {
-        if let Some(name) = &chunk.name {
-            // What another router has written is where it said.
-            return self.directory.join(std::ffi::OsStr::from_bytes(name));
-        }
-        let shard = format!(
-            "{:02x}",
-            chunk.sender_id.first().copied().unwrap_or_default()
-        );
-        self.directory.join(shard).join(base64url(&chunk.sender_id))
+        path(&self.directory, chunk)
     }
+}
+
+/// Where a chunk is.
+pub fn path(directory: &Path, chunk: &Chunk) -> PathBuf {
+    if let Some(name) = &chunk.name {
+        // What another router has written is where it said.
+        return directory.join(std::ffi::OsStr::from_bytes(name));
+    }
+    let shard = chunk.sender_id.first().copied().unwrap_or_default();
+    directory
+        .join(format!("{shard:02x}"))
+        .join(base64url(&chunk.sender_id))
 }
 
 fn log(what: &str, removed: io::Result<()>) {

@@ -1,26 +1,32 @@
 //! What a monitoring system reads of an XFTP router.
 
-use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use simplex_sans_io::time::UnixTime;
 use simplex_sans_io::xftp::router::{Counters, Gauges};
 
 use super::core::CoreHandle;
-use crate::metrics::Measured;
+use super::disk::Disk;
+use crate::listener::{Bites, Sockets};
+use crate::metrics::{Exposition, Measured};
 
 /// What is measured.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     pub(crate) core: CoreHandle,
+    pub(crate) disk: Disk,
     pub(crate) quota: Option<u64>,
+    pub(crate) port: u16,
+    pub(crate) sockets: Arc<Sockets>,
+    pub(crate) bites: Arc<Bites>,
 }
 
 impl Measured for Metrics {
     async fn text(&self) -> Option<String> {
         let (gauges, counters) = self.core.read().await?;
         let now = UnixTime::from(SystemTime::now());
-        Some(exposition(&gauges, &counters, self.quota, now))
+        Some(self.exposition(&gauges, &counters, now))
     }
 
     async fn is_ready(&self) -> bool {
@@ -28,71 +34,47 @@ impl Measured for Metrics {
     }
 }
 
-/// The names are those of the reference implementation where it has them: dashboards know them.
-fn exposition(gauges: &Gauges, counters: &Counters, quota: Option<u64>, now: UnixTime) -> String {
-    let (g, c) = (gauges, counters);
-    let counters = [
-        ("files_created", "Files created", c.files_created),
-        ("files_recipients", "Recipients added", c.file_recipients),
-        ("files_uploaded", "Chunks uploaded", c.files_uploaded),
-        ("files_expired", "Files that have expired", c.files_expired),
-        ("files_deleted", "Files deleted", c.files_deleted),
-        ("files_blocked", "Files blocked", c.files_blocked),
-        ("file_downloads", "Downloads begun", c.file_downloads),
-        (
-            "file_download_acks",
-            "Recipients deleted",
-            c.file_download_acks,
-        ),
-    ];
-    let gauges = [
-        ("files_count_total", "Chunks on the disk", g.chunks),
-        ("files_size", "Bytes of the chunks on the disk", g.used),
-        ("files_records", "Files, with or without a chunk", g.files),
-        ("recipients", "Recipients", g.recipients),
-        ("uploads", "Uploads that have begun", g.uploads),
-        ("reserved_size", "Bytes kept for uploads", g.reserved),
-    ];
-    let quota = quota.map(|quota| ("quota", "Bytes that chunks may take", quota));
-    let millis = now.as_micros() / 1000;
-    let mut text = String::new();
-    let mut put = |kind: &str, (name, help, value): (&str, &str, u64)| {
-        let name = format!("simplex_xftp_{name}");
-        writeln!(
-            text,
-            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value} {millis}\n"
-        )
-        .ok();
-    };
-    counters.into_iter().for_each(|line| put("counter", line));
-    gauges
-        .into_iter()
-        .chain(quota)
-        .for_each(|line| put("gauge", line));
-    let version = env!("CARGO_PKG_VERSION");
-    let info = "# HELP simplex_xftp_info The program\n# TYPE simplex_xftp_info gauge";
-    text + &format!("{info}\nsimplex_xftp_info{{version=\"{version}\"}} 1 {millis}\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_name_is_explained_and_none_is_there_twice() {
-        let now = UnixTime::from_seconds(1_700_000_000);
-        let text = exposition(&Gauges::default(), &Counters::default(), Some(7), now);
-        let names = |start: &str| -> Vec<String> {
-            let lines = text.lines().filter_map(|line| line.strip_prefix(start));
-            let names = lines.filter_map(|rest| rest.split(' ').next());
-            names.map(str::to_owned).collect()
-        };
-        let mut helped = names("# HELP ");
-        assert_eq!(helped, names("# TYPE "));
-        assert_eq!(helped.len(), 16);
-        helped.sort();
-        helped.dedup();
-        assert_eq!(helped.len(), 16);
-        assert!(text.contains("\nsimplex_xftp_quota 7 1700000000000\n"));
+impl Metrics {
+    /// The names are those of the reference implementation where it has them: dashboards know them.
+    fn exposition(&self, gauges: &Gauges, counters: &Counters, now: UnixTime) -> String {
+        let (g, c) = (gauges, counters);
+        let mut text = Exposition::new("simplex_xftp", now);
+        text.counter("files_created", "", c.files_created);
+        text.counter("files_recipients", "", c.file_recipients);
+        text.counter("files_uploaded", "", c.files_uploaded);
+        text.counter("files_expired", "", c.files_expired);
+        text.counter("files_deleted", "", c.files_deleted);
+        text.counter("files_blocked", "", c.files_blocked);
+        text.counter("file_downloads", "", c.file_downloads);
+        text.counter("file_download_acks", "", c.file_download_acks);
+        text.gauge("files_count_daily", "", g.downloaded.day);
+        text.gauge("files_count_weekly", "", g.downloaded.week);
+        text.gauge("files_count_monthly", "", g.downloaded.month);
+        text.gauge("files_count_total", "", g.chunks);
+        text.gauge("files_size", "", g.used);
+        text.gauge("files_records", "", g.files);
+        text.gauge("recipients", "", g.recipients);
+        text.gauge("uploads", "", g.uploads);
+        text.gauge("reserved_size", "", g.reserved);
+        if let Some(quota) = self.quota {
+            text.gauge("quota", "", quota);
+        }
+        if let Ok(room) = self.disk.room() {
+            text.gauge("disk_free", "", room);
+        }
+        let version = format!("version=\"{}\",rts_options=\"\"", env!("CARGO_PKG_VERSION"));
+        text.gauge("info", &version, 1);
+        let (accepted, closed) = (self.sockets.accepted(), self.sockets.closed());
+        let port = format!("port=\"{}\"", self.port);
+        text.counter("sockets_accepted", &port, accepted);
+        text.counter("sockets_closed", &port, closed);
+        text.gauge("sockets_active", &port, accepted.saturating_sub(closed));
+        for (limit, bites) in self.bites.named() {
+            text.counter("limits_reached", &format!("limit=\"{limit}\""), bites);
+        }
+        text.counter("limits_reached", "limit=\"loads\"", g.loads_delayed);
+        text.gauge("store_loads", "", g.loads);
+        text.gauge("store_commits", "", g.unstored);
+        text.into_text()
     }
 }

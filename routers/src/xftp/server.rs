@@ -6,32 +6,43 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use simplex_runtime_tokio::{Listener, Tokio};
+use simplex_runtime_tokio::{Stream, Tokio};
 use simplex_sans_io::crypto::certificate::Fingerprint;
+use simplex_sans_io::drive::{Network as _, Policy, drive};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::tls::{
-    ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions, Web, WebCredentials,
+    self, ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions, Tls,
 };
 use simplex_sans_io::xftp::handshake::Identity;
 use simplex_sans_io::xftp::router::{ConnId, Counters, Gauges, Input};
 use simplex_sans_io::xftp::server::{Config, Pages};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::control::Control;
-use super::core::{self, CoreHandle, Message};
-use super::disk::Disk;
+use super::core::{self, CoreHandle, Message, Others};
+use super::daily;
+use super::disk::{self, Disk};
 use super::metrics::Metrics;
-use super::session::{Terms, serve};
-use super::settings::Settings;
-use super::store::{Answer, Engine, Store, StoreError, StoreThread};
-use crate::ports::{bind, bind_loopback};
-use crate::web::Site;
+use super::page;
+use super::session::{Doors, Terms, serve};
+use super::settings::{Settings, StoreKind};
+use super::store::backup::{BackupError, backup};
+use super::store::{Answer, Store, StoreError, StoreHandle, StoreThread, Table};
+use crate::backups::{self, Makes, Socket};
+use crate::identity::browsers;
+use crate::listener::{Limits, Open, Sockets, listen};
+use crate::ports::{addresses, bind, bind_loopback};
+use crate::store::engine::Engine;
+use crate::web::plain::{self, Nobody};
+use crate::web::{Site, Web};
 
 /// How long clients are waited for when the router stops.
 const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Where a running router is asked for backups, among its files.
+pub const SOCKET: &str = "xftp-server.sock";
 
 /// Why a router does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +56,7 @@ pub enum ServerError {
         error: io::Error,
     },
     /// The directory of the chunks cannot be used.
-    #[error("chunks cannot be kept in {path}: {error}")]
+    #[error("chunks cannot be kept in {}: {error}; is it there, is its disk mounted, and may the router write to it?", path.display())]
     Files {
         /// The directory.
         path: PathBuf,
@@ -55,12 +66,24 @@ pub enum ServerError {
     /// The certificates cannot be used.
     #[error("the certificates cannot be used: {0}")]
     Tls(#[from] ConfigError),
+    /// The certificates are those of another router.
+    #[error("the certificates are those of another router: restart to become it")]
+    Identity,
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is no randomness.
     #[error("the operating system gives no random numbers: {0}")]
     Random(String),
+}
+
+/// What becomes of chunks of which there is no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orphans {
+    /// They are removed.
+    Removed,
+    /// They stay: the records are new, or somewhere else.
+    Kept,
 }
 
 /// A running XFTP router.
@@ -70,21 +93,25 @@ pub struct Server {
     core_task: JoinHandle<()>,
     store: StoreThread,
     listeners: JoinSet<()>,
+    background: JoinSet<()>,
+    limits: Limits,
+    terms: watch::Sender<Terms>,
+    pages: watch::Sender<Arc<Site>>,
     control_address: Option<SocketAddr>,
     metrics_address: Option<SocketAddr>,
-    sessions: TaskTracker,
-    stopping: CancellationToken,
+    page_address: Option<SocketAddr>,
+    secure_page_address: Option<SocketAddr>,
     address: SocketAddr,
     fingerprint: Fingerprint,
 }
 
 impl Server {
     /// Starts a router on a store, whose other files are in the directory `data`. `connections` is how many clients it takes at a time.
-    pub async fn start<E: Engine>(
+    pub async fn start<E: Engine<Table> + 'static>(
         settings: &Settings,
         credentials: Credentials,
         store: Store<E>,
-        site: Site,
+        orphans: Orphans,
         data: &Path,
         connections: usize,
     ) -> Result<Self, ServerError> {
@@ -92,73 +119,81 @@ impl Server {
         let mut rng =
             simplex_runtime_tokio::rng().map_err(|error| ServerError::Random(error.to_string()))?;
         let fingerprint = credentials.chain().fingerprint();
-        let identity = Identity::new(
-            Arc::clone(credentials.chain()),
-            Arc::clone(credentials.key()),
-        );
-        let tls = ServerConfig::new(ServerOptions {
-            protocols: vec!["xftp/1", "h2", "http/1.1"],
-            client_certificates: ClientCertificates::NotAsked,
-            web: settings.web.as_ref().and_then(browsers),
-            ..ServerOptions::new(credentials)
-        })?;
-        let (listener, address) =
-            bind(network, settings.port)
-                .await
-                .map_err(|error| ServerError::Listen {
-                    port: settings.port,
-                    error,
-                })?;
+        let (doors, xftp) = identity(settings, credentials)?;
+        let site = Arc::new(page::site(settings, fingerprint));
         let disk = Disk::open(&settings.files).map_err(|error| ServerError::Files {
             path: settings.files.clone(),
             error,
         })?;
+        let port = settings.port;
+        let listener = bind(network, port).await;
+        let (listener, address) = listener.map_err(|error| ServerError::Listen { port, error })?;
 
         let (core, mailbox) = core::mailbox();
         let answers = core.clone();
         let (store, handle) = StoreThread::start(store, move |answer| {
             answers.tell(Message::Input(stored(answer)));
         })?;
-        let router = settings.router.clone();
-        let running = core::run(
-            router,
-            rng.fork(),
-            network,
-            handle,
-            disk.clone(),
-            core.clone(),
-            mailbox,
-        );
-        let core_task = tokio::spawn(running);
-        reconcile(disk.clone(), core.clone());
-
-        let xftp = Config {
-            inactive: settings.inactive_clients,
-            pages: Pages::Served,
-            ..Config::new(identity)
+        let mut background = JoinSet::new();
+        if settings.store == StoreKind::Embedded {
+            match Socket::bind(data.join(SOCKET)) {
+                Ok(socket) => {
+                    background.spawn(socket.serve(handle.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no backups while the router runs: {SOCKET} cannot be made");
+                }
+            }
+        }
+        let days = settings.daily_statistics.is_on().then(|| {
+            let (days, told) = tokio::sync::mpsc::unbounded_channel();
+            background.spawn(crate::daily::write(data.join(daily::FILE), told));
+            days
+        });
+        let others = Others {
+            store: handle,
+            disk: disk.clone(),
+            days,
         };
-        let terms = Terms {
-            tls: Arc::new(tls),
+        let router = settings.router.clone();
+        let running = core::run(router, rng.fork(), network, others, core.clone(), mailbox);
+        let core_task = tokio::spawn(running);
+        reconcile(settings.files.clone(), orphans, core.clone());
+
+        let (pages, shown) = watch::channel(Arc::clone(&site));
+        let (terms, current) = watch::channel(Terms {
+            doors,
             xftp,
-            site: Arc::new(site),
+            site,
             network,
             core: core.clone(),
-            disk,
-        };
-        let (sessions, stopping) = (TaskTracker::new(), CancellationToken::new());
-        let listening = listen(
-            listener,
-            terms,
-            connections,
-            sessions.clone(),
-            stopping.clone(),
-            rng,
-        );
+            disk: disk.clone(),
+        });
+        let limits = Limits::new(connections, settings.log_tls_errors);
         let mut listeners = JoinSet::new();
-        listeners.spawn(listening);
+        let sockets = Arc::<Sockets>::default();
+        let (within, mut of_sessions) = (limits.clone(), rng.fork());
+        let clients = current.clone();
+        let serve = move |stream, number, open| {
+            let terms = clients.borrow().clone();
+            serve(
+                stream,
+                ConnId(number),
+                terms,
+                within.clone(),
+                of_sessions.fork(),
+                open,
+            )
+        };
+        let counted = Arc::clone(&sockets);
+        listeners.spawn(listen(listener, limits.clone(), counted, serve));
         let metrics = Metrics {
             core: core.clone(),
+            disk,
             quota: settings.router.quota,
+            port: address.port(),
+            sockets,
+            bites: Arc::clone(&limits.bites),
         };
         if let Some(interval) = settings.prometheus_interval {
             let path = data.join("xftp-server-metrics.txt");
@@ -171,6 +206,27 @@ impl Server {
                 .map_err(|error| ServerError::Listen { port, error })?;
             metrics_address = Some(address);
             listeners.spawn(crate::metrics::listen(metrics, listener));
+        }
+        let mut page_address = None;
+        if let Some(port) = settings.web.http {
+            let listener = TcpListener::bind(addresses(port).as_slice()).await;
+            let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+            let (address, listener) = bound.map_err(|error| ServerError::Listen { port, error })?;
+            page_address = Some(address);
+            listeners.spawn(plain::listen(listener, network, shown));
+        }
+        let mut secure_page_address = None;
+        if let Some(port) = settings.web.https {
+            let (listener, address) = bind(network, port)
+                .await
+                .map_err(|error| ServerError::Listen { port, error })?;
+            secure_page_address = Some(address);
+            let (within, mut rng) = (limits.clone(), rng.fork());
+            let serve = move |stream, _, open| {
+                let terms = current.borrow().clone();
+                show(stream, terms, within.clone(), rng.fork(), open)
+            };
+            listeners.spawn(listen(listener, limits.clone(), Arc::default(), serve));
         }
         let mut control_address = None;
         if let Some(port) = settings.control.port {
@@ -189,13 +245,39 @@ impl Server {
             core_task,
             store,
             listeners,
+            background,
+            limits,
+            terms,
+            pages,
             control_address,
             metrics_address,
-            sessions,
-            stopping,
+            page_address,
+            secure_page_address,
             address,
             fingerprint,
         })
+    }
+
+    /// Uses other certificates of the same identity, and other settings of files, from now on. Sessions that are there go on.
+    pub fn reload(
+        &mut self,
+        settings: &Settings,
+        credentials: Credentials,
+    ) -> Result<(), ServerError> {
+        if credentials.chain().fingerprint() != self.fingerprint {
+            return Err(ServerError::Identity);
+        }
+        let (doors, xftp) = identity(settings, credentials)?;
+        let site = Arc::new(page::site(settings, self.fingerprint));
+        self.pages.send_replace(Arc::clone(&site));
+        self.terms.send_modify(|terms| {
+            terms.doors = doors;
+            terms.xftp = xftp;
+            terms.site = site;
+        });
+        let config = Input::Configure(Box::new(settings.router.clone()));
+        self.core.tell(Message::Input(config));
+        Ok(())
     }
 
     /// Where it listens.
@@ -214,6 +296,18 @@ impl Server {
     #[must_use]
     pub const fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
+    }
+
+    /// Where browsers find the page without TLS, if they do.
+    #[must_use]
+    pub const fn page_address(&self) -> Option<SocketAddr> {
+        self.page_address
+    }
+
+    /// Where browsers find the page on a port of its own, if they do.
+    #[must_use]
+    pub const fn secure_page_address(&self) -> Option<SocketAddr> {
+        self.secure_page_address
     }
 
     /// Its identity.
@@ -235,91 +329,124 @@ impl Server {
     /// Stops accepting, lets clients go, stores everything.
     pub async fn stop(mut self) -> Result<(), ServerError> {
         self.listeners.shutdown().await;
-        self.sessions.close();
-        self.stopping.cancel();
+        self.limits.sessions.close();
+        self.limits.stopping.cancel();
         self.core.tell(Message::Stop);
-        if tokio::time::timeout(FAREWELL, self.sessions.wait())
+        if tokio::time::timeout(FAREWELL, self.limits.sessions.wait())
             .await
             .is_err()
         {
             tracing::warn!("some clients did not take their last bytes in time");
         }
         self.core.tell(Message::Abandon);
-        self.core_task.await.ok();
-        match tokio::task::spawn_blocking(|| self.store.join()).await {
-            Ok(joined) => Ok(joined?),
+        if !self.core_task.is_finished() {
+            (&mut self.core_task).await.ok();
+        }
+        self.background.shutdown().await;
+        let joined = tokio::task::spawn_blocking(|| self.store.join()).await;
+        match joined {
+            Ok(closed) => Ok(closed?),
             Err(_) => Ok(()),
         }
     }
 }
 
-async fn listen(
-    mut listener: Listener,
-    terms: Terms,
-    connections: usize,
-    sessions: TaskTracker,
-    stopping: CancellationToken,
-    mut rng: Rng,
-) {
-    let places = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
-    let mut next = 0_u64;
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream.0,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections now");
-                continue;
-            }
-        };
-        let id = ConnId(next);
-        next += 1;
-        let session = serve(stream, id, terms.clone(), stopping.clone(), rng.fork());
-        sessions.spawn(async move {
-            session.await;
-            drop(place);
-        });
+impl Makes for StoreHandle {
+    async fn make(&self, path: PathBuf) -> Result<String, BackupError> {
+        let snapshot = self.snapshot().await.map_err(BackupError::store)?;
+        backups::apart(path, move |path| backup(snapshot.as_ref(), path)).await
     }
 }
 
-/// Has chunks looked at of which there may be no record, because the router stopped in the middle of something.
-fn reconcile(disk: Disk, core: CoreHandle) {
-    tokio::task::spawn_blocking(move || match disk.chunks() {
-        Ok(found) => core.tell(Message::Input(Input::Found(found))),
-        Err(error) => tracing::warn!(%error, "the chunks on the disk cannot be looked at"),
-    });
+/// Who the router is, for TLS and above it.
+fn identity(settings: &Settings, credentials: Credentials) -> Result<(Doors, Config), ServerError> {
+    const PROTOCOLS: [&str; 3] = ["xftp/1", "h2", "http/1.1"];
+    const PAGE: [&str; 1] = ["http/1.1"];
+    let (chain, key) = (credentials.chain(), credentials.key());
+    let identity = Identity::new(Arc::clone(chain), Arc::clone(key));
+    let web = settings.web.certificate.as_ref();
+    let web = web.and_then(|(certificate, key)| browsers(certificate, key, Vec::new()));
+    let config = |protocols: &[&'static str]| {
+        let protocols = protocols.to_vec();
+        let web = web.clone();
+        ServerConfig::new(ServerOptions {
+            client_certificates: ClientCertificates::NotAsked,
+            web: web.map(|web| tls::Web {
+                protocols: protocols.clone(),
+                ..web
+            }),
+            protocols,
+            ..ServerOptions::new(credentials.clone())
+        })
+    };
+    let doors = Doors {
+        clients: Arc::new(config(&PROTOCOLS)?),
+        page: Arc::new(config(&PAGE)?),
+    };
+    let config = Config {
+        inactive: settings.inactive_clients,
+        pages: Pages::Served,
+        ..Config::new(identity)
+    };
+    Ok((doors, config))
 }
 
-/// What browsers are shown. A router without it serves its clients all the same.
-fn browsers((certificate, key): &(PathBuf, PathBuf)) -> Option<Web> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+/// Shows the page to a browser, on a port of its own.
+async fn show(stream: TcpStream, terms: Terms, limits: Limits, rng: Rng, _open: Open) {
+    let Some(place) = limits.admit(&stream).await else {
+        return;
     };
-    let credentials = read(certificate).and_then(|chain| {
-        let key = read(key)?;
-        WebCredentials::from_pem(&chain, &key).map_err(|error| error.to_string())
+    let clock = terms.network.clock();
+    let handshake = place.clone();
+    let now = simplex_sans_io::drive::Clock::now(&clock);
+    let site = terms.site;
+    let machine = Tls::server(&terms.doors.page, now, rng, move |_, now| {
+        handshake.secured();
+        Web::<(), ()>::new(site, now)
     });
-    match credentials {
-        Ok(credentials) => Some(Web {
-            credentials,
-            protocols: vec!["xftp/1", "h2", "http/1.1"],
-        }),
-        Err(error) => {
-            tracing::warn!(%error, "browsers are not served, as the certificate for them cannot be used");
-            None
+    let session = drive(machine, Stream(stream), clock, Nobody, Policy::ROUTER);
+    limits.run(place, Box::pin(session)).await;
+}
+
+/// Has chunks looked at of which there may be no record, because the router stopped in the middle of something.
+fn reconcile(files: PathBuf, orphans: Orphans, core: CoreHandle) {
+    let look = move || {
+        let mut kept = 0_usize;
+        for chunks in disk::chunks(&files) {
+            match (chunks, orphans) {
+                (Ok(chunks), Orphans::Kept) => kept = kept.saturating_add(chunks.len()),
+                (Ok(chunks), Orphans::Removed) => {
+                    for group in chunks.chunks(1024) {
+                        if !core.reconcile(group.to_vec()) {
+                            return;
+                        }
+                    }
+                }
+                (Err(error), _) => {
+                    tracing::warn!(%error, "the chunks on the disk cannot be looked at");
+                    return;
+                }
+            }
         }
+        if kept > 0 {
+            tracing::warn!(
+                "{kept} chunks in {} are left alone, as there are no records that could know of them: if they are not those of another store, remove them",
+                files.display()
+            );
+        }
+    };
+    let started = std::thread::Builder::new()
+        .name("xftp-reconcile".to_owned())
+        .spawn(look);
+    if let Err(error) = started {
+        tracing::warn!(%error, "the chunks on the disk are not looked at");
     }
 }
 
 fn stored(answer: Answer) -> Input {
     match answer {
         Answer::Stored(op) => Input::Stored(op),
-        Answer::NotStored(first, last, error) => {
-            tracing::error!(%error, "what was to be stored is not");
-            Input::NotStored(first, last)
-        }
+        Answer::NotStored(first, last, _) => Input::NotStored(first, last),
         Answer::Loaded(load, loaded) => Input::Loaded(load, loaded),
     }
 }

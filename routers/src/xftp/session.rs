@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -10,28 +9,24 @@ use simplex_runtime_tokio::{Stream, Tokio};
 use simplex_sans_io::drive::{
     Clock as _, Network as _, Owner, Policy, Receiver, Sender, drive, queue,
 };
-use simplex_sans_io::http2::{self, Http2, StreamId};
+use simplex_sans_io::http2::{self, StreamId};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::tls::{ServerConfig, Tls};
 use simplex_sans_io::xftp::router::ConnId;
-use simplex_sans_io::xftp::server::{Call, Config, Event, Server};
+use simplex_sans_io::xftp::server::{Call, Config, Event};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use super::core::{CoreHandle, Message};
 use super::disk::{Asker, Disk};
+use super::upper::Upper;
+use crate::listener::{Limits, Open};
+use crate::plaintext;
 use crate::web::Site;
-
-/// How long a client may be silent before its first byte.
-const SILENCE: Duration = Duration::from_secs(60);
-/// How long a client may take for its last bytes when the router stops.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What a session needs, the same for all.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
-    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) doors: Doors,
     pub(crate) xftp: Config,
     pub(crate) site: Arc<Site>,
     pub(crate) network: Tokio,
@@ -39,45 +34,59 @@ pub(crate) struct Terms {
     pub(crate) disk: Disk,
 }
 
+/// How TLS receives whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Doors {
+    /// On the port of the router.
+    pub(crate) clients: Arc<ServerConfig>,
+    /// On a port that shows only the page.
+    pub(crate) page: Arc<ServerConfig>,
+}
+
 /// Runs a session to its end.
 pub(crate) async fn serve(
-    stream: TcpStream,
+    mut stream: TcpStream,
     id: ConnId,
     terms: Terms,
-    stopping: CancellationToken,
+    limits: Limits,
     mut rng: Rng,
+    _open: Open,
 ) {
-    if !matches!(timeout(SILENCE, stream.readable()).await, Ok(Ok(()))) {
+    let Some(place) = limits.admit(&stream).await else {
+        return;
+    };
+    if plaintext::is_spoken(place.first_byte()) {
+        plaintext::refuse(&mut stream).await;
         return;
     }
-    let clock = terms.network.clock();
-    let (xftp, upper_rng) = (terms.xftp.clone(), rng.fork());
-    let machine = Tls::server(&terms.tls, clock.now(), rng, move |facts, now| {
-        let server = Server::secured(xftp, facts, upper_rng, now);
-        Http2::server(http2::Options::default(), server, now)
+    let Terms {
+        doors,
+        xftp,
+        site,
+        network,
+        core,
+        disk,
+    } = terms;
+    let clock = network.clock();
+    let upper_rng = rng.fork();
+    let (handshake, pages) = (place.clone(), Arc::clone(&site));
+    let machine = Tls::server(&doors.clients, clock.now(), rng, move |facts, now| {
+        handshake.secured();
+        Upper::new(xftp, facts, upper_rng, pages, now)
     });
     // The core and the disk push: what they have to say is bounded by what they are asked.
     let (sender, calls) = queue(1);
-    terms.core.tell(Message::Opened(id, sender.clone()));
+    core.tell(Message::Opened(id, sender.clone()));
     let owner = Session {
         id,
-        core: terms.core,
-        disk: terms.disk,
-        site: terms.site,
+        core,
+        disk,
+        site,
         sender,
         calls,
     };
     let session = drive(machine, Stream(stream), clock, owner, Policy::ROUTER);
-    tokio::select! {
-        ended = session => match ended {
-            Ok(reason) => tracing::trace!(?reason, "session ended"),
-            Err(error) => tracing::debug!(%error, "session failed"),
-        },
-        () = async {
-            stopping.cancelled().await;
-            tokio::time::sleep(FAREWELL).await;
-        } => {}
-    }
+    limits.run(place, Box::pin(session)).await;
 }
 
 /// The core and the disk, as the owner of a session.

@@ -7,7 +7,7 @@ use simplex_sans_io::wire::BasicAuth;
 use simplex_sans_io::xftp::description::FileSize;
 use simplex_sans_io::xftp::router::{Config, Expiration, NewFiles};
 
-use crate::ini::{INFORMATION, Ini, IniError, Switch};
+use crate::ini::{INFORMATION, Ini, IniError, Switch, information};
 
 /// The settings of an XFTP router.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// Where clients connect to.
     pub port: u16,
+    /// Whether failed sessions are logged.
+    pub log_tls_errors: Switch,
     /// Where records are kept.
     pub store: StoreKind,
     /// Where chunks are kept.
@@ -24,16 +26,33 @@ pub struct Settings {
     pub router: Config,
     /// After how long without requests clients are disconnected.
     pub inactive_clients: Option<Duration>,
-    /// The certificate that web browsers trust, and its key.
-    pub web: Option<(PathBuf, PathBuf)>,
+    /// What browsers are served with.
+    pub web: Web,
+    /// Whether the statistics of every day are written to a file.
+    pub daily_statistics: Switch,
     /// How often the file of metrics is written.
     pub prometheus_interval: Option<Duration>,
     /// The port on the loopback address where metrics can be read.
     pub metrics_port: Option<u16>,
     /// The control port.
     pub control: Control,
+    /// What the operator says of the router, by its name on the page.
+    pub information: Vec<(&'static str, String)>,
     /// What is to be said at start.
     pub advice: Vec<String>,
+}
+
+/// What browsers are served with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Web {
+    /// The certificate that they trust, and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// A port where they are shown the page with this certificate, besides that of the router.
+    pub https: Option<u16>,
+    /// A port where they are shown the page without TLS.
+    pub http: Option<u16>,
+    /// A directory with pages of the operator.
+    pub pages: Option<PathBuf>,
 }
 
 /// The control port.
@@ -88,6 +107,10 @@ const KNOWN: &[(&str, &[&str])] = &[
             "expire_files_hours",
             "log_stats",
             "prometheus_interval",
+            "db_connection",
+            "db_schema",
+            "db_pool_size",
+            "db_store_log",
         ],
     ),
     (
@@ -106,10 +129,31 @@ const KNOWN: &[(&str, &[&str])] = &[
     ),
     ("FILES", &["path", "storage_quota"]),
     ("INACTIVE_CLIENTS", &["disconnect", "ttl", "check_interval"]),
-    ("WEB", &["cert", "key"]),
+    ("WEB", &["static_path", "http", "https", "cert", "key"]),
 ];
 
 impl Settings {
+    /// A router on a port, which keeps its chunks in a directory and everything else in memory.
+    #[must_use]
+    pub fn of_port(port: u16, files: &Path) -> Self {
+        Self {
+            hosts: Vec::new(),
+            port,
+            log_tls_errors: Switch::Off,
+            store: StoreKind::Memory,
+            files: files.to_owned(),
+            router: Config::default(),
+            inactive_clients: None,
+            web: Web::default(),
+            daily_statistics: Switch::Off,
+            prometheus_interval: None,
+            metrics_port: None,
+            control: Control::default(),
+            information: Vec::new(),
+            advice: Vec::new(),
+        }
+    }
+
     /// Reads a configuration file.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = std::fs::read_to_string(path).map_err(|error| SettingsError::Read {
@@ -128,29 +172,33 @@ impl Settings {
         let mut advice: Vec<String> = unknown
             .map(|key| format!("{key} is not known and has no effect"))
             .collect();
-        if ini.switch("STORE_LOG", "log_stats", Switch::Off)?.is_on() {
-            advice.push("the daily statistics file is not written yet: `log_stats` in [STORE_LOG] has no effect".to_owned());
+        let kind = |value: &str| (value == "memory").then_some(());
+        ini.read("STORE_LOG", "store_files", "`memory`", kind)?;
+        let store = match ini.switch("STORE_LOG", "enable", Switch::Off)? {
+            Switch::On => StoreKind::Embedded,
+            Switch::Off => StoreKind::Memory,
+        };
+        if store == StoreKind::Embedded {
+            advice.push(
+                "records of files are kept in the embedded store: what is acknowledged survives a crash".to_owned(),
+            );
         }
-        let enabled = ini.switch("STORE_LOG", "enable", Switch::Off)?;
         ini.required("TRANSPORT", "port")?;
         let port = ini.parse("TRANSPORT", "port", "one port")?;
+        let port = port.unwrap_or_default();
         let hosts = ini.get("TRANSPORT", "host").unwrap_or_default();
-        let web = ini.get("WEB", "cert").zip(ini.get("WEB", "key"));
         Ok(Self {
             hosts: hosts
                 .split(',')
                 .map(|host| host.trim().to_owned())
                 .filter(|host| !host.is_empty())
                 .collect(),
-            port: port.unwrap_or_default(),
-            store: match enabled {
-                Switch::On => StoreKind::Embedded,
-                Switch::Off => StoreKind::Memory,
-            },
-            files: PathBuf::from(ini.required("FILES", "path")?),
+            log_tls_errors: ini.switch("TRANSPORT", "log_tls_errors", Switch::Off)?,
+            store,
             router: router(ini)?,
             inactive_clients: inactive_clients(ini)?,
-            web: web.map(|(certificate, key)| (certificate.into(), key.into())),
+            web: web(ini, port, &mut advice)?,
+            daily_statistics: ini.switch("STORE_LOG", "log_stats", Switch::Off)?,
             prometheus_interval: ini
                 .parse("STORE_LOG", "prometheus_interval", "a number of seconds")?
                 .map(Duration::from_secs),
@@ -160,7 +208,9 @@ impl Settings {
                 admin_password: password(ini, "control_port_admin_password")?,
                 user_password: password(ini, "control_port_user_password")?,
             },
+            information: information(ini),
             advice,
+            ..Self::of_port(port, ini.required("FILES", "path")?.as_ref())
         })
     }
 }
@@ -191,30 +241,54 @@ fn router(ini: &Ini) -> Result<Config, IniError> {
 }
 
 fn inactive_clients(ini: &Ini) -> Result<Option<Duration>, IniError> {
-    if !ini
-        .switch("INACTIVE_CLIENTS", "disconnect", Switch::Off)?
-        .is_on()
-    {
+    let seconds = "a number of seconds";
+    let ttl = ini.parse("INACTIVE_CLIENTS", "ttl", seconds)?;
+    let _: Option<u64> = ini.parse("INACTIVE_CLIENTS", "check_interval", seconds)?;
+    let disconnect = ini.switch("INACTIVE_CLIENTS", "disconnect", Switch::Off)?;
+    if !disconnect.is_on() {
         return Ok(None);
     }
     ini.required("INACTIVE_CLIENTS", "ttl")?;
-    let ttl = ini.parse("INACTIVE_CLIENTS", "ttl", "a number of seconds")?;
     Ok(ttl.map(Duration::from_secs))
+}
+
+fn web(ini: &Ini, port: u16, advice: &mut Vec<String>) -> Result<Web, IniError> {
+    let file = |key| ini.get("WEB", key).map(PathBuf::from);
+    let certificate = file("cert").zip(file("key"));
+    let https = ini.parse("WEB", "https", "a port")?;
+    if https.is_some() && certificate.is_none() {
+        advice.push("`https` in [WEB] has no effect without `cert` and `key`".to_owned());
+    }
+    Ok(Web {
+        // On the router's own port browsers are served in any case.
+        https: https.filter(|https| certificate.is_some() && (*https != port || port == 0)),
+        certificate,
+        http: ini.parse("WEB", "http", "a port")?,
+        pages: file("static_path"),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn settings(text: &str) -> Result<Settings, IniError> {
+        Settings::of(&text.parse()?)
+    }
+
     #[test]
     fn a_file_of_the_reference_is_understood() {
-        let ini: Ini = "[STORE_LOG]\nenable: on\nexpire_files_hours: 24\n[AUTH]\nnew_files: on\ncreate_password: secret\n\
-            [TRANSPORT]\nhost: xftp.example.com\nport: 443\n[FILES]\npath: /srv/xftp\nstorage_quota: 100gb\n\
-            [INACTIVE_CLIENTS]\ndisconnect: on\nttl: 21600\ncheck_interval: 3600\n"
-            .parse()
-            .unwrap();
-        let settings = Settings::of(&ini).unwrap();
+        let settings = settings(
+            "[STORE_LOG]\nenable: on\nstore_files: memory\nexpire_files_hours: 24\nlog_stats: on\ndb_pool_size: 10\n\
+            [AUTH]\nnew_files: on\ncreate_password: secret\n\
+            [TRANSPORT]\nhost: xftp.example.com,abc.onion\nport: 443\nlog_tls_errors: on\ncontrol_port: 5226\n\
+            [FILES]\npath: /srv/xftp\nstorage_quota: 100gb\n\
+            [INACTIVE_CLIENTS]\ndisconnect: on\nttl: 21600\ncheck_interval: 3600\n\
+            [WEB]\nstatic_path: /var/opt/simplex-xftp/www\ncert: web.crt\nkey: web.key\nhttps: 443\nhttp: 8000\n",
+        )
+        .unwrap();
         assert_eq!(settings.port, 443);
+        assert_eq!(settings.hosts, ["xftp.example.com", "abc.onion"]);
         assert_eq!(settings.store, StoreKind::Embedded);
         assert_eq!(settings.router.quota, Some(100 << 30));
         assert!(matches!(
@@ -222,15 +296,29 @@ mod tests {
             NewFiles::WithPassword(_)
         ));
         assert_eq!(settings.inactive_clients, Some(Duration::from_secs(21600)));
-        assert_eq!(settings.advice, Vec::<String>::new());
+        assert_eq!((settings.web.https, settings.web.http), (None, Some(8000)));
+        assert!(settings.web.certificate.is_some());
+        assert!(settings.daily_statistics.is_on() && settings.log_tls_errors.is_on());
+        assert!(settings.web.pages.is_some());
+        assert_eq!(settings.advice.len(), 1, "{:?}", settings.advice);
+    }
+
+    #[test]
+    fn what_has_no_effect_is_said() {
+        let base = "[FILES]\npath = /srv\n[TRANSPORT]\nport = 443\nprot = 1\n[WEB]\nhttps = 8443\n";
+        let settings = settings(base).unwrap();
+        let advice = settings.advice.join("\n");
+        assert!(
+            advice.contains("`prot` in [TRANSPORT] (line 5)"),
+            "{advice}"
+        );
+        assert!(advice.contains("`https` in [WEB]"), "{advice}");
+        assert_eq!(settings.store, StoreKind::Memory);
     }
 
     #[test]
     fn what_must_be_there_is_named() {
-        let error = |text: &str| {
-            let ini: Ini = text.parse().unwrap();
-            Settings::of(&ini).unwrap_err().to_string()
-        };
+        let error = |text: &str| settings(text).unwrap_err().to_string();
         assert_eq!(
             error("[FILES]\npath = /srv"),
             "`port` is missing in [TRANSPORT]"
@@ -239,6 +327,13 @@ mod tests {
             error("[TRANSPORT]\nport = 443"),
             "`path` is missing in [FILES]"
         );
+        let more = |line: &str| {
+            error(&format!(
+                "[TRANSPORT]\nport = 443\n[FILES]\npath = /srv\n{line}"
+            ))
+        };
+        assert!(more("[AUTH]\nnew_files = yes").contains("`on` or `off`"));
+        assert!(more("[INACTIVE_CLIENTS]\ndisconnect = on").contains("`ttl` is missing"));
         assert!(error("[TRANSPORT]\nport = 443,5443\n[FILES]\npath = /srv").contains("one port"));
     }
 }

@@ -6,9 +6,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod console;
 mod files;
 mod hostile;
 mod process;
+mod websockets;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -146,6 +148,65 @@ async fn the_operator_blocks_and_deletes_queues_on_the_control_port() {
         ask("what".into()).await,
         "error: Failed reading: bad ControlProtocol command"
     );
+    let answer = console(port, "secret", "server-info").await;
+    let labels: Vec<_> = answer
+        .iter()
+        .map(|line| line.split(": ").next().unwrap())
+        .collect();
+    let of_clients = "Client queues (rcvQ, sndQ, msgQ)|SMP subscriptions (via clients)|\
+        SMP subscriptions (by group: NoSub, SubPending, SubThread, ProhibitSub)|SMP subscribed clients (via clients)|\
+        SMP subscribed clients queues (via clients, rcvQ, sndQ, msgQ)|Ntf subscriptions (via clients)|\
+        Ntf subscribed clients (via clients)|Ntf subscribed clients queues (via clients, rcvQ, sndQ, msgQ)";
+    let expected = format!(
+        "Threads|Clients|{of_clients}|SMP subscriptions|SMP subscribed clients|SMP subscribed clients count 2|\
+         Ntf subscriptions|Ntf subscribed clients|Ntf subscribed clients count 2"
+    );
+    // The group has a colon of its own.
+    let expected = expected.replace(
+        "(by group: NoSub, SubPending, SubThread, ProhibitSub)",
+        "(by group",
+    );
+    let shown = labels.join("|");
+    for label in expected.split('|') {
+        assert!(shown.contains(label), "{label} in {shown}");
+    }
+    assert!(answer.contains(&"Ntf subscribed clients: 0 []".to_owned()));
+    assert!(answer.contains(&"Ntf subscribed clients count 2: 0 fromList []".to_owned()));
+    for command in [
+        "stats",
+        "sockets",
+        "server-info",
+        "stats-rts",
+        "threads",
+        "save",
+    ] {
+        let answer = console(port, "secret", command).await;
+        assert!(
+            !answer.is_empty() && answer.iter().all(|line| !line.is_empty()),
+            "{command}"
+        );
+    }
+    let runtime = console(port, "wrong", "stats-rts").await;
+    assert!(runtime.iter().any(|line| line.starts_with("memory: ")));
+    assert_eq!(console(port, "wrong", "stats").await, ["AUTH"]);
+}
+
+/// The answer to a command of somebody who says this password, up to the next prompt.
+async fn console(port: u16, password: &str, command: &str) -> Vec<String> {
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port));
+    let (reader, mut writer) = stream.await.unwrap().into_split();
+    let asked = format!("auth {password}\n{command}\nquit\n");
+    writer.write_all(asked.as_bytes()).await.unwrap();
+    let mut lines = tokio::io::BufReader::new(reader).lines();
+    // The banner has two lines, the role one.
+    for _ in 0..3 {
+        lines.next_line().await.unwrap().unwrap();
+    }
+    let mut answer = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        answer.push(line);
+    }
+    answer
 }
 
 #[tokio::test]
@@ -217,23 +278,10 @@ async fn a_new_certificate_is_used_after_a_hangup_and_sessions_go_on() {
     old.smp.ping().await.unwrap();
 }
 
-#[tokio::test]
-async fn browsers_and_clients_share_a_port() {
-    let openssl = |arguments: &[&str], directory: &Path| {
-        let made = Command::new("openssl")
-            .args(arguments)
-            .current_dir(directory)
-            .stderr(Stdio::null())
-            .status();
-        assert!(
-            made.is_ok_and(|status| status.success()),
-            "openssl is needed"
-        );
-    };
-    let directory = tempfile::tempdir().unwrap();
-    drop(Process::start(directory.path()));
-    openssl(
-        &[
+/// Gives the page for browsers a certificate, on the port of clients.
+fn certificate_for_browsers(directory: &Path) {
+    let made = Command::new("openssl")
+        .args([
             "req",
             "-x509",
             "-newkey",
@@ -241,28 +289,32 @@ async fn browsers_and_clients_share_a_port() {
             "-nodes",
             "-subj",
             "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-keyout",
-            "web.key",
-            "-out",
-            "web.crt",
-        ],
-        directory.path(),
+        ])
+        .args(["-addext", "subjectAltName=DNS:localhost"])
+        .args(["-keyout", "web.key", "-out", "web.crt"])
+        .current_dir(directory)
+        .stderr(Stdio::null())
+        .status();
+    assert!(
+        made.is_ok_and(|status| status.success()),
+        "openssl is needed"
     );
-    let file = |name: &str| directory.path().join(name).display().to_string();
-    let text = std::fs::read_to_string(ini(directory.path())).unwrap();
-    let text = text
-        .replace("# https = 443", "https = 0")
-        .replace(
-            "# cert = /etc/opt/simplex/web.crt",
-            &format!("cert = {}", file("web.crt")),
-        )
-        .replace(
-            "# key = /etc/opt/simplex/web.key",
-            &format!("key = {}", file("web.key")),
-        );
-    std::fs::write(ini(directory.path()), &text).unwrap();
+    let text = std::fs::read_to_string(ini(directory)).unwrap();
+    let lines = text.lines().map(|line| match line {
+        "# https = 443" => "https = 0".to_owned(),
+        _ if line.starts_with("# cert = ") => format!("cert = {}/web.crt", directory.display()),
+        _ if line.starts_with("# key = ") => format!("key = {}/web.key", directory.display()),
+        _ => line.to_owned(),
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    std::fs::write(ini(directory), text).unwrap();
+}
+
+#[tokio::test]
+async fn browsers_and_clients_share_a_port() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(Process::start(directory.path()));
+    certificate_for_browsers(directory.path());
     let router = Process::start(directory.path());
     Client::connect(&router.address)
         .await
@@ -274,7 +326,7 @@ async fn browsers_and_clients_share_a_port() {
     let script = format!(
         "import ssl,urllib.request\nc=ssl.create_default_context(cafile='{}')\n\
          print(urllib.request.urlopen('https://localhost:{port}/', context=c).read().decode())",
-        file("web.crt")
+        directory.path().join("web.crt").display()
     );
     let page = tokio::task::spawn_blocking(move || {
         Command::new("python3")
@@ -287,7 +339,7 @@ async fn browsers_and_clients_share_a_port() {
 
     // Without the certificate the router goes on for its clients.
     drop(router);
-    std::fs::remove_file(file("web.crt")).unwrap();
+    std::fs::remove_file(directory.path().join("web.crt")).unwrap();
     let router = Process::start(directory.path());
     Client::connect(&router.address)
         .await

@@ -32,6 +32,7 @@ pub(crate) struct Process {
     pub(crate) control: Option<u16>,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) page: Option<u16>,
+    pub(crate) websockets: Option<u16>,
 }
 
 impl Process {
@@ -57,6 +58,13 @@ impl Process {
         let port = port.strip_suffix(" (TLS)...").unwrap();
         let address = format!("smp://{fingerprint}@127.0.0.1:{port}");
         let ini = std::fs::read_to_string(ini(directory)).unwrap();
+        let websockets = ini.contains("\nwebsockets = 0").then(|| {
+            let port = line_with("Serving SMP protocol on port ");
+            port.strip_suffix(" (WebSockets)...")
+                .unwrap()
+                .parse()
+                .unwrap()
+        });
         let control = ini.contains("\ncontrol_port = ").then(|| {
             let port = line_with("Control port: ");
             port.parse().unwrap()
@@ -73,6 +81,7 @@ impl Process {
         Self {
             metrics,
             page,
+            websockets,
             child,
             address: address.parse().unwrap(),
             control,

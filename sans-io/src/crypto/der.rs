@@ -40,6 +40,8 @@ impl Tag {
     pub const OBJECT_IDENTIFIER: Self = Self(0x06);
     /// UTF8String.
     pub const UTF8_STRING: Self = Self(0x0c);
+    /// PrintableString.
+    pub const PRINTABLE_STRING: Self = Self(0x13);
     /// UTCTime.
     pub const UTC_TIME: Self = Self(0x17);
     /// GeneralizedTime.

@@ -7,6 +7,15 @@ use sha2::Digest as _;
 
 pub use super::hkdf::hkdf_sha512;
 
+/// SHA-1 of the concatenated parts: WebSockets answer with it, and nothing else may rely on it.
+pub(crate) fn sha1<const PARTS: usize>(parts: [&[u8]; PARTS]) -> [u8; 20] {
+    let mut hash = sha1::Sha1::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
 /// SHA-256: of certificates, messages and file chunks.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {

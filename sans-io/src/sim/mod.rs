@@ -24,6 +24,7 @@ mod middle;
 mod netem;
 mod pair;
 pub mod ratchet;
+pub mod routers;
 pub mod script;
 pub mod smp;
 pub mod store;

@@ -14,7 +14,7 @@ use crate::smp::handshake::client::ServiceCredentials;
 use crate::smp::router::store::Load;
 use crate::smp::router::{self, Action, ConnId, Input, LoadId, OpId, Outcome, Router, Ticket};
 use crate::smp::server::{self, Server};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 /// When commits become durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,12 +75,16 @@ impl World {
     /// A world with these settings and contents.
     #[must_use]
     pub fn with(seed: u64, config: router::Config, contents: Contents) -> Self {
-        let mut rng = super::rng(seed);
-        let credentials = Credentials::issue(Algorithm::Ed25519, &mut rng);
         let now = Now {
             unix: crate::time::UnixTime::from_seconds(1_767_225_600),
             ..Now::START
         };
+        Self::at(now, seed, config, contents)
+    }
+
+    fn at(now: Now, seed: u64, config: router::Config, contents: Contents) -> Self {
+        let mut rng = super::rng(seed);
+        let credentials = Credentials::issue(Algorithm::Ed25519, &mut rng);
         let mut world = Self {
             now,
             router: Router::new(config.clone(), rng.fork(), now),
@@ -213,6 +217,33 @@ impl World {
         self.now = until;
     }
 
+    /// When somebody wants to be woken: the router, a client, or the router's side of a session.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let nodes = self.clients.values();
+        let nodes = nodes.flat_map(|node| [node.client.deadline(), node.server.deadline()]);
+        nodes.chain([self.router.deadline()]).flatten().min()
+    }
+
+    /// Wakes those who want to be woken by now.
+    pub fn wake(&mut self) {
+        let now = self.now;
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|due| due <= now.instant);
+        if due(self.router.deadline()) {
+            self.give(Input::Timeout);
+        }
+        for node in self.clients.values_mut() {
+            if due(node.client.deadline()) {
+                node.client.handle(now, StreamInput::Timeout).ok();
+                drain_client(node);
+            }
+            if due(node.server.deadline()) {
+                node.server.handle(now, StreamInput::Timeout).ok();
+            }
+        }
+        self.run();
+    }
+
     /// Makes the first so many commits durable, and does all that follows.
     pub fn sync(&mut self, count: usize) {
         if let Some(op) = self.store.sync(count) {
@@ -249,9 +280,8 @@ impl World {
     pub fn crash(mut self) -> Self {
         let contents = self.store.crash();
         let seed = self.rng.fork().bytes();
-        let mut world = Self::with(u64::from_be_bytes(seed), self.config, contents);
+        let mut world = Self::at(self.now, u64::from_be_bytes(seed), self.config, contents);
         world.credentials = self.credentials;
-        world.now = self.now;
         world.next = self.next;
         world.sync = self.sync;
         world

@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 use simplex_sans_io::wire::utc::UtcTime;
 
 use super::start::open_store;
-use super::{CliError, Directories, confirm, now, say};
-use crate::smp::backups::{AskError, ask};
+use super::{CliError, Directories};
+use crate::backups::{AskError, ask};
+use crate::cli::{confirm, now, say};
 use crate::smp::settings::{Settings, StoreKind};
 use crate::smp::store::backup::{backup, restore, verify};
 use crate::smp::store::export::export;
@@ -22,9 +23,9 @@ pub(super) enum JournalCommand {
     Import,
     /// Write queues and messages as its files: the same as `export`.
     Export {
-        /// A directory that has no such files yet.
+        /// A directory that has no such files yet; `export` beside the store, if none is named.
         #[arg(long)]
-        to: PathBuf,
+        to: Option<PathBuf>,
     },
     /// Remove its journal, after it was taken over.
     Delete(DeleteJournal),
@@ -57,9 +58,9 @@ pub(super) fn export_files(directories: &Directories, to: &Path) -> Result<(), C
     ))?;
     match summary.unreadable_for_reference {
         0 => Ok(()),
-        count => say(&format!(
+        count => Ok(say(&format!(
             "{count} of them the reference implementation cannot read, because they are empty: start it with --skip-warnings."
-        )),
+        ))?),
     }
 }
 
@@ -77,19 +78,19 @@ pub(super) fn back_up(directories: &Directories, to: &Path) -> Result<(), CliErr
         }
         Err(error) => return Err(error.into()),
     };
-    say(&format!("{}: {contents}", to.display()))
+    Ok(say(&format!("{}: {contents}", to.display()))?)
 }
 
 pub(super) fn verify_backup(from: &Path) -> Result<(), CliError> {
     let contents = verify(from)?;
-    say(&format!("{} is whole: {contents}", from.display()))
+    Ok(say(&format!("{} is whole: {contents}", from.display()))?)
 }
 
 pub(super) fn restore_from(directories: &Directories, from: &Path) -> Result<(), CliError> {
     let store = store_of(directories)?;
     fs::create_dir_all(&directories.data)?;
     let contents = restore(from, &store)?;
-    say(&format!("{}: {contents}", store.display()))
+    Ok(say(&format!("{}: {contents}", store.display()))?)
 }
 
 /// The directory of the store, of a router that has one.
@@ -104,29 +105,40 @@ pub(super) fn journal(directories: &Directories, command: JournalCommand) -> Res
     match command {
         JournalCommand::Import => {
             let settings = Settings::read(&directories.ini())?;
-            open_store(&settings, directories)?.close()?;
-            say("Queues and messages are in the embedded store.")
+            let mut store = open_store(&settings, directories)?;
+            let summary = imported(store.as_mut())?;
+            store.close()?;
+            match summary {
+                Some(summary) => say(&format!("In the embedded store: {summary}"))?,
+                None => say("There is nothing to take over.")?,
+            }
+            Ok(())
         }
-        JournalCommand::Export { to } => export_files(directories, &to),
+        JournalCommand::Export { to } => {
+            let to = to.unwrap_or_else(|| directories.data.join("export"));
+            export_files(directories, &to)
+        }
         JournalCommand::Delete(DeleteJournal { yes }) => {
             let journal = directories.data.join("messages");
             let mut store = EmbeddedStore::open(&store_of(directories)?, Options::default())?;
             let taken_over = imported(&mut store)?.is_some();
             Box::new(store).close()?;
             if !journal.is_dir() {
-                return say("There is no journal.");
+                return Ok(say("There is no journal.")?);
             }
             if !taken_over {
                 return Err(CliError::NotTakenOver(journal));
             }
             let warning = format!("WARNING: this removes {}.", journal.display());
-            confirm(yes, &warning)?;
+            if !confirm(yes, &warning)? {
+                return Err(CliError::NotConfirmed);
+            }
             fs::remove_dir_all(&journal).map_err(|error| CliError::File {
                 path: journal,
                 done: "removed",
                 error,
             })?;
-            say("Deleted the journal.")
+            Ok(say("Deleted the journal.")?)
         }
     }
 }

@@ -5,23 +5,24 @@ use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
-use clap::{Args, ValueEnum};
-use simplex_sans_io::crypto::Algorithm;
+use clap::Args;
 use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::rng::Rng;
 
-use super::{CliError, Directories, now, say};
+use super::{CliError, Directories};
+use crate::cli::{Cert, SignAlgorithm, now, say};
 use crate::identity::{IdentityFiles, Privacy, write_file};
-use crate::smp::settings::Settings;
+
+const DEFAULT_IP: &str = "127.0.0.1";
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Init {
     /// Keep nothing on disk: queues and messages end with the process.
     #[arg(long)]
-    disable_store_log: bool,
+    pub(super) disable_store_log: bool,
     /// Keep queues on disk. This is the default.
     #[arg(short = 'l', long, conflicts_with = "disable_store_log")]
-    store_log: bool,
+    pub(super) store_log: bool,
     /// PostgreSQL, which is not supported.
     #[arg(short = 'd', long, hide = true)]
     database: Option<String>,
@@ -33,7 +34,7 @@ pub(super) struct Init {
     pool_size: Option<u32>,
     /// Write statistics every day.
     #[arg(short = 's', long)]
-    daily_stats: bool,
+    pub(super) daily_stats: bool,
     /// The algorithm of the keys.
     #[arg(
         short = 'a',
@@ -44,17 +45,17 @@ pub(super) struct Init {
     )]
     sign_algorithm: SignAlgorithm,
     /// The IP address of the router, where it has no name.
-    #[arg(long, default_value = "127.0.0.1")]
-    ip: String,
+    #[arg(long, default_value = DEFAULT_IP)]
+    pub(super) ip: String,
     /// The domain name of the router.
     #[arg(short = 'n', long)]
-    fqdn: Option<String>,
+    pub(super) fqdn: Option<String>,
     /// Let anybody create queues.
     #[arg(long, conflicts_with = "password")]
-    no_password: bool,
+    pub(super) no_password: bool,
     /// The password to create queues. Without this and --no-password a random one is made.
     #[arg(long)]
-    password: Option<String>,
+    pub(super) password: Option<String>,
     /// Open a control port on the loopback address: `--control-port`, or `--control-port=PORT`.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "5224")]
     control_port: Option<u16>,
@@ -91,40 +92,24 @@ pub(super) struct Init {
     /// Has no effect: the page needs no files.
     #[arg(long, hide = true)]
     web_path: Option<String>,
-    /// Has no effect: the page is served when it has a certificate.
+    /// Do not serve the page for browsers; otherwise it is served as soon as web.crt and web.key are beside the configuration.
     #[arg(long)]
     disable_web: bool,
-    /// Ask nothing. Nothing is ever asked by this command.
+    /// Ask nothing.
     #[arg(short = 'y', long)]
-    yes: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum SignAlgorithm {
-    Ed25519,
-    Ed448,
-}
-
-impl From<SignAlgorithm> for Algorithm {
-    fn from(algorithm: SignAlgorithm) -> Self {
-        match algorithm {
-            SignAlgorithm::Ed25519 => Self::Ed25519,
-            SignAlgorithm::Ed448 => Self::Ed448,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Args)]
-pub(super) struct Cert {
-    /// The algorithm of the new key; that of the old one otherwise.
-    #[arg(short = 'a', long, value_enum, ignore_case = true)]
-    sign_algorithm: Option<SignAlgorithm>,
-    /// The name in the certificate; the host of the configuration file otherwise.
-    #[arg(long)]
-    cn: Option<String>,
+    pub(super) yes: bool,
 }
 
 impl Init {
+    /// How the router is called: nobody can connect to the default of `--ip` from elsewhere.
+    fn hosts(&self) -> &str {
+        match &self.fqdn {
+            Some(fqdn) => fqdn,
+            None if self.ip == DEFAULT_IP => "<hostnames>",
+            None => &self.ip,
+        }
+    }
+
     /// What `run` does when it finds nothing: a router that anybody may try.
     pub(super) fn for_run() -> Self {
         Self {
@@ -134,10 +119,10 @@ impl Init {
             schema: None,
             pool_size: None,
             web_path: None,
-            disable_web: false,
+            disable_web: true,
             daily_stats: false,
             sign_algorithm: SignAlgorithm::Ed25519,
-            ip: "127.0.0.1".to_owned(),
+            ip: DEFAULT_IP.to_owned(),
             fqdn: None,
             no_password: true,
             password: None,
@@ -188,22 +173,22 @@ pub(super) fn initialize(
         })?;
     }
     let mut rng = simplex_runtime_tokio::rng().map_err(io::Error::other)?;
-    let host = init.fqdn.as_deref().unwrap_or(&init.ip);
+    let name = init.fqdn.as_deref().unwrap_or(&init.ip);
     let files = IdentityFiles(&directories.configuration);
     let algorithm = init.sign_algorithm.into();
-    let fingerprint = files.create(algorithm, host, now(), &mut rng)?;
+    let fingerprint = files.create(algorithm, name, now(), &mut rng)?;
     let password = match (&init.password, init.no_password) {
         (Some(password), _) => Some(password.clone()),
         (None, true) => None,
         (None, false) => Some(URL_SAFE.encode(rng.bytes::<32>())),
     };
-    let text = configuration(init, host, ports, password.as_deref(), &mut rng);
+    let text = configuration(directories, init, ports, password.as_deref(), &mut rng);
     write_file(&ini, &text, Privacy::Secret).map_err(|error| CliError::File {
         path: ini.clone(),
         done: "written",
         error,
     })?;
-    let address = address(fingerprint, password.as_deref(), host, ports);
+    let address = address(fingerprint, password.as_deref(), init.hosts(), ports);
     say(&format!(
         "Initialized: {}\nFingerprint: {fingerprint}\nServer address: {address}\n\n\
          Keep a copy of {} in a safe place, away from this machine: it is needed only for new certificates.",
@@ -230,8 +215,8 @@ pub(super) fn address(
 }
 
 fn configuration(
+    directories: &Directories,
     init: &Init,
-    host: &str,
     ports: &str,
     password: Option<&str>,
     rng: &mut Rng,
@@ -270,6 +255,11 @@ fn configuration(
         "example.com example.org",
     );
     let log_stats = on(init.daily_stats);
+    let host = init.hosts();
+    let unless_served = if init.disable_web { "# " } else { "" };
+    let certificate = directories.configuration.join("web.crt");
+    let key = directories.configuration.join("web.key");
+    let (certificate, key) = (certificate.display(), key.display());
     let information: String = [
         ("source_code", &init.source_code),
         ("operator", &init.operator),
@@ -346,9 +336,11 @@ fn configuration(
          \n\
          [WEB]\n\
          # The page for browsers, on one of the ports above, with a certificate that they trust.\n\
-         # https = 443\n\
-         # cert = /etc/opt/simplex/web.crt\n\
-         # key = /etc/opt/simplex/web.key\n\
+         {unless_served}https = 443\n\
+         {unless_served}cert = {certificate}\n\
+         {unless_served}key = {key}\n\
+         # Without TLS, for a proxy of one's own:\n\
+         # http = 8000\n\
          \n\
          [INACTIVE_CLIENTS]\n\
          # Clients without subscriptions are disconnected when they are silent for `ttl` seconds.\n\
@@ -366,23 +358,21 @@ pub(super) fn renew(directories: &Directories, cert: &Cert) -> Result<(), CliErr
     };
     let name = match &cert.cn {
         Some(name) => name.clone(),
-        None => {
-            let settings = Settings::read(&directories.ini())?;
-            let host = settings.transport.hosts.into_iter().next();
-            host.unwrap_or_else(|| "127.0.0.1".to_owned())
-        }
+        None => files.name()?,
     };
     let mut rng = simplex_runtime_tokio::rng().map_err(io::Error::other)?;
     let fingerprint = files.renew(algorithm, &name, now(), &mut rng)?;
     say(&format!(
         "New certificate for {name}, signed by {}.\nFingerprint: {fingerprint}\nRestart the router to use it, or send it SIGHUP.",
         directories.configuration.join("ca.key").display()
-    ))
+    ))?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smp::settings::Settings;
 
     #[test]
     fn the_command_line_is_consistent() {

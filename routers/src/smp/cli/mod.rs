@@ -2,33 +2,35 @@
 
 mod files;
 mod init;
+mod questions;
 mod start;
 
 use std::env;
 use std::fs;
-use std::io::{self, BufRead as _, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use simplex_sans_io::time::UnixTime;
-use tracing_subscriber::filter::LevelFilter;
+use clap::{Args, Parser, Subcommand};
 
 use self::files::JournalCommand;
-use self::init::{Cert, Init, initialize, renew};
+use self::init::{Init, initialize, renew};
 use self::start::run;
-use super::backups::{self, AskError};
 use super::doctor;
-use super::server::ServerError;
+use super::server::{self, ServerError};
 use super::settings::SettingsError;
 use super::store::StoreError;
 use super::store::backup::BackupError;
 use super::store::export::ExportError;
 use super::store::import::ImportError;
+use crate::backups::AskError;
+use crate::cli::{self, Cert, LogLevel, log, say, say_all};
 use crate::identity::IdentityError;
 
 const INI: &str = "smp-server.ini";
+
+/// What `--version` says, and the first line of every start.
+const VERSION: &str = concat!("SMP server v", env!("CARGO_PKG_VERSION"));
 
 /// An SMP router: it passes messages between SimpleX clients, and keeps them until they are received.
 #[derive(Debug, Parser)]
@@ -96,28 +98,6 @@ struct Start {
     /// How much is logged.
     #[arg(long, value_enum, default_value = "info")]
     log_level: LogLevel,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LogLevel {
-    Trace,
-    Debug,
-    Info,
-    Note,
-    Warn,
-    Error,
-}
-
-impl From<LogLevel> for LevelFilter {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Trace => Self::TRACE,
-            LogLevel::Debug => Self::DEBUG,
-            LogLevel::Info | LogLevel::Note => Self::INFO,
-            LogLevel::Warn => Self::WARN,
-            LogLevel::Error => Self::ERROR,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -222,7 +202,7 @@ impl Directories {
     /// Where a running router is asked for backups.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.data.join(backups::SOCKET)
+        self.data.join(server::SOCKET)
     }
 
     /// The directory of the embedded store.
@@ -268,6 +248,10 @@ enum CliError {
     },
     #[error("{0} is there already: the router is initialized; `smp-server delete` removes it")]
     Initialized(PathBuf),
+    #[error(
+        "`init` asks a few questions, and there was no answer: `smp-server init --yes` asks none"
+    )]
+    NoAnswer,
     #[error("not removed: the answer was not Y")]
     NotConfirmed,
     #[error("{0} things are wrong")]
@@ -283,38 +267,35 @@ enum CliError {
 /// Does what the command line asks for.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        // Scripts know 1 as the code of a command line that is wrong.
-        Err(error) => {
-            error.print().ok();
-            return ExitCode::from(u8::from(error.use_stderr()));
-        }
-    };
-    match execute(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            writeln!(io::stderr(), "smp-server: {error}").ok();
-            ExitCode::FAILURE
-        }
-    }
+    cli::run("smp-server", execute)
 }
 
 fn execute(cli: Cli) -> Result<(), CliError> {
     let directories = Directories::of_machine();
     match cli.command {
-        _ if cli.version => say(&format!("SMP server v{}", env!("CARGO_PKG_VERSION"))),
+        _ if cli.version => Ok(say(VERSION)?),
         None => {
             let help = <Cli as clap::CommandFactory>::command().render_help();
-            say(&help.to_string())
+            Ok(say(&help.to_string())?)
         }
-        Some(Command::Init(init)) => initialize(&directories, &init, "5223,443").map(|_| ()),
+        Some(Command::Init(init)) => {
+            if directories.ini().exists() {
+                return Err(CliError::Initialized(directories.ini()));
+            }
+            let init = match init.yes {
+                true => *init,
+                false => questions::ask(*init, &mut io::stdin().lock(), &mut io::stdout())?,
+            };
+            initialize(&directories, &init, "5223,443").map(|_| ())
+        }
         Some(Command::Cert(cert)) => renew(&directories, &cert),
         Some(Command::Start(start)) => {
+            say(VERSION)?;
             log(start.log_level);
             run(&directories, start.maintenance)
         }
         Some(Command::Run(command)) => {
+            say(VERSION)?;
             log(command.log_level);
             let directories = Directories::within(&command.dir);
             if !directories.ini().exists() {
@@ -343,12 +324,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Some(Command::Database { .. }) => Err(CliError::Database),
         Some(Command::Doctor(doctor)) => {
             let directories = directories.or_within(doctor.dir.as_deref());
-            let mut wrong = 0;
-            for finding in doctor::examine(&directories) {
-                wrong += usize::from(finding.is_problem());
-                say(&finding.to_string())?;
-            }
-            match wrong {
+            match say_all(&doctor::examine(&directories))? {
                 0 => Ok(()),
                 wrong => Err(CliError::Unhealthy(wrong)),
             }
@@ -357,31 +333,19 @@ fn execute(cli: Cli) -> Result<(), CliError> {
     }
 }
 
-fn say(text: &str) -> Result<(), CliError> {
-    Ok(writeln!(io::stdout(), "{text}")?)
-}
-
-fn log(level: LogLevel) {
-    tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::from(level))
-        .with_target(false)
-        .with_writer(io::stderr)
-        .init();
-}
-
 fn remove(directories: &Directories, confirmed: bool) -> Result<(), CliError> {
     let Directories {
         configuration,
         data,
     } = directories;
-    confirm(
-        confirmed,
-        &format!(
-            "WARNING: this removes {} and {}: certificates, queues and messages are lost for ever.",
-            configuration.display(),
-            data.display()
-        ),
-    )?;
+    let warning = format!(
+        "WARNING: this removes {} and {}: certificates, queues and messages are lost for ever.",
+        configuration.display(),
+        data.display()
+    );
+    if !cli::confirm(confirmed, &warning)? {
+        return Err(CliError::NotConfirmed);
+    }
     for path in [configuration, data] {
         match fs::remove_dir_all(path) {
             Ok(()) => {}
@@ -396,24 +360,5 @@ fn remove(directories: &Directories, confirmed: bool) -> Result<(), CliError> {
             }
         }
     }
-    say("Deleted configuration and data.")
-}
-
-/// Goes on only if the answer is a capital Y, or was given on the command line.
-fn confirm(confirmed: bool, warning: &str) -> Result<(), CliError> {
-    if confirmed {
-        return Ok(());
-    }
-    write!(io::stdout(), "{warning}\nContinue (Y/n): ")?;
-    io::stdout().flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    match answer.trim_end_matches(['\r', '\n']) {
-        "Y" => Ok(()),
-        _ => Err(CliError::NotConfirmed),
-    }
-}
-
-fn now() -> UnixTime {
-    UnixTime::from(SystemTime::now())
+    Ok(say("Deleted configuration and data.")?)
 }

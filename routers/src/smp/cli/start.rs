@@ -5,10 +5,11 @@ use std::path::Path;
 
 use simplex_sans_io::smp::router::NewQueues;
 
-use super::{CliError, Directories, init, now, say};
+use super::{CliError, Directories, init};
+use crate::cli::{now, say};
 use crate::identity::IdentityFiles;
 use crate::smp::forget::forget_messages;
-use crate::smp::server::Server;
+use crate::smp::server::{Door, Server};
 use crate::smp::settings::{Settings, StoreKind};
 use crate::smp::store::import::{Event as ImportEvent, ImportError, Sources, import, imported};
 use crate::smp::store::{EmbeddedStore, MemoryStore, Options, Store};
@@ -23,7 +24,9 @@ pub(super) fn run(directories: &Directories, maintenance: bool) -> Result<(), Cl
     let store = open_store(&settings, directories)?;
     if maintenance {
         store.close()?;
-        return say("The store is in order. Maintenance mode: the router is not started.");
+        return Ok(say(
+            "The store is in order. Maintenance mode: the router is not started.",
+        )?);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -81,7 +84,7 @@ fn reload(directories: &Directories, server: &mut Server) -> Result<(), CliError
     Ok(server.reload(&settings, credentials)?)
 }
 
-/// The same words as the reference implementation, which operators and their scripts know; without the password, as it may end in a log.
+/// The same words as the reference implementation, which operators and their scripts know: the address with its password, too.
 fn banner(settings: &Settings, server: &Server, directories: &Directories) -> String {
     let ports: Vec<_> = settings
         .transport
@@ -95,27 +98,48 @@ fn banner(settings: &Settings, server: &Server, directories: &Directories) -> St
     } else {
         &host
     };
-    let rule = match &settings.router.new_queues {
-        NewQueues::Allowed => "allowed",
-        NewQueues::WithPassword(_) => "requires password",
-        NewQueues::Refused(_) => "NOT allowed",
+    let (rule, password) = match &settings.router.new_queues {
+        NewQueues::Allowed => ("allowed", None),
+        NewQueues::WithPassword(password) => ("requires password", Some(password)),
+        NewQueues::Refused(password) => ("NOT allowed", password.as_ref()),
     };
-    let address = init::address(server.fingerprint(), None, host, &ports.join(","));
-    let store = directories.store();
+    let password = password.map(|password| String::from_utf8_lossy(password.as_bytes()));
+    let password = password.as_deref();
+    let address = init::address(server.fingerprint(), password, host, &ports.join(","));
     let mut lines = vec![
-        format!("SMP server v{}", env!("CARGO_PKG_VERSION")),
         format!("Fingerprint: {}", server.fingerprint()),
         format!("Server address: {address}"),
-        match settings.store {
-            StoreKind::Memory => "Store log disabled.".to_owned(),
-            StoreKind::Embedded { .. } => format!("Store log: {}", store.display()),
-        },
     ];
-    for address in server.addresses() {
-        lines.push(format!(
-            "Serving SMP protocol on port {} (TLS)...",
-            address.port()
-        ));
+    if !settings.says_source_code() {
+        lines.push(
+            "WARNING: `source_code` in [INFORMATION] is not set: nothing is said of the operator on the page."
+                .to_owned(),
+        );
+    }
+    lines.push(match settings.store {
+        StoreKind::Memory => "Store log disabled.".to_owned(),
+        StoreKind::Embedded { .. } => format!("Store log: {}", directories.store().display()),
+    });
+    for (address, door) in server.ports() {
+        let port = address.port();
+        let protocol = match door {
+            Door::Clients | Door::Shared => "TLS",
+            Door::WebSockets => "WebSockets",
+            Door::Browsers => "",
+        };
+        if door != Door::Browsers {
+            lines.push(format!(
+                "Serving SMP protocol on port {port} ({protocol})..."
+            ));
+        }
+        if matches!(door, Door::Shared | Door::Browsers) {
+            lines.push(format!("Serving static site on port {port} (TLS)..."));
+        }
+    }
+    if !settings.transport.ports.contains(&443) {
+        lines.push(
+            "WARNING: port 443 is not among the ports: clients in some networks cannot reach others.".to_owned(),
+        );
     }
     if let Some(address) = server.control_address() {
         lines.push(format!("Control port: {}", address.port()));

@@ -6,10 +6,10 @@
 
 use simplex_sans_io::wire::EntityId;
 
-use super::engine::Engine;
 use super::table::{Table, Waiting};
 use super::transaction::PositionRecord;
 use super::{Records, StoreError};
+use crate::store::engine::Engine;
 
 /// What a search has found out about an entry of the index.
 enum Finding {
@@ -23,7 +23,7 @@ enum Finding {
     Stale,
 }
 
-impl<E: Engine> Records<E> {
+impl<E: Engine<Table>> Records<E> {
     /// The ids of those for whom something waits from before a time, oldest first.
     pub(super) fn expired(
         &mut self,

@@ -8,14 +8,11 @@
 //!                                              Memory     Embedded (fjall)
 //! ```
 //! [`Records`] knows what a change means: which entries of which [`Table`] are written, and what is counted. It stands on an
-//! [`Engine`](engine::Engine), which knows only bytes. So both stores have one meaning, and a third one needs only an engine.
+//! [`Engine`](crate::store::engine::Engine), which knows only bytes. So both stores have one meaning, and a third one needs only an engine.
 //!
 //! A group of commits is one write of the engine: it is stored as a whole or not at all, and costs one `fsync`.
 
 pub mod backup;
-mod embedded;
-pub mod engine;
-mod error;
 mod expiry;
 pub mod export;
 pub mod import;
@@ -26,23 +23,57 @@ mod tests;
 mod thread;
 mod transaction;
 mod verify;
+mod worker;
 
-pub use self::embedded::{Embedded, Options};
-pub use self::engine::{Memory, Snapshot};
-pub use self::error::{Fault, StoreError};
 pub use self::records::Records;
 pub use self::table::Table;
-pub use self::thread::{Answer, Closed, Command, MetricsSnapshot, StoreHandle, StoreThread};
+pub use self::thread::{Closed, StoreHandle, StoreThread};
+pub use self::worker::{Answer, Command, MetricsSnapshot, Worker};
+pub use crate::store::{Fault, Options, StoreError, SyncPolicy};
+
+use std::path::Path;
 
 use bytes::Bytes;
 use simplex_sans_io::smp::router::store::{Change, Load, Loaded, QueueRecord, ServiceRecord};
 use simplex_sans_io::wire::EntityId;
+
+/// Entries in memory.
+pub type Memory = crate::store::engine::Memory<Table>;
+
+/// Entries in a directory.
+pub type Embedded = crate::store::Embedded<Table>;
+
+/// What a store was at one moment.
+pub type Snapshot = dyn crate::store::engine::Snapshot<Table>;
 
 /// A store in memory: what it keeps ends with the process.
 pub type MemoryStore = Records<Memory>;
 
 /// A store in a directory of this machine.
 pub type EmbeddedStore = Records<Embedded>;
+
+impl EmbeddedStore {
+    /// Opens the store in a directory, or makes one.
+    pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+        Self::new(Embedded::open(path, options)?)
+    }
+
+    /// Accepts that commits which were reported as stored are missing, after [`StoreError::Lost`].
+    pub fn accept_loss(path: &Path) -> Result<(), StoreError> {
+        Embedded::accept_loss(path)
+    }
+
+    /// The directory of the store.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.engine.path()
+    }
+
+    /// How many bytes its files have.
+    pub fn disk_bytes(&self) -> Result<u64, StoreError> {
+        self.engine.disk_bytes()
+    }
+}
 
 /// Keeps queues and messages. It blocks: one thread owns it.
 pub trait Store: Send {
@@ -82,7 +113,7 @@ pub trait Store: Send {
     fn services(&mut self) -> Result<Vec<ServiceRecord>, StoreError>;
 
     /// What there is now, for a backup.
-    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, StoreError>;
+    fn snapshot(&mut self) -> Result<Box<Snapshot>, StoreError>;
 
     /// How durable commits are.
     fn policy(&self) -> SyncPolicy;
@@ -98,16 +129,4 @@ pub struct Note {
     pub name: &'static str,
     /// What it says.
     pub text: Bytes,
-}
-
-/// How durable a commit is when it is reported as stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SyncPolicy {
-    /// It survives a loss of power; every commit is synchronised on its own.
-    Always,
-    /// It survives a loss of power; commits that wait at the same time are synchronised together.
-    #[default]
-    Batch,
-    /// It survives the end of the process; a loss of power may undo the last seconds.
-    Os,
 }

@@ -9,11 +9,12 @@ use simplex_sans_io::smp::router::store::{
 use simplex_sans_io::smp::server::Party;
 use simplex_sans_io::wire::EntityId;
 
-use super::engine::{Engine, Snapshot};
-use super::error::Fault;
+use super::Snapshot;
 use super::table::{self, Table, Waiting};
 use super::transaction::{COUNTS, Counts, PositionRecord, STATISTICS, Transaction, read, restored};
 use super::{Note, Store, StoreError, SyncPolicy};
+use crate::store::Fault;
+use crate::store::engine::Engine;
 
 /// No answer has more bytes of messages than this, unless it has only one.
 const MAX_LOADED: usize = 1 << 20;
@@ -35,7 +36,7 @@ enum State {
     Failed,
 }
 
-impl<E: Engine> Records<E> {
+impl<E: Engine<Table>> Records<E> {
     /// A store on what an engine keeps.
     pub(super) fn new(engine: E) -> Result<Self, StoreError> {
         let mut records = Self {
@@ -119,7 +120,7 @@ impl<E: Engine> Records<E> {
             return match party {
                 Party::Recipient => Ok(Loaded::Queue(None)),
                 Party::Sender | Party::Notifier | Party::Link => Err(StoreError::record(
-                    Table::Queues,
+                    Table::Queues.name(),
                     &recipient_id,
                     Fault::Missing,
                 )),
@@ -150,7 +151,7 @@ impl<E: Engine> Records<E> {
     pub(super) fn message(&self, queue: &[u8], sequence: u64) -> Result<MessageRecord, StoreError> {
         let key = table::place(queue, sequence);
         read(&self.engine, Table::Messages, &key)?
-            .ok_or_else(|| StoreError::record(Table::Messages, &key, Fault::Missing))
+            .ok_or_else(|| StoreError::record(Table::Messages.name(), &key, Fault::Missing))
     }
 
     pub(super) fn notifications(
@@ -163,7 +164,7 @@ impl<E: Engine> Records<E> {
         let entries = self.engine.scan(Table::Notifications, &from, &before);
         entries.map(|entry| {
             let (key, value) = entry?;
-            let invalid = || StoreError::record(Table::Notifications, &key, Fault::Invalid);
+            let invalid = || StoreError::record(Table::Notifications.name(), &key, Fault::Invalid);
             let (_, sequence) = table::parse_place(&key).ok_or_else(invalid)?;
             Ok((sequence, restored(Table::Notifications, &key, &value)?))
         })
@@ -181,8 +182,8 @@ impl<E: Engine> Records<E> {
         for sequence in from.max(position.head)..before.min(position.tail) {
             let key = table::place(queue, sequence);
             let found = self.engine.get(Table::Messages, &key)?;
-            let stored =
-                found.ok_or_else(|| StoreError::record(Table::Messages, &key, Fault::Missing))?;
+            let stored = found
+                .ok_or_else(|| StoreError::record(Table::Messages.name(), &key, Fault::Missing))?;
             bytes = bytes.saturating_add(stored.len());
             if bytes > MAX_LOADED && !messages.is_empty() {
                 break;
@@ -204,11 +205,11 @@ impl<E: Engine> Records<E> {
         let Some(id) = self.engine.get(Table::Services, &key)? else {
             return Ok(Loaded::Service(None));
         };
-        let invalid = |_| StoreError::record(Table::Services, &key, Fault::Invalid);
+        let invalid = |_| StoreError::record(Table::Services.name(), &key, Fault::Invalid);
         let id = EntityId::try_from(&*id).map_err(invalid)?;
         let key = table::service(&id);
         let record: ServiceRecord = read(&self.engine, Table::Services, &key)?
-            .ok_or_else(|| StoreError::record(Table::Services, &key, Fault::Missing))?;
+            .ok_or_else(|| StoreError::record(Table::Services.name(), &key, Fault::Missing))?;
         let totals = read(&self.engine, Table::Services, &table::service_totals(&id))?;
         let service = (record, totals.unwrap_or_default());
         Ok(Loaded::Service(Some(Box::new(service))))
@@ -231,7 +232,7 @@ impl<E: Engine> Records<E> {
             .take(limit)
             .map(|entry| {
                 let (key, _) = entry?;
-                let invalid = || StoreError::record(Table::Index, &key, Fault::Invalid);
+                let invalid = || StoreError::record(Table::Index.name(), &key, Fault::Invalid);
                 let id = key.get(prefix.len()..).ok_or_else(invalid)?;
                 EntityId::try_from(id).map_err(|_| invalid())
             })
@@ -275,7 +276,7 @@ impl<E: Engine> Records<E> {
     }
 }
 
-impl<E: Engine> Store for Records<E> {
+impl<E: Engine<Table>> Store for Records<E> {
     /// What the engine has failed to do in the background is found out here: nothing was written then, so that it can be tried again.
     fn apply_noting(&mut self, commits: &[Vec<Change>], notes: &[Note]) -> Result<(), StoreError> {
         self.recover()?;
@@ -358,7 +359,7 @@ impl<E: Engine> Store for Records<E> {
             .collect()
     }
 
-    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, StoreError> {
+    fn snapshot(&mut self) -> Result<Box<Snapshot>, StoreError> {
         self.recover()?;
         self.engine.snapshot()
     }

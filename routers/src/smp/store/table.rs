@@ -8,6 +8,8 @@ use simplex_sans_io::smp::handshake::ServiceRole;
 use simplex_sans_io::smp::server::Party;
 use simplex_sans_io::wire::EntityId;
 
+use crate::store::engine::{Tables, Usage};
+
 /// A table of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
@@ -27,6 +29,26 @@ pub enum Table {
     Services,
     /// Counts, statistics, what was imported.
     State,
+}
+
+impl Tables for Table {
+    const ALL: &'static [Self] = &Self::ALL;
+    const STATE: Self = Self::State;
+
+    fn name(self) -> &'static str {
+        self.name()
+    }
+
+    fn usage(self) -> Usage {
+        match self {
+            Self::Messages => Usage::Passing,
+            Self::Queues => Usage::Large,
+            Self::Positions => Usage::Busy,
+            Self::Ids | Self::Notifications | Self::Index | Self::Services | Self::State => {
+                Usage::Small
+            }
+        }
+    }
 }
 
 impl Table {

@@ -9,16 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use simplex_sans_io::smp::handshake::ServiceRole;
 use simplex_sans_io::smp::router::store::{
-    Change, FORMAT, MessageRecord, NotificationRecord, Position, QueueRecord, ServiceRecord,
-    ServiceTotals,
+    Change, FORMAT, MessageContent, MessageRecord, NotificationRecord, Position, QueueRecord,
+    ServiceRecord, ServiceTotals,
 };
 use simplex_sans_io::smp::server::Party;
 use simplex_sans_io::wire::{self, EntityId, Parsed, Source, Version, Wire};
 
 use super::StoreError;
-use super::engine::{Effect, Engine, Write, is_range};
-use super::error::Fault;
 use super::table::{self, Table, Waiting};
+use crate::store::Fault;
+use crate::store::engine::{Effect, Engine, Write, is_range};
 
 /// The key of the counts.
 pub(super) const COUNTS: &[u8] = b"counts";
@@ -109,7 +109,12 @@ impl Wire for PositionRecord {
 
 /// The stored form of a record: the version of its format, then its encoding.
 pub(super) fn stored<T: Wire>(record: &T) -> Bytes {
-    let mut out = BytesMut::new();
+    stored_in(record, 0)
+}
+
+/// The same, which is expected to have about so many bytes.
+fn stored_in<T: Wire>(record: &T, capacity: usize) -> Bytes {
+    let mut out = BytesMut::with_capacity(capacity);
     out.put_u8(u8::try_from(FORMAT.0).unwrap_or(u8::MAX));
     record.put(FORMAT, &mut out);
     out.freeze()
@@ -117,7 +122,7 @@ pub(super) fn stored<T: Wire>(record: &T) -> Bytes {
 
 /// The record of a stored form; long parts are shared.
 pub(super) fn restored<T: Wire>(table: Table, key: &[u8], bytes: &Bytes) -> Result<T, StoreError> {
-    let invalid = || StoreError::record(table, key, Fault::Invalid);
+    let invalid = || StoreError::record(table.name(), key, Fault::Invalid);
     let version = bytes.first().copied().ok_or_else(invalid)?.into();
     if version > FORMAT.0 {
         return Err(StoreError::Newer {
@@ -130,7 +135,7 @@ pub(super) fn restored<T: Wire>(table: Table, key: &[u8], bytes: &Bytes) -> Resu
 
 /// Reads a record.
 pub(super) fn read<T: Wire>(
-    engine: &impl Engine,
+    engine: &impl Engine<Table>,
     table: Table,
     key: &[u8],
 ) -> Result<Option<T>, StoreError> {
@@ -147,7 +152,7 @@ pub(super) struct Transaction<'a, E> {
     pub(super) oldest: [Option<i64>; 2],
 }
 
-impl<'a, E: Engine> Transaction<'a, E> {
+impl<'a, E: Engine<Table>> Transaction<'a, E> {
     pub(super) const fn new(engine: &'a E, counts: Counts) -> Self {
         Self {
             engine,
@@ -158,7 +163,7 @@ impl<'a, E: Engine> Transaction<'a, E> {
     }
 
     /// What is to be written.
-    pub(super) fn into_writes(mut self) -> Vec<Write> {
+    pub(super) fn into_writes(mut self) -> Vec<Write<Table>> {
         let counts = stored(&self.counts);
         self.put(Table::State, COUNTS.to_vec(), counts);
         let writes = self.writes.into_iter();
@@ -300,8 +305,12 @@ impl<'a, E: Engine> Transaction<'a, E> {
                 expected: before.position.tail,
             });
         }
+        let body = match &message.content {
+            MessageContent::Sent { body, .. } => body.len().saturating_add(64),
+            MessageContent::Quota => 0,
+        };
         let key = table::place(queue, sequence);
-        self.put(Table::Messages, key, stored(message));
+        self.put(Table::Messages, key, stored_in(message, body));
         self.set_messages(queue, before, position, Some(message.time));
         Ok(())
     }

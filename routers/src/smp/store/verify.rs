@@ -8,13 +8,13 @@ use simplex_sans_io::smp::router::store::{
 use simplex_sans_io::smp::server::Party;
 use simplex_sans_io::wire::Wire;
 
-use super::engine::Engine;
-use super::error::Fault;
 use super::table::{self, Table, Waiting};
 use super::transaction::{COUNTS, Counts, PositionRecord, read, restored};
 use super::{Records, StoreError};
+use crate::store::Fault;
+use crate::store::engine::Engine;
 
-impl<E: Engine> Records<E> {
+impl<E: Engine<Table>> Records<E> {
     /// Looks at every record, and tells of each one that is damaged, missing or superfluous. Returns how many there are of these.
     pub fn verify(&self, fault: &mut dyn FnMut(&StoreError)) -> Result<u64, StoreError> {
         let mut verification = Verification {
@@ -47,10 +47,10 @@ struct Verification<'a, E> {
     tell: &'a mut dyn FnMut(&StoreError),
 }
 
-impl<E: Engine> Verification<'_, E> {
+impl<E: Engine<Table>> Verification<'_, E> {
     fn fault(&mut self, table: Table, key: &[u8], fault: Fault) {
         self.faults = self.faults.saturating_add(1);
-        (self.tell)(&StoreError::record(table, key, fault));
+        (self.tell)(&StoreError::record(table.name(), key, fault));
     }
 
     /// A record of one table, or nothing and a fault.
@@ -287,9 +287,9 @@ const fn add(count: &mut u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smp::store::engine::{Effect, Write};
     use crate::smp::store::tests::Scenario;
     use crate::smp::store::{MemoryStore, Store as _};
+    use crate::store::engine::{Effect, Write};
     use proptest::prelude::*;
 
     fn faults(store: &MemoryStore) -> Vec<String> {

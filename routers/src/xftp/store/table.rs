@@ -1,5 +1,7 @@
 //! The tables of a store, and the keys of their entries.
 
+use crate::store::engine::{Tables, Usage};
+
 /// A table of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
@@ -15,7 +17,31 @@ pub enum Table {
     State,
 }
 
+impl Tables for Table {
+    const ALL: &'static [Self] = &Self::ALL;
+    const STATE: Self = Self::State;
+
+    fn name(self) -> &'static str {
+        self.name()
+    }
+
+    fn usage(self) -> Usage {
+        Usage::Small
+    }
+}
+
 impl Table {
+    /// Stands for the table in backups.
+    pub(super) const fn tag(self) -> u8 {
+        match self {
+            Self::Files => 1,
+            Self::Recipients => 2,
+            Self::Owned => 3,
+            Self::Ages => 4,
+            Self::State => 5,
+        }
+    }
+
     /// All tables.
     pub const ALL: [Self; 5] = [
         Self::Files,

@@ -285,7 +285,7 @@ fn serial(rng: &mut Rng) -> [u8; 20] {
 const FIRST_SERIAL: [u8; 1] = [1];
 const TRUE: [u8; 1] = [0xff];
 
-const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+pub(super) const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 const ORGANIZATION: &[u8] = &[0x55, 4, 10];
 
 pub(super) const SUBJECT_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 14];

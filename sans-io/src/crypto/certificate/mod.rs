@@ -136,6 +136,24 @@ impl Certificate {
         self.validity
     }
 
+    /// The common name of whom the certificate is for, if it is text.
+    #[must_use]
+    pub fn common_name(&self) -> Option<String> {
+        let subject = Fields::read(&self.der).ok()?.subject;
+        let mut names = Reader::new(subject).nested(Tag::SEQUENCE).ok()?;
+        while !names.is_empty() {
+            let mut name = names.nested(Tag::SET).ok()?.nested(Tag::SEQUENCE).ok()?;
+            if name.element(Tag::OBJECT_IDENTIFIER).ok()? == issue::COMMON_NAME {
+                let text = match name.optional(Tag::UTF8_STRING).ok()? {
+                    Some(text) => text,
+                    None => name.element(Tag::PRINTABLE_STRING).ok()?,
+                };
+                return String::from_utf8(text.to_vec()).ok();
+            }
+        }
+        None
+    }
+
     /// SHA-256 of the DER.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
@@ -277,6 +295,7 @@ mod tests {
     #[test]
     fn a_self_signed_certificate_verifies_while_it_is_valid() {
         let certificate = self_signed();
+        assert_eq!(certificate.common_name().as_deref(), Some("simplex"));
         assert_eq!(certificate.verify_self_signed(NOW), Ok(()));
         let validity = certificate.validity();
         assert_eq!(

@@ -41,6 +41,7 @@ mod target;
 mod text;
 #[cfg(feature = "tls")]
 mod tls;
+mod websocket;
 mod wire;
 #[cfg(feature = "xftp")]
 mod xftp;

@@ -64,6 +64,9 @@ impl Target {
     }
 }
 
+/// A machine behind WebSockets, whose client says anything.
+pub const WEBSOCKET: Target = Target::machines("websocket", super::websocket::run);
+
 /// Everything that can be run.
 pub const TARGETS: &[Target] = &[
     AGENT_FORMATS,
@@ -90,6 +93,7 @@ pub const TARGETS: &[Target] = &[
     TEXT,
     #[cfg(feature = "tls")]
     TLS_RECORDS,
+    WEBSOCKET,
     #[cfg(feature = "xftp")]
     XFTP_BLOCK,
     #[cfg(feature = "xftp")]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 pub use self::joined::Joined;
 pub use self::store::Store;
-pub use self::world::{Disk, Storing, World};
+pub use self::world::{Disk, Room, Storing, World};
 
 use super::identity::Credentials;
 use crate::rng::Rng;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use crate::wire::EntityId;
 use crate::xftp::router::store::{
     Adjustment, Change, Content, FileRecord, Load, Loaded, LoadedFile, Party, Recipient, Totals,
@@ -13,6 +15,7 @@ pub struct Store {
     files: BTreeMap<EntityId, (FileRecord, BTreeMap<EntityId, Recipient>)>,
     senders: BTreeMap<EntityId, EntityId>,
     totals: Totals,
+    statistics: Option<Bytes>,
 }
 
 impl Store {
@@ -51,7 +54,7 @@ impl Store {
                     }
                 }
                 Change::Adjust(by) => self.totals = self.totals.adjusted(by),
-                Change::PutStatistics(_) => {}
+                Change::PutStatistics(statistics) => self.statistics = Some(statistics),
             }
         }
     }
@@ -75,7 +78,7 @@ impl Store {
                 expired.truncate(*limit);
                 Loaded::Ids(expired.into_iter().map(|(_, id)| id).collect())
             }
-            Load::Totals => Loaded::Totals(self.totals, None),
+            Load::Totals => Loaded::Totals(self.totals, self.statistics.clone()),
         }
     }
 

@@ -1,9 +1,12 @@
-//! A router with its clients, store and disk, in any order of events that a seed gives, with crashes.
+//! A router with its clients, store and disk, in any order of events that a seed gives, with crashes, full disks and cut connections.
+//!
+//! The disk is slow: what connections ask of it waits for its turn, as it does for the threads of a real one. What concerns one upload, or the
+//! downloads of one connection, is done in order.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::{Joined, Store, transports};
 use crate::http2::{Exchange as _, Input, StreamId};
@@ -14,7 +17,7 @@ use crate::time::Now;
 use crate::wire::EntityId;
 use crate::xftp::ErrorType;
 use crate::xftp::client::{self, Client};
-use crate::xftp::router::store::{Change, Content, Load};
+use crate::xftp::router::store::{Change, Chunk, Content, Load};
 use crate::xftp::router::{
     Action, Config, ConnId, Input as RouterInput, LoadId, OpId, Operation, Outcome, Router, Ticket,
 };
@@ -26,6 +29,8 @@ pub struct Disk {
     /// By the ids of their senders.
     pub chunks: BTreeMap<EntityId, Vec<u8>>,
     uploads: BTreeMap<UploadId, Vec<u8>>,
+    /// How often a chunk was opened.
+    pub opened: u64,
 }
 
 /// A router in the middle of everything.
@@ -45,12 +50,25 @@ pub struct World {
     /// What the router has asked of its store and its disk, in order.
     store_work: VecDeque<StoreWork>,
     disk_work: VecDeque<DiskWork>,
-    /// The chunks that are being read, and how far.
-    open: BTreeMap<(ConnId, StreamId), (EntityId, usize)>,
+    /// What connections have asked of the disk.
+    asked: BTreeMap<Lane, VecDeque<Asked>>,
+    /// What is left to be read of the chunks that are open, also of those that were removed meanwhile.
+    open: BTreeMap<(ConnId, StreamId), Bytes>,
     /// What the operator was told.
     pub operated: Vec<(Ticket, Outcome)>,
     /// Whether the store fails.
     pub storing: Storing,
+    /// Whether the disk is full.
+    pub room: Room,
+}
+
+/// Whether there is room on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// There is.
+    Enough,
+    /// Nothing can be written.
+    None,
 }
 
 /// Whether a store does what it is asked to do.
@@ -71,8 +89,23 @@ enum StoreWork {
 #[derive(Debug)]
 enum DiskWork {
     Publish(UploadId, EntityId),
-    Discard(UploadId),
     Remove(EntityId),
+}
+
+/// What is done in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    Upload(UploadId),
+    Downloads(ConnId),
+}
+
+#[derive(Debug)]
+enum Asked {
+    Write(ConnId, StreamId, UploadId, Bytes),
+    Discard(UploadId),
+    Open(ConnId, StreamId, EntityId),
+    Read(ConnId, StreamId, usize),
+    Close(ConnId, StreamId),
 }
 
 /// Whether the router hears of what was done.
@@ -101,9 +134,11 @@ impl World {
             next_link: 0,
             store_work: VecDeque::new(),
             disk_work: VecDeque::new(),
+            asked: BTreeMap::new(),
             open: BTreeMap::new(),
             operated: Vec::new(),
             storing: Storing::Works,
+            room: Room::Enough,
         };
         world.drain();
         world
@@ -154,9 +189,23 @@ impl World {
     /// Cuts a connection.
     pub fn cut(&mut self, id: ConnId) {
         if let Some(mut link) = self.links.remove(&id) {
+            for event in std::mem::take(&mut link.server_events) {
+                // Some of what it had to say was said before the end.
+                if self.rng.below(2) == 0 {
+                    break;
+                }
+                self.told(id, event);
+            }
             link.cut();
-            self.open.retain(|(connection, _), _| *connection != id);
+            // What it has asked of the disk is done, or begun, nevertheless.
             self.tell(RouterInput::Closed(id));
+        }
+    }
+
+    /// Resets one of the streams of a connection.
+    pub fn reset(&mut self, id: ConnId, stream: u64) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.reset(stream);
         }
     }
 
@@ -183,24 +232,31 @@ impl World {
         for _ in 0..self.rng.below(4) {
             self.work_for_disk(Told::No);
         }
+        self.asked.clear();
         self.links.clear();
         self.open.clear();
         self.store_work.clear();
         self.disk_work.clear();
         self.disk.uploads.clear();
         self.storing = Storing::Works;
+        self.room = Room::Enough;
         self.router = Router::new(self.config.clone(), self.rng.fork(), self.now);
         self.drain();
-        let found = self.disk.chunks.keys().cloned().collect();
+        let chunk = |id: &EntityId| Chunk {
+            sender_id: id.clone(),
+            name: None,
+        };
+        let found = self.disk.chunks.keys().map(chunk).collect();
         self.tell(RouterInput::Found(found));
     }
 
     /// Does one thing that is to be done, if there is any.
     pub fn step(&mut self) -> bool {
-        let turn = self.rng.below(3);
-        (0..3_u32).any(|offset| match turn.wrapping_add(offset).rem_euclid(3) {
+        let turn = self.rng.below(4);
+        (0..4_u32).any(|offset| match turn.wrapping_add(offset).rem_euclid(4) {
             0 => self.work_for_store(Told::Yes),
             1 => self.work_for_disk(Told::Yes),
+            2 => self.work_for_lanes(),
             _ => self.work_for_links(),
         })
     }
@@ -229,23 +285,96 @@ impl World {
     fn work_for_disk(&mut self, told: Told) -> bool {
         match self.disk_work.pop_front() {
             None => return false,
-            Some(DiskWork::Discard(upload)) => {
-                self.disk.uploads.remove(&upload);
-            }
             Some(DiskWork::Remove(id)) => {
                 self.disk.chunks.remove(&id);
             }
             Some(DiskWork::Publish(upload, id)) => {
-                let written = self.disk.uploads.remove(&upload);
-                let result = written.ok_or(ErrorType::FileIo).map(|bytes| {
-                    self.disk.chunks.insert(id, bytes);
-                });
+                let result = match self.room {
+                    Room::None => Err(ErrorType::FileIo),
+                    Room::Enough => {
+                        let written = self.disk.uploads.remove(&upload);
+                        written.ok_or(ErrorType::FileIo).map(|bytes| {
+                            self.disk.chunks.insert(id, bytes);
+                        })
+                    }
+                };
                 if told == Told::Yes {
                     self.tell(RouterInput::Published(upload, result));
                 }
             }
         }
         true
+    }
+
+    /// Does the next thing of one of those that are done in order.
+    fn work_for_lanes(&mut self) -> bool {
+        let count = u32::try_from(self.asked.len()).unwrap_or(u32::MAX);
+        let at = usize::try_from(self.rng.below(count)).unwrap_or_default();
+        let Some(lane) = self.asked.keys().nth(at).copied() else {
+            return false;
+        };
+        let asked = self.asked.get_mut(&lane).and_then(VecDeque::pop_front);
+        if self.asked.get(&lane).is_none_or(VecDeque::is_empty) {
+            self.asked.remove(&lane);
+        }
+        if let Some(asked) = asked {
+            self.work_for(asked);
+        }
+        true
+    }
+
+    fn work_for(&mut self, asked: Asked) {
+        let (connection, call) = match asked {
+            Asked::Write(connection, stream, upload, bytes) => {
+                let written = self.disk.uploads.entry(upload).or_default();
+                let call = match self.room {
+                    Room::None => Call::NotWritten { stream },
+                    Room::Enough => {
+                        written.extend_from_slice(&bytes);
+                        let bytes = bytes.len();
+                        Call::Written { stream, bytes }
+                    }
+                };
+                (connection, call)
+            }
+            Asked::Discard(upload) => {
+                self.disk.uploads.remove(&upload);
+                return;
+            }
+            Asked::Open(connection, stream, id) => {
+                let chunk = self.disk.chunks.get(&id);
+                let result = chunk.map(|_| ()).ok_or(ErrorType::Auth);
+                if let Some(chunk) = chunk {
+                    let chunk = Bytes::copy_from_slice(chunk);
+                    self.open.insert((connection, stream), chunk);
+                    self.disk.opened = self.disk.opened.saturating_add(1);
+                }
+                (connection, Call::Opened { stream, result })
+            }
+            Asked::Read(connection, stream, bytes) => {
+                let chunk = self.open.get_mut(&(connection, stream));
+                let piece = chunk
+                    .filter(|chunk| chunk.len() >= bytes)
+                    .map(|chunk| chunk.split_to(bytes));
+                let call = match piece {
+                    Some(piece) => Call::Data {
+                        stream,
+                        bytes: BytesMut::from(piece),
+                    },
+                    None => Call::NoData { stream },
+                };
+                (connection, call)
+            }
+            Asked::Close(connection, stream) => {
+                self.open.remove(&(connection, stream));
+                return;
+            }
+        };
+        self.give(connection, call);
+    }
+
+    fn ask(&mut self, lane: Lane, asked: Asked) {
+        self.asked.entry(lane).or_default().push_back(asked);
     }
 
     fn work_for_links(&mut self) -> bool {
@@ -266,51 +395,35 @@ impl World {
         false
     }
 
-    /// Does what a connection asks of the disk, and passes on the rest.
+    /// Passes on what a connection asks, of the disk and of the router.
     fn told(&mut self, connection: ConnId, event: Event) {
-        let call = match event {
+        let downloads = Lane::Downloads(connection);
+        match event {
             Event::Write {
                 stream,
                 upload,
                 bytes,
             } => {
-                let written = self.disk.uploads.entry(upload).or_default();
-                written.extend_from_slice(&bytes);
-                let bytes = bytes.len();
-                Call::Written { stream, bytes }
+                let asked = Asked::Write(connection, stream, upload, bytes);
+                self.ask(Lane::Upload(upload), asked);
             }
             Event::Open { stream, chunk } => {
-                let result = match self.disk.chunks.contains_key(&chunk.sender_id) {
-                    true => Ok(()),
-                    false => Err(ErrorType::Auth),
-                };
-                self.open.insert((connection, stream), (chunk.sender_id, 0));
-                Call::Opened { stream, result }
+                self.ask(downloads, Asked::Open(connection, stream, chunk.sender_id));
             }
-            Event::Read { stream, bytes } => match self.read(connection, stream, bytes) {
-                Some(bytes) => Call::Data { stream, bytes },
-                None => Call::NoData { stream },
-            },
-            Event::Sent { stream } => {
-                self.open.remove(&(connection, stream));
-                return;
+            Event::Read { stream, bytes } => {
+                self.ask(downloads, Asked::Read(connection, stream, bytes));
+            }
+            Event::Sent { stream } => self.ask(downloads, Asked::Close(connection, stream)),
+            Event::Gone { stream } => {
+                self.ask(downloads, Asked::Close(connection, stream));
+                self.tell(RouterInput::Conn(connection, Event::Gone { stream }));
             }
             event @ (Event::Established(_)
             | Event::Lookup { .. }
             | Event::Execute { .. }
             | Event::Uploaded { .. }
-            | Event::Gone { .. }
-            | Event::Page { .. }) => return self.tell(RouterInput::Conn(connection, event)),
-        };
-        self.give(connection, call);
-    }
-
-    fn read(&mut self, connection: ConnId, stream: StreamId, bytes: usize) -> Option<BytesMut> {
-        let (id, at) = self.open.get_mut(&(connection, stream))?;
-        let end = at.saturating_add(bytes);
-        let piece = self.disk.chunks.get(id)?.get(*at..end)?;
-        *at = end;
-        Some(piece.into())
+            | Event::Page { .. }) => self.tell(RouterInput::Conn(connection, event)),
+        }
     }
 
     fn give(&mut self, connection: ConnId, call: Call) {
@@ -337,11 +450,13 @@ impl World {
                 Action::Publish(upload, id) => {
                     self.disk_work.push_back(DiskWork::Publish(upload, id));
                 }
-                Action::Discard(upload) => self.disk_work.push_back(DiskWork::Discard(upload)),
+                Action::Discard(upload) => {
+                    self.ask(Lane::Upload(upload), Asked::Discard(upload));
+                }
                 Action::Remove(chunk) => {
                     self.disk_work.push_back(DiskWork::Remove(chunk.sender_id));
                 }
-                Action::Reconciled => {}
+                Action::Reconciled | Action::Day(_) => {}
                 Action::Operated(ticket, outcome) => self.operated.push((ticket, outcome)),
             }
         }
@@ -382,6 +497,10 @@ impl World {
             (
                 gauges.uploads > 0 || self.disk.uploads.is_empty(),
                 "an upload was left behind",
+            ),
+            (
+                gauges.uploads == 0 || !self.links.is_empty(),
+                "room is kept for nobody",
             ),
             (gauges.unstored == 0, "a commit was forgotten"),
             (gauges.loads == 0, "a load was forgotten"),

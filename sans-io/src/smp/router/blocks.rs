@@ -1,10 +1,11 @@
 //! The blocks of commands that are being worked on: their answers, and the commits that these wait for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::loads::Job;
 use super::{Action, ConnId, OpId, Outcome, Router, Ticket};
-use crate::smp::server::{self, Answer, BlockId, QueueKeys};
+use crate::smp::server::{self, Answer, BlockId, Party, QueueKeys};
 use crate::smp::{BrokerMessage, ErrorType};
 use crate::wire::EntityId;
 
@@ -239,7 +240,7 @@ impl Router {
 
     /// What was not stored did not happen: the queues are loaded again, and those who wait are told.
     pub(super) fn not_stored(&mut self, first: OpId, last: OpId) {
-        let affected: Vec<EntityId> = self
+        let affected: BTreeSet<EntityId> = self
             .blocks
             .then
             .iter()
@@ -248,9 +249,9 @@ impl Router {
                 Then::Unpin(id, _) | Then::Deleted(id) => id.clone(),
             })
             .collect();
-        for id in affected {
-            self.cache.remove(&id);
-            self.connections.undeliver(&id);
+        for id in &affected {
+            self.cache.remove(id);
+            self.connections.undeliver(id);
         }
         let failed: Vec<OpId> = self
             .blocks
@@ -274,6 +275,13 @@ impl Router {
             }
         }
         self.stored(last);
+        // A message that was acknowledged may be there again, and its subscriber does not ask for it.
+        for id in affected {
+            if let Some(subscription) = self.connections.subscription(&id) {
+                let job = Job::DeliverToService(subscription.connection);
+                self.with_queue(Party::Recipient, &id, job);
+            }
+        }
     }
 
     /// The text of a storage error is for the operator, not for clients.
@@ -288,6 +296,15 @@ impl Router {
             }
         }
         self.answers_leave(connection, block);
+    }
+
+    /// How many blocks of a connection are looked up, and how many are executed.
+    pub(super) fn blocks_of(&self, connection: ConnId) -> (usize, usize) {
+        let count = |blocks: Option<usize>| blocks.unwrap_or(0);
+        (
+            count(self.blocks.lookups.get(&connection).map(BTreeMap::len)),
+            count(self.blocks.executions.get(&connection).map(BTreeMap::len)),
+        )
     }
 
     pub(super) fn forget_blocks(&mut self, connection: ConnId) {

@@ -1,6 +1,7 @@
 //! The queues that are in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::messages::Messages;
@@ -9,11 +10,14 @@ use crate::crypto::secret_box::Key;
 use crate::smp::server::{Party, QueueKeys};
 use crate::wire::EntityId;
 
+/// How many queues are considered for leaving the memory, besides as many as there are too many.
+const CONSIDERED: usize = 64;
+
 /// A queue in memory.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
     pub(super) record: QueueRecord,
-    pub(super) keys: Arc<QueueKeys>,
+    keys_version: u64,
     pub(super) messages: Messages,
     /// The secret under which messages are delivered, prepared.
     delivery_key: Option<Arc<Key>>,
@@ -21,7 +25,14 @@ pub(super) struct Queue {
     pub(super) unstored: u32,
     /// Whether messages are being loaded.
     pub(super) loading: Loading,
-    used: u64,
+    used: Used,
+}
+
+/// Whether a queue was used since it was last considered for leaving the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Used {
+    Yes,
+    No,
 }
 
 /// Whether messages of a queue are being loaded.
@@ -39,13 +50,25 @@ impl Queue {
             first,
         } = loaded;
         Self {
-            keys: Arc::new(keys(&record, keys_version)),
             record,
+            keys_version,
             messages: Messages::new(position, first),
             delivery_key: None,
             unstored: 0,
             loading: Loading::No,
-            used: 0,
+            used: Used::Yes,
+        }
+    }
+
+    /// What is needed to authorise commands.
+    pub(super) fn keys(&self) -> QueueKeys {
+        let record = &self.record;
+        QueueKeys {
+            version: self.keys_version,
+            recipients: record.recipient_keys.clone(),
+            sender: record.sender_key,
+            notifier: record.notifier.as_ref().map(|notifier| notifier.key),
+            mode: record.mode,
         }
     }
 
@@ -59,23 +82,15 @@ impl Queue {
     }
 }
 
-fn keys(record: &QueueRecord, version: u64) -> QueueKeys {
-    QueueKeys {
-        version,
-        recipients: record.recipient_keys.clone(),
-        sender: record.sender_key,
-        notifier: record.notifier.as_ref().map(|notifier| notifier.key),
-        mode: record.mode,
-    }
-}
-
-/// The queues in memory: those that were used last, and those with changes that are not stored yet.
+/// The queues in memory: those that were used lately, and those with changes that are not stored yet.
+///
+/// A hand goes round them while there are too many: it lets go of those that were not used since it last came by.
 #[derive(Debug, Clone)]
 pub(super) struct Cache {
-    queues: BTreeMap<EntityId, Queue>,
+    // Boxed, as a third of the places in a tree is empty.
+    queues: BTreeMap<EntityId, Box<Queue>>,
     ids: BTreeMap<(Party, EntityId), EntityId>,
-    by_use: BTreeSet<(u64, EntityId)>,
-    clock: u64,
+    hand: EntityId,
     keys_version: u64,
     capacity: usize,
     /// Queues that were deleted, until the deletion is stored, by the number of deletions of that id.
@@ -87,8 +102,7 @@ impl Cache {
         Self {
             queues: BTreeMap::new(),
             ids: BTreeMap::new(),
-            by_use: BTreeSet::new(),
-            clock: 0,
+            hand: EntityId::EMPTY,
             keys_version: 0,
             capacity: capacity.max(1),
             deleted: BTreeSet::new(),
@@ -97,6 +111,14 @@ impl Cache {
 
     pub(super) fn len(&self) -> usize {
         self.queues.len()
+    }
+
+    /// How many of them have a notifier.
+    pub(super) fn notifiers(&self) -> usize {
+        let queues = self.queues.values();
+        queues
+            .filter(|queue| queue.record.notifier.is_some())
+            .count()
     }
 
     /// The recipient's id of a queue in memory.
@@ -110,20 +132,17 @@ impl Cache {
     }
 
     pub(super) fn get(&self, recipient_id: &EntityId) -> Option<&Queue> {
-        self.queues.get(recipient_id)
+        self.queues.get(recipient_id).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, recipient_id: &EntityId) -> Option<&mut Queue> {
-        self.queues.get_mut(recipient_id)
+        self.queues.get_mut(recipient_id).map(Box::as_mut)
     }
 
     /// The same, and it was used now.
     pub(super) fn touch(&mut self, recipient_id: &EntityId) -> Option<&mut Queue> {
         let queue = self.queues.get_mut(recipient_id)?;
-        self.by_use.remove(&(queue.used, recipient_id.clone()));
-        self.clock = self.clock.wrapping_add(1);
-        queue.used = self.clock;
-        self.by_use.insert((queue.used, recipient_id.clone()));
+        queue.used = Used::Yes;
         Some(queue)
     }
 
@@ -138,11 +157,11 @@ impl Cache {
                 self.ids.insert((party, id.clone()), recipient_id.clone());
             }
             self.keys_version = self.keys_version.wrapping_add(1);
-            let queue = Queue::new(loaded, self.keys_version);
+            let queue = Box::new(Queue::new(loaded, self.keys_version));
             self.queues.insert(recipient_id.clone(), queue);
         }
+        self.evict(&recipient_id);
         self.touch(&recipient_id);
-        self.evict();
         Some(recipient_id)
     }
 
@@ -165,7 +184,7 @@ impl Cache {
         change(&mut queue.record);
         let after = ids(&queue.record);
         self.keys_version = self.keys_version.wrapping_add(1);
-        queue.keys = Arc::new(keys(&queue.record, self.keys_version));
+        queue.keys_version = self.keys_version;
         let removed: Vec<_> = before.difference(&after).cloned().collect();
         for id in &removed {
             self.ids.remove(id);
@@ -177,7 +196,7 @@ impl Cache {
     }
 
     /// Removes a queue that is deleted. Until that is stored, what is loaded of it is out of date.
-    pub(super) fn delete(&mut self, recipient_id: &EntityId) -> Option<Queue> {
+    pub(super) fn delete(&mut self, recipient_id: &EntityId) -> Option<Box<Queue>> {
         let queue = self.remove(recipient_id)?;
         self.deleted.insert(recipient_id.clone());
         Some(queue)
@@ -188,36 +207,38 @@ impl Cache {
     }
 
     /// Forgets a queue: it will be loaded again.
-    pub(super) fn remove(&mut self, recipient_id: &EntityId) -> Option<Queue> {
+    pub(super) fn remove(&mut self, recipient_id: &EntityId) -> Option<Box<Queue>> {
         let queue = self.queues.remove(recipient_id)?;
-        self.by_use.remove(&(queue.used, recipient_id.clone()));
         for (party, id) in queue.record.ids() {
             self.ids.remove(&(party, id.clone()));
         }
         Some(queue)
     }
 
-    /// Lets go of the queues that were not used for longest, if there are too many. One that was used just now stays.
-    fn evict(&mut self) {
+    /// Lets go of queues that were not used lately, if there are too many, but not of the newest. Those that cannot leave now are
+    /// passed over, so that there may be some too many for a while.
+    fn evict(&mut self, newest: &EntityId) {
         let excess = self.queues.len().saturating_sub(self.capacity);
         if excess == 0 {
             return;
         }
-        let idle = |(_, id): &&(u64, EntityId)| {
-            self.queues
-                .get(id)
-                .is_some_and(|queue| queue.unstored == 0 && queue.loading == Loading::No)
-        };
-        let newest = self.by_use.last().cloned();
-        let evicted: Vec<_> = self
-            .by_use
-            .iter()
-            .take(excess.saturating_add(64))
-            .filter(idle)
-            .filter(|entry| Some(*entry) != newest.as_ref())
-            .take(excess)
-            .map(|(_, id)| id.clone())
-            .collect();
+        let mut evicted = Vec::new();
+        for _ in 0..excess.saturating_add(CONSIDERED) {
+            let after = (Bound::Excluded(&self.hand), Bound::Unbounded);
+            let Some((id, queue)) = self.queues.range_mut::<EntityId, _>(after).next() else {
+                self.hand = EntityId::EMPTY;
+                continue;
+            };
+            self.hand = id.clone();
+            let settled = queue.unstored == 0 && queue.loading == Loading::No;
+            match std::mem::replace(&mut queue.used, Used::No) {
+                Used::No if settled && id != newest => evicted.push(id.clone()),
+                Used::No | Used::Yes => {}
+            }
+            if evicted.len() >= excess {
+                break;
+            }
+        }
         for id in evicted {
             self.remove(&id);
         }

@@ -30,11 +30,11 @@ impl Router {
 
     /// Executes a command on a queue in memory.
     pub(super) fn command(&mut self, place: Place, queue: &EntityId, request: Request) {
-        if self.keys_changed(queue, &request) {
+        if self.key_changed(queue, &request) {
             return self.refuse(place, ErrorType::Auth);
         }
         match request.command {
-            Command::Sub => self.sub(place, queue),
+            Command::Sub => self.sub(place, queue, request),
             Command::Key(key) => self.key(place, queue, key),
             Command::RKey(keys) => self.rkey(place, queue, &keys),
             Command::LSet { .. } => self.lset(place, queue, request),
@@ -48,7 +48,7 @@ impl Router {
             }
             Command::Off => self.off(place, queue),
             Command::Del => self.del(place, queue),
-            Command::Que => self.que(place, queue),
+            Command::Que => self.que(place, queue, request),
             Command::Send { .. } => self.send(place, queue, request),
             Command::SKey(key) => self.skey(place, queue, key),
             Command::LKey(key) => self.lkey(place, queue, key),
@@ -65,23 +65,25 @@ impl Router {
         }
     }
 
-    /// Whether a command was verified with keys that are the queue's no more.
-    fn keys_changed(&self, queue: &EntityId, request: &Request) -> bool {
+    /// Whether the key that has authorised a command is the queue's no more. Who secures a queue has brought the key along.
+    fn key_changed(&self, queue: &EntityId, request: &Request) -> bool {
         let Some(queue) = self.cache.get(queue) else {
             return true;
         };
-        let Some(verified) = request.keys.as_deref() else {
-            return true;
-        };
-        let current = &queue.keys;
-        if verified.version == current.version {
-            return false;
-        }
-        // What one side changes does not take the other's commands away.
+        let record = &queue.record;
         match Party::of(&request.command) {
-            Some(Party::Recipient) => verified.recipients != current.recipients,
-            Some(Party::Sender | Party::Link) => verified.sender != current.sender,
-            Some(Party::Notifier) => verified.notifier != current.notifier,
+            Some(Party::Recipient) => {
+                let key = request.key.as_ref();
+                !key.is_some_and(|key| record.recipient_keys.contains(key))
+            }
+            Some(Party::Sender) if matches!(request.command, Command::Send { .. }) => {
+                record.sender_key != request.key
+            }
+            Some(Party::Sender | Party::Link) => false,
+            Some(Party::Notifier) => {
+                let notifier = record.notifier.as_ref();
+                notifier.map(|notifier| notifier.key) != request.key
+            }
             None => true,
         }
     }

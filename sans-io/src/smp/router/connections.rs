@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::loads::Job;
+use super::receipts::Pending;
 use super::{Action, ConnId, Router};
+use crate::smp::handshake::ServiceRole;
 use crate::smp::server::{self, Client, Lookup, Party};
 use crate::smp::{BrokerMessage, MsgId};
 use crate::time::{Instant, Now, UnixTime};
@@ -21,6 +23,8 @@ pub(super) struct Connection {
     pub(super) last_active: Instant,
     /// When something was last announced to it.
     pub(super) last_told: Instant,
+    /// How many messages are delivered and not acknowledged.
+    delivered: u64,
     /// Announcements that the connection has not taken yet.
     pub(super) on_their_way: usize,
     /// Queues with a message for which there was no room.
@@ -50,6 +54,7 @@ impl Connection {
             since: now.unix,
             last_active: now.instant,
             last_told: now.instant,
+            delivered: 0,
             on_their_way: 0,
             delayed: VecDeque::new(),
             service: ServiceSubscription::No,
@@ -79,8 +84,24 @@ pub struct ClientInfo {
     pub asked: Instant,
     /// When it was last told something that it had not asked for.
     pub told: Instant,
+    /// How many queues it is subscribed to.
+    pub queues: usize,
+    /// From how many queues it receives messages one by one.
+    pub gets: usize,
+    /// How many notifiers it is subscribed to.
+    pub notifiers: usize,
+    /// Blocks whose keys are looked up, and blocks that are executed.
+    pub blocks: (usize, usize),
+    /// What was announced to it, and what it has not taken yet.
+    pub on_their_way: usize,
+}
+
+impl ClientInfo {
     /// How many queues and notifiers it is subscribed to.
-    pub subscriptions: usize,
+    #[must_use]
+    pub const fn subscriptions(&self) -> usize {
+        self.queues.saturating_add(self.notifiers)
+    }
 }
 
 /// Who receives the messages of a queue.
@@ -88,7 +109,20 @@ pub struct ClientInfo {
 pub(super) struct Subscription {
     pub(super) connection: ConnId,
     /// The message that is delivered and not acknowledged.
-    pub(super) delivered: Option<Box<MsgId>>,
+    delivered: Option<Box<Delivered>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Delivered {
+    id: MsgId,
+    second: u32,
+}
+
+impl Subscription {
+    /// The message that is delivered and not acknowledged.
+    pub(super) fn delivered(&self) -> Option<&MsgId> {
+        self.delivered.as_deref().map(|delivered| &delivered.id)
+    }
 }
 
 /// The connections, and the queues that they are subscribed to.
@@ -96,6 +130,7 @@ pub(super) struct Subscription {
 pub(super) struct Connections {
     connections: BTreeMap<ConnId, Connection>,
     subscriptions: BTreeMap<EntityId, Subscription>,
+    pending: Pending,
 }
 
 impl Connections {
@@ -119,12 +154,13 @@ impl Connections {
         self.subscriptions.get(queue)
     }
 
-    pub(super) fn subscription_mut(&mut self, queue: &EntityId) -> Option<&mut Subscription> {
-        self.subscriptions.get_mut(queue)
+    pub(super) const fn pending(&self) -> &Pending {
+        &self.pending
     }
 
     /// Subscribes a connection; another one that was subscribed before.
     pub(super) fn subscribe(&mut self, queue: &EntityId, connection: ConnId) -> Option<ConnId> {
+        self.undeliver(queue);
         let subscription = Subscription {
             connection,
             delivered: None,
@@ -144,6 +180,7 @@ impl Connections {
 
     /// Ends the subscription to a queue: the connection that had it.
     pub(super) fn unsubscribe(&mut self, queue: &EntityId) -> Option<ConnId> {
+        self.undeliver(queue);
         let subscription = self.subscriptions.remove(queue)?;
         if let Some(connection) = self.connections.get_mut(&subscription.connection) {
             connection.queues.remove(queue);
@@ -151,16 +188,34 @@ impl Connections {
         Some(subscription.connection)
     }
 
-    /// What was delivered of a queue is to be delivered again.
-    pub(super) fn undeliver(&mut self, queue: &EntityId) {
-        if let Some(subscription) = self.subscriptions.get_mut(queue) {
-            subscription.delivered = None;
+    /// A message of a queue is delivered to its subscriber.
+    pub(super) fn deliver(&mut self, queue: &EntityId, id: MsgId, second: u32) {
+        self.undeliver(queue);
+        let Some(subscription) = self.subscriptions.get_mut(queue) else {
+            return;
+        };
+        subscription.delivered = Some(Box::new(Delivered { id, second }));
+        self.pending.add(second);
+        if let Some(connection) = self.connections.get_mut(&subscription.connection) {
+            connection.delivered = connection.delivered.saturating_add(1);
         }
+    }
+
+    /// What was delivered of a queue was acknowledged, or is to be delivered again: when it was delivered.
+    pub(super) fn undeliver(&mut self, queue: &EntityId) -> Option<u32> {
+        let subscription = self.subscriptions.get_mut(queue)?;
+        let Delivered { second, .. } = *subscription.delivered.take()?;
+        self.pending.remove(second);
+        if let Some(connection) = self.connections.get_mut(&subscription.connection) {
+            connection.delivered = connection.delivered.saturating_sub(1);
+        }
+        Some(second)
     }
 
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection> {
         let connection = self.connections.remove(&id)?;
         for queue in &connection.queues {
+            self.undeliver(queue);
             self.subscriptions.remove(queue);
         }
         Some(connection)
@@ -212,11 +267,36 @@ impl Router {
             since: connection.since,
             asked: connection.last_active,
             told: connection.last_told,
-            subscriptions: connection
-                .queues
-                .len()
-                .saturating_add(connection.notifiers.len()),
+            queues: connection.queues.len(),
+            gets: connection.gets.len(),
+            notifiers: connection.notifiers.len(),
+            blocks: self.blocks_of(*id),
+            on_their_way: connection.on_their_way,
         })
+    }
+
+    /// Adds who is subscribed to what.
+    pub(super) fn with_subscribers(&self, mut gauges: super::Gauges) -> super::Gauges {
+        let count = |number: &mut u64, one: bool| *number = number.saturating_add(u64::from(one));
+        for connection in self.connections.connections.values() {
+            count(
+                &mut gauges.subscribed_clients,
+                !connection.queues.is_empty(),
+            );
+            count(
+                &mut gauges.notifier_clients,
+                !connection.notifiers.is_empty(),
+            );
+            count(&mut gauges.delivered_clients, connection.delivered > 0);
+        }
+        let messaging = self.services.subscribed(ServiceRole::Messaging);
+        (gauges.subscribed_services, gauges.subscribed_service_queues) = messaging;
+        let notifier = self.services.subscribed(ServiceRole::Notifier);
+        (
+            gauges.subscribed_notifier_services,
+            gauges.subscribed_notifier_service_queues,
+        ) = notifier;
+        gauges
     }
 
     pub(super) fn closed(&mut self, id: ConnId) {

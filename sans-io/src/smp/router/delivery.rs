@@ -32,7 +32,7 @@ impl Router {
     /// Delivers the first message of a queue to its subscriber, if it has not received one already.
     pub(super) fn deliver(&mut self, queue: &EntityId) {
         let connection = match self.connections.subscription(queue) {
-            Some(subscription) if subscription.delivered.is_some() => return,
+            Some(subscription) if subscription.delivered().is_some() => return,
             Some(subscription) => subscription.connection,
             None => match self.service_connection(queue) {
                 Some(connection) => {
@@ -71,10 +71,8 @@ impl Router {
             subscriber.on_their_way = subscriber.on_their_way.saturating_add(1);
             subscriber.last_told = self.now.instant;
         }
-        if let (Some(subscription), Say::Deliver { id, .. }) =
-            (self.connections.subscription_mut(queue), &say)
-        {
-            subscription.delivered = Some(Box::new(id.clone()));
+        if let Say::Deliver { id, .. } = &say {
+            self.connections.deliver(queue, id.clone(), self.second());
         }
         let call = server::Call::Announce(vec![(queue.clone(), say)]);
         self.actions.push(Action::Conn(connection, call));
@@ -84,7 +82,7 @@ impl Router {
     pub(super) fn deliver_to_service(&mut self, connection: ConnId, queue: &EntityId) {
         match self.connections.subscription(queue) {
             Some(subscription) if subscription.connection != connection => {}
-            Some(subscription) if subscription.delivered.is_some() => {
+            Some(subscription) if subscription.delivered().is_some() => {
                 let counter = &mut self.counters.service_messages_duplicate;
                 *counter = counter.saturating_add(1);
             }

@@ -39,8 +39,10 @@ impl Router {
     /// Removes the old messages of a queue, loading what has to be looked at.
     pub(super) fn expire_queue(&mut self, queue: &EntityId) {
         self.expire_now(queue);
-        if self.first_is_stored(queue) {
-            self.with_messages(queue, Job::Expire);
+        match self.first_is_stored(queue) {
+            true => self.with_messages(queue, Job::Expire),
+            // A subscriber whose message has expired has nothing to acknowledge, and waits for the next one.
+            false => self.deliver(queue),
         }
     }
 
@@ -57,7 +59,7 @@ impl Router {
         let delivered = self
             .connections
             .subscription(queue)
-            .and_then(|subscription| subscription.delivered.clone());
+            .and_then(|subscription| subscription.delivered().cloned());
         let Some(cached) = self.cache.get_mut(queue) else {
             return;
         };
@@ -66,7 +68,7 @@ impl Router {
         let mut took_delivered = false;
         loop {
             if let (First::Known(first), Some(delivered)) = (cached.messages.first(), &delivered) {
-                took_delivered |= first.id == **delivered && first.time < before;
+                took_delivered |= first.id == *delivered && first.time < before;
             }
             if !cached.messages.expire_first(before) {
                 break;

@@ -230,7 +230,7 @@ impl Router {
         match (job, recipient_id) {
             (Job::Keys(place), id) => {
                 let queue = id.and_then(|id| self.cache.get(id));
-                let keys = queue.map(|queue| std::sync::Arc::clone(&queue.keys));
+                let keys = queue.map(|queue| std::sync::Arc::new(queue.keys()));
                 self.answer_keys(place, keys);
             }
             (Job::Command(place, request), Some(id)) => self.command(place, id, *request),

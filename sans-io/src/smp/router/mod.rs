@@ -48,6 +48,7 @@ mod messages;
 mod notifications;
 mod operator;
 pub mod proxy;
+mod receipts;
 mod recipient;
 mod sender;
 mod services;
@@ -61,6 +62,7 @@ use std::time::Duration;
 
 pub use self::connections::ClientInfo;
 pub use self::operator::{Operation, Outcome, QueueStatusInfo};
+pub use self::receipts::AckTimes;
 pub use self::statistics::{Active, Counters, Day};
 
 use self::blocks::Blocks;
@@ -87,6 +89,8 @@ pub struct Config {
     pub message_quota: u64,
     /// How messages expire.
     pub message_expiration: Option<Expiration>,
+    /// Whether old messages are looked for at the start, too.
+    pub expire_on_start: bool,
     /// Whether old messages of a queue are removed when one is sent to it.
     pub expire_on_send: bool,
     /// How notifications expire.
@@ -139,6 +143,7 @@ impl Default for Config {
                 ttl: Duration::from_secs(DAY.saturating_mul(21)),
                 check: Duration::from_secs(7200),
             }),
+            expire_on_start: false,
             expire_on_send: true,
             notification_expiration: Some(Expiration {
                 ttl: Duration::from_secs(DAY),
@@ -257,8 +262,30 @@ pub struct Gauges {
     pub subscriptions: u64,
     /// Subscriptions to notifications.
     pub notifier_subscriptions: u64,
+    /// Connections with subscriptions to messages.
+    pub subscribed_clients: u64,
+    /// Connections with subscriptions to notifications.
+    pub notifier_clients: u64,
+    /// Services that are subscribed to the messages of all their queues.
+    pub subscribed_services: u64,
+    /// Their queues.
+    pub subscribed_service_queues: u64,
+    /// Services that are subscribed to the notifications of all their queues.
+    pub subscribed_notifier_services: u64,
+    /// Their queues.
+    pub subscribed_notifier_service_queues: u64,
+    /// Messages that are delivered to subscribers and not acknowledged.
+    pub delivered: u64,
+    /// The same, delivered for up to a minute, up to 5, 20 and 60, and longer.
+    pub delivered_for: [u64; 5],
+    /// Connections with such messages.
+    pub delivered_clients: u64,
+    /// How long it took until messages were acknowledged, since the start.
+    pub ack_times: AckTimes,
     /// Queues in memory.
     pub cached: u64,
+    /// Those of them with a notifier.
+    pub cached_notifiers: u64,
     /// Loads that are not answered.
     pub loads: u64,
     /// Commits that are not stored.
@@ -311,6 +338,7 @@ pub struct Router {
     next_ticket: u64,
     counters: Counters,
     statistics: Statistics,
+    ack_times: AckTimes,
     totals: Gauges,
     actions: Actions<Action>,
 }
@@ -333,6 +361,7 @@ impl Router {
             next_ticket: 0,
             counters: Counters::default(),
             statistics: Statistics::new(now),
+            ack_times: AckTimes::default(),
             totals: Gauges::default(),
             actions: Actions::default(),
             config,
@@ -340,6 +369,9 @@ impl Router {
         router.start_timers();
         router.start_hour();
         router.load(loads::For::Totals, Load::Totals);
+        if router.config.expire_on_start {
+            router.expire_messages();
+        }
         router
     }
 
@@ -352,13 +384,17 @@ impl Router {
             clients: number(self.connections.len()),
             subscriptions: number(self.connections.subscriptions()),
             notifier_subscriptions: number(self.notifications.subscriptions()),
+            delivered: self.connections.pending().count(),
+            delivered_for: self.connections.pending().periods(self.second()),
+            ack_times: self.ack_times,
             cached: number(self.cache.len()),
+            cached_notifiers: number(self.cache.notifiers()),
             loads: number(self.loads.in_flight()),
             unstored: self.blocks.unstored(),
             counting_since: self.statistics.since(),
             active,
             active_notified,
-            ..self.totals
+            ..self.with_subscribers(self.totals)
         }
     }
 
@@ -441,6 +477,11 @@ impl Router {
 
     fn today(&self) -> i64 {
         store::day(self.now.unix)
+    }
+
+    /// The second that it is.
+    fn second(&self) -> u32 {
+        u32::try_from(self.now.unix.seconds()).unwrap_or(0)
     }
 }
 

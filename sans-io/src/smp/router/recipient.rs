@@ -220,7 +220,7 @@ impl Router {
 
     // SUB
 
-    pub(super) fn sub(&mut self, place: Place, queue: &EntityId) {
+    pub(super) fn sub(&mut self, place: Place, queue: &EntityId, request: Request) {
         if !self.used(place, queue) {
             return;
         }
@@ -233,10 +233,6 @@ impl Router {
             return self.refuse(place, PROHIBITED);
         }
         if self.first_is_stored(queue) {
-            let request = Request {
-                keys: self.cache.get(queue).map(|queue| queue.keys.clone()),
-                ..command(queue, Command::Sub)
-            };
             return self.with_messages(queue, Job::Command(place, Box::new(request)));
         }
         let service_id = self.service_of(place.connection);
@@ -264,10 +260,8 @@ impl Router {
     /// The first message of a queue, marked as delivered to its subscriber.
     fn deliver_first(&mut self, queue: &EntityId) -> Option<crate::smp::server::Say> {
         let say = self.first(queue)?;
-        if let (Some(subscription), crate::smp::server::Say::Deliver { id, .. }) =
-            (self.connections.subscription_mut(queue), &say)
-        {
-            subscription.delivered = Some(Box::new(id.clone()));
+        if let crate::smp::server::Say::Deliver { id, .. } = &say {
+            self.connections.deliver(queue, id.clone(), self.second());
         }
         Some(say)
     }
@@ -457,14 +451,19 @@ impl Router {
             return self.with_messages(queue, Job::Command(place, Box::new(request)));
         }
         let subscribed = matches!(receipt, Receipt::Subscription(_));
-        self.set_delivered(place.connection, queue, subscribed, None);
-        self.acknowledge(queue, id, subscribed);
+        let delivered = self.received(place.connection, queue, subscribed);
+        if self.acknowledge(queue, id, subscribed)
+            && let Some(second) = delivered
+        {
+            let took = self.second().saturating_sub(second);
+            self.ack_times.add(took.into());
+        }
         if !subscribed {
             return self.answer(place, BrokerMessage::Ok);
         }
         if self.first_is_stored(queue) {
             // The next message is on the disk. What is acknowledged already is not acknowledged again.
-            self.set_delivered(place.connection, queue, true, Some(id.clone()));
+            self.connections.deliver(queue, id.clone(), self.second());
             return self.with_messages(queue, Job::Command(place, Box::new(request)));
         }
         match self.deliver_first(queue) {
@@ -473,9 +472,10 @@ impl Router {
         }
     }
 
-    fn acknowledge(&mut self, queue: &EntityId, id: &MsgId, subscribed: bool) {
+    /// Whether this was the first message, which is removed then.
+    fn acknowledge(&mut self, queue: &EntityId, id: &MsgId, subscribed: bool) -> bool {
         let Some(cached) = self.cache.get_mut(queue) else {
-            return;
+            return false;
         };
         let from = cached.messages.position().head;
         let notification = match cached.messages.first() {
@@ -486,7 +486,7 @@ impl Router {
             First::None | First::Stored => false,
         };
         if !cached.messages.acknowledge(id) {
-            return;
+            return false;
         }
         let position = cached.messages.position();
         let op = self.commit(vec![Change::DeleteMessages {
@@ -506,33 +506,28 @@ impl Router {
             let counter = &mut self.counters.messages_received_notification;
             *counter = counter.saturating_add(1);
         }
+        true
     }
 
     fn receipt(&self, connection: ConnId, queue: &EntityId) -> Option<Receipt<'_>> {
         let subscription = self.connections.subscription(queue);
         let own = subscription.filter(|subscription| subscription.connection == connection);
         if let Some(subscription) = own {
-            return Some(Receipt::Subscription(subscription.delivered.as_deref()));
+            return Some(Receipt::Subscription(subscription.delivered()));
         }
         let gets: &BTreeMap<_, _> = &self.connections.get(connection)?.gets;
         gets.get(queue)
             .map(|delivered| Receipt::Get(delivered.as_ref()))
     }
 
-    fn set_delivered(
-        &mut self,
-        connection: ConnId,
-        queue: &EntityId,
-        subscribed: bool,
-        delivered: Option<MsgId>,
-    ) {
+    /// What was delivered is not any more: when it was, to a subscriber.
+    fn received(&mut self, connection: ConnId, queue: &EntityId, subscribed: bool) -> Option<u32> {
         if subscribed {
-            if let Some(subscription) = self.connections.subscription_mut(queue) {
-                subscription.delivered = delivered.map(Box::new);
-            }
-        } else if let Some(connection) = self.connections.get_mut(connection) {
-            connection.gets.insert(queue.clone(), delivered);
+            return self.connections.undeliver(queue);
         }
+        let connection = self.connections.get_mut(connection)?;
+        connection.gets.insert(queue.clone(), None);
+        None
     }
 
     // OFF, DEL, QUE
@@ -586,6 +581,9 @@ impl Router {
             queue: Box::new(record),
             position: deleted.messages.position(),
         });
+        if let Some(connection) = by.and_then(|by| self.connections.get_mut(by)) {
+            connection.gets.remove(queue);
+        }
         let subscriber = self.connections.unsubscribe(queue);
         if let Some(subscriber) = subscriber.filter(|subscriber| Some(*subscriber) != by) {
             self.announce(subscriber, queue.clone(), BrokerMessage::Deld);
@@ -595,15 +593,11 @@ impl Router {
         Some((op, messages))
     }
 
-    pub(super) fn que(&mut self, place: Place, queue: &EntityId) {
+    pub(super) fn que(&mut self, place: Place, queue: &EntityId, request: Request) {
         if !self.used(place, queue) {
             return;
         }
         if self.first_is_stored(queue) {
-            let request = Request {
-                keys: self.cache.get(queue).map(|queue| queue.keys.clone()),
-                ..command(queue, Command::Que)
-            };
             return self.with_messages(queue, Job::Command(place, Box::new(request)));
         }
         let Some(cached) = self.cache.get(queue) else {
@@ -677,16 +671,5 @@ fn claimed_ids(new: &NewQueue) -> Option<(&EntityId, Option<&EntityId>)> {
             let link = link.as_ref()?;
             Some((&link.sender_id, Some(&link.link_id)))
         }
-    }
-}
-
-/// A command of a recipient that is executed again when a message is loaded.
-fn command(queue: &EntityId, command: Command) -> Request {
-    Request {
-        corr_id: crate::wire::CorrId::EMPTY,
-        entity_id: queue.clone(),
-        command,
-        version: crate::wire::Version::default(),
-        keys: None,
     }
 }

@@ -47,6 +47,21 @@ impl Services {
         self.notifier.retain(|_, of| *of != connection);
     }
 
+    /// How many services are subscribed to all their queues, and how many queues these are.
+    pub(super) fn subscribed(&self, role: ServiceRole) -> (u64, u64) {
+        let services = match role {
+            ServiceRole::Notifier => &self.notifier,
+            ServiceRole::Messaging | ServiceRole::Proxy => &self.messaging,
+        };
+        let totals = services
+            .keys()
+            .filter_map(|service| self.totals.get(service));
+        let queues = totals.fold(0_u64, |all, totals| {
+            all.saturating_add(u64::try_from(totals.count).unwrap_or(0))
+        });
+        (u64::try_from(services.len()).unwrap_or(u64::MAX), queues)
+    }
+
     fn of(&mut self, role: ServiceRole) -> &mut BTreeMap<EntityId, ConnId> {
         match role {
             ServiceRole::Notifier => &mut self.notifier,
@@ -264,17 +279,18 @@ impl Router {
         }
     }
 
+    /// Everything that a connection of a service is subscribed to is the service's.
     fn end_service(&mut self, connection: ConnId, id: &EntityId, queues: &ServiceQueues) {
-        let of_service = match self.connections.get_mut(connection) {
-            Some(connection) => {
-                connection.service = ServiceSubscription::No;
-                std::mem::take(&mut connection.queues)
-            }
-            None => return,
+        let Some(before) = self.connections.get_mut(connection) else {
+            return;
         };
+        before.service = ServiceSubscription::No;
+        let of_service: Vec<_> = before.queues.iter().cloned().collect();
+        let notifiers = std::mem::take(&mut before.notifiers);
         for queue in of_service {
             self.connections.unsubscribe(&queue);
         }
+        self.notifications.closed(connection, &notifiers);
         self.announce(connection, id.clone(), BrokerMessage::Ends(queues.clone()));
     }
 

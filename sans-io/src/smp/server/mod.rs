@@ -11,6 +11,7 @@
 //!                  Eof, Timeout, a hello that is refused
 //!
 //!   a block:  parse ──▶ Event::Lookup ──▶ Call::Keys ──▶ verify ──▶ Event::Execute ──▶ Call::Answer ──▶ responses
+//!                 └───────── keys that were used before ────▲
 //! ```
 //! The machine does what costs time: it parses, verifies and encrypts. The owner has the queues: it is asked for the keys of a block's
 //! queues, then given the requests that are authorised, and says what the responses are. Blocks are handed over in the order in which
@@ -60,6 +61,7 @@
 //! ```
 
 mod answer;
+mod known;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verify;
@@ -74,6 +76,7 @@ use bytes::{Bytes, BytesMut};
 pub use self::answer::{Answer, Say};
 pub use self::verify::{Lookup, Party, QueueKeys, Work};
 
+use self::known::Known;
 use self::verify::Verifier;
 use self::work::{Block, Stage};
 use super::Command;
@@ -83,7 +86,8 @@ use super::error::{ErrorType, HandshakeError, TransportError};
 use super::handshake::router::{self, Refusal};
 use super::handshake::{ClientHello, Peer, ServiceResponse, ServiceRole, Transport};
 use super::transmission::Session;
-use crate::crypto::certificate::Chain;
+use crate::crypto::AuthPublicKey;
+use crate::crypto::certificate::{Chain, Fingerprint};
 use crate::machine::{Action, CloseReason, Connection, Input, Machine, Outbox};
 use crate::rng::Rng;
 use crate::session::SessionFacts;
@@ -192,8 +196,8 @@ pub struct Request {
     pub command: Command,
     /// The version it was sent in: the session's, or the one it was forwarded in.
     pub version: Version,
-    /// The keys that it was verified with. The owner checks that they are still the same.
-    pub keys: Option<Arc<QueueKeys>>,
+    /// The key of the queue that has authorised it, where one is needed. The owner checks that it still is one.
+    pub key: Option<AuthPublicKey>,
 }
 
 /// Why a session died.
@@ -233,9 +237,25 @@ struct Ready {
     established: router::Established,
     next_block: u64,
     in_work: VecDeque<Block>,
+    known: Known,
     /// What came while too many blocks were worked on.
     unread: BytesMut,
     work: Work,
+}
+
+impl Ready {
+    fn verifier(&mut self) -> Verifier<'_> {
+        Verifier {
+            session_key: &self.established.session_key,
+            work: &mut self.work,
+        }
+    }
+
+    /// The service that holds the session.
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        let service = self.established.service.as_ref();
+        service.map(|service| service.fingerprint)
+    }
 }
 
 impl Server {
@@ -340,10 +360,18 @@ impl Server {
         };
         let id = BlockId(ready.next_block);
         ready.next_block = ready.next_block.wrapping_add(1);
-        let block = Block::parse(id, &ready.established, &transmissions);
+        let mut block = Block::parse(id, &ready.established, &transmissions);
         let lookups = block.lookups();
+        let keys = block.of_one_queue().and_then(|one| ready.known.get(one));
+        if let Some(keys) = keys {
+            let service = ready.fingerprint();
+            block.try_keys(&keys, service.as_ref(), &mut ready.verifier());
+        }
+        let stage = block.stage;
         ready.in_work.push_back(block);
-        if lookups.is_empty() {
+        if stage == Stage::Verified {
+            self.execute();
+        } else if lookups.is_empty() {
             self.verify(id, &[]);
         } else {
             let count = u64::try_from(lookups.len()).unwrap_or(u64::MAX);
@@ -356,20 +384,21 @@ impl Server {
         let State::Ready(ready) = &mut self.state else {
             return;
         };
-        let service = ready.established.service.as_ref();
-        let fingerprint = service.map(|service| service.fingerprint);
-        let mut verifier = Verifier {
-            session_key: &ready.established.session_key,
-            work: &mut ready.work,
+        let in_lookup = |block: &Block| block.id == id && block.stage == Stage::Lookup;
+        let Some(index) = ready.in_work.iter().position(in_lookup) else {
+            return;
         };
-        let mut in_lookup = ready
-            .in_work
-            .iter_mut()
-            .filter(|block| block.stage == Stage::Lookup);
-        if let Some(block) = in_lookup.find(|block| block.id == id) {
-            block.verify(queues, fingerprint.as_ref(), &mut verifier);
-            self.execute();
+        let Some(mut block) = ready.in_work.remove(index) else {
+            return;
+        };
+        let one = block.of_one_queue().cloned();
+        let service = ready.fingerprint();
+        block.verify(queues, service.as_ref(), &mut ready.verifier());
+        if let (Some(one), [Some(keys)], true) = (one, queues, block.has_requests()) {
+            ready.known.learn(one, Arc::clone(keys));
         }
+        ready.in_work.insert(index, block);
+        self.execute();
     }
 
     /// Hands over the blocks that are verified, up to the first that is not; those with nothing to execute are answered at once.
@@ -463,6 +492,7 @@ impl Server {
             established,
             next_block: 0,
             in_work: VecDeque::new(),
+            known: Known::default(),
             unread: BytesMut::new(),
             work: Work::default(),
         }));

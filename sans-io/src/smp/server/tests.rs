@@ -305,6 +305,60 @@ fn a_sender_secures_a_messaging_queue_once() {
     }
 }
 
+#[test]
+fn the_keys_of_a_queue_are_looked_up_once_and_again_when_they_do_not_authorise() {
+    let mut sides = sides(Setup::new([1; 32]));
+    let (sender, other) = (key(Algorithm::X25519, 1), key(Algorithm::X25519, 2));
+    let version = |version, key: &AuthPrivateKey| QueueKeys {
+        version,
+        ..QueueKeys::clone(&queue(&key.public_key()))
+    };
+    let found = |block, keys| Call::Keys {
+        block,
+        queues: vec![Some(Arc::new(keys))],
+    };
+    let send = |number, key: &Arc<AuthPrivateKey>| {
+        vec![request(number, 1, send(1)).authorized_by(Arc::clone(key))]
+    };
+    sides.send(send(1, &sender)).unwrap();
+    let [(block, _)] = lookups(&mut sides)[..] else {
+        panic!()
+    };
+    sides.owner(found(block, version(1, &sender))).unwrap();
+    assert_eq!(executed(&mut sides).len(), 1);
+
+    sides.send(send(2, &sender)).unwrap();
+    let events = sides.server.events();
+    let [Event::Execute { requests, .. }] = &events[..] else {
+        panic!("known keys are used at once: {events:?}")
+    };
+    assert_eq!(requests[0].key, Some(sender.public_key()));
+
+    // Keys that are still the same are not tried twice: a wrong signature costs what it costs at a queue that does not exist.
+    let before = sides.server.machine.work();
+    sides.send(send(3, &other)).unwrap();
+    let [(block, _)] = lookups(&mut sides)[..] else {
+        panic!()
+    };
+    sides.owner(found(block, version(1, &sender))).unwrap();
+    assert_eq!(
+        results(&mut sides),
+        [(3, Err(RequestError::Protocol(ErrorType::Auth)))]
+    );
+    let after = sides.server.machine.work();
+    assert_eq!(after.verifications - before.verifications, 1);
+    assert_eq!(after.lookups - before.lookups, 1);
+
+    sides.send(send(4, &other)).unwrap();
+    let [(block, _)] = lookups(&mut sides)[..] else {
+        panic!()
+    };
+    sides.owner(found(block, version(2, &other))).unwrap();
+    assert_eq!(executed(&mut sides).len(), 1);
+    sides.send(send(5, &other)).unwrap();
+    assert_eq!(executed(&mut sides).len(), 1);
+}
+
 /// Sends the content of a block that the client machine would not make.
 fn send_raw(sides: &mut Sides, content: &[u8]) -> Vec<Told> {
     let mut out = BytesMut::new();

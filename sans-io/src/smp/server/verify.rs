@@ -16,7 +16,7 @@ use crate::wire::{CorrId, EntityId};
 /// What a router knows of a queue that it needs to authorise commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueKeys {
-    /// Changes whenever the keys do: the owner compares it when it executes.
+    /// Changes whenever the keys do.
     pub version: u64,
     /// The keys of the recipients.
     pub recipients: Vec<AuthPublicKey>,
@@ -94,7 +94,8 @@ pub struct Work {
 /// The verdict on a transmission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    Authorized,
+    /// By this key, or by none where none is needed.
+    Authorized(Option<AuthPublicKey>),
     Unauthorized,
     /// If this signature of what is authorised is valid. Whoever has signed with the key of nobody is not authorised all the same.
     IfSigned {
@@ -114,16 +115,15 @@ pub(crate) enum Signer {
 }
 
 impl Verdict {
-    const fn of(authorized: bool) -> Self {
-        if authorized {
-            Self::Authorized
-        } else {
-            Self::Unauthorized
+    /// The key that authorises, if it does.
+    pub(super) fn key(&self) -> Option<AuthPublicKey> {
+        match self {
+            Self::Authorized(key) => *key,
+            Self::Unauthorized => None,
+            Self::IfSigned { key, .. } => Some(AuthPublicKey::Ed25519(*key)),
         }
     }
-}
 
-impl Verdict {
     /// Whether it is favourable for what is authorised.
     pub(crate) fn holds(&self, authorized: &Authorized) -> bool {
         let valid = self
@@ -135,7 +135,7 @@ impl Verdict {
     /// The signature that it depends on.
     pub(super) fn signed<'a>(&'a self, authorized: &'a Authorized) -> Option<ed25519::Signed<'a>> {
         match self {
-            Self::Authorized | Self::Unauthorized => None,
+            Self::Authorized(_) | Self::Unauthorized => None,
             Self::IfSigned { key, signature, .. } => Some(ed25519::Signed {
                 key,
                 signature,
@@ -147,7 +147,7 @@ impl Verdict {
     /// Whether it is favourable if all signatures are valid.
     pub(super) const fn holds_if_signed(&self) -> bool {
         match self {
-            Self::Authorized => true,
+            Self::Authorized(_) => true,
             Self::Unauthorized => false,
             Self::IfSigned { by, .. } => matches!(by, Signer::Known),
         }
@@ -179,7 +179,10 @@ impl Verifier<'_> {
             Command::New(new) => self.key(Some(&new.auth_key), claim),
             Command::Send { .. } => self.sender(queue, claim),
             Command::SKey(key) | Command::LKey(key) => self.secures(key, queue, claim),
-            Command::LGet => Verdict::of(queue.is_some()),
+            Command::LGet => match queue {
+                Some(_) => Verdict::Authorized(None),
+                None => Verdict::Unauthorized,
+            },
             Command::NSub => self.key(queue.and_then(|queue| queue.notifier.as_ref()), claim),
             Command::Sub
             | Command::Key(_)
@@ -199,7 +202,7 @@ impl Verifier<'_> {
             | Command::Prxy { .. }
             | Command::Pfwd { .. }
             | Command::Rfwd { .. }
-            | Command::Rslv { .. } => Verdict::Authorized,
+            | Command::Rslv { .. } => Verdict::Authorized(None),
         }
     }
 
@@ -217,7 +220,7 @@ impl Verifier<'_> {
         let mut verdict = self.key(keys.next(), claim);
         for key in keys {
             if verdict.holds(claim.authorized) {
-                return Verdict::Authorized;
+                return Verdict::Authorized(verdict.key());
             }
             verdict = self.key(Some(key), claim);
         }
@@ -227,7 +230,7 @@ impl Verifier<'_> {
     /// Until a queue is secured anybody may send, without an authorization.
     fn sender(&mut self, queue: Option<&Arc<QueueKeys>>, claim: &Claim<'_>) -> Verdict {
         match (queue.map(|queue| &queue.sender), claim.authorization) {
-            (Some(None), None) => Verdict::Authorized,
+            (Some(None), None) => Verdict::Authorized(None),
             (Some(Some(key)), _) => self.key(Some(key), claim),
             (Some(None) | None, _) => self.key(None, claim),
         }
@@ -290,7 +293,10 @@ impl Verifier<'_> {
                 authenticator.verify_hash(&secret, &nonce, &hash).is_ok()
             }
         };
-        Verdict::of(verified && key.is_some())
+        match key {
+            Some(key) if verified => Verdict::Authorized(Some(*key)),
+            Some(_) | None => Verdict::Unauthorized,
+        }
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::answer::{Answer, Say};
-use super::verify::{Claim, Lookup, Party, QueueKeys, Verifier};
+use super::verify::{Claim, Lookup, Party, QueueKeys, Verdict, Verifier};
 use super::{BlockId, Request};
 use crate::crypto::certificate::Fingerprint;
 use crate::crypto::x25519::SharedSecret;
-use crate::crypto::{Signature, ed25519};
+use crate::crypto::{AuthPublicKey, Signature, ed25519};
 use crate::smp::handshake::ServiceRole;
 use crate::smp::handshake::router::Established;
 use crate::smp::proxy::{Forwarded, ForwardedResponse, SealedFor};
@@ -64,6 +64,8 @@ struct Claimed {
     authorization: Option<Authorization>,
     authorized: Authorized,
     lookup: Option<Lookup>,
+    /// The version of keys that do not authorise it.
+    refuted: Option<u64>,
 }
 
 /// The layers around a forwarded transmission.
@@ -102,6 +104,42 @@ impl Block {
             .collect()
     }
 
+    /// The queue of a block that does nothing but receive from one, or send to it.
+    pub(super) fn of_one_queue(&self) -> Option<&Lookup> {
+        let mut claimed = self.items.iter().filter_map(|item| match &item.state {
+            ItemState::Claimed(claimed) => Some(claimed),
+            ItemState::Answered(_) | ItemState::Authorized(_) | ItemState::Executing => None,
+        });
+        let (Some(one), None) = (claimed.next(), claimed.next()) else {
+            return None;
+        };
+        let lookup = one.lookup.as_ref()?;
+        let is_send = matches!(one.request.command, Command::Send { .. });
+        (is_send || lookup.party == Party::Recipient).then_some(lookup)
+    }
+
+    /// Verifies the only transmission with keys that may be out of date. If they do not authorise it, others are looked up.
+    pub(super) fn try_keys(
+        &mut self,
+        keys: &Arc<QueueKeys>,
+        service: Option<&Fingerprint>,
+        verifier: &mut Verifier<'_>,
+    ) {
+        for item in &mut self.items {
+            let ItemState::Claimed(claimed) = &mut item.state else {
+                continue;
+            };
+            let bound = claimed.bound(service.filter(|_| item.forwarded.is_none()));
+            let verdict = claimed.verdict(Some(keys), &bound, verifier);
+            if verdict.holds(&bound) {
+                item.state = claimed.authorized_by(verdict.key());
+                self.stage = Stage::Verified;
+            } else {
+                claimed.refuted = Some(keys.version);
+            }
+        }
+    }
+
     /// Verifies the transmissions with the keys that were looked up, in the order of the look-ups.
     pub(super) fn verify(
         &mut self,
@@ -119,24 +157,14 @@ impl Block {
                 None => None,
                 Some(_) => queues.next().and_then(Option::as_ref),
             };
-            let bound = match (service, &item.forwarded) {
-                (Some(fingerprint), None) if uses_service(&claimed.request.command) => {
-                    claimed.authorized.after(fingerprint.as_bytes())
-                }
-                _ => claimed.authorized.clone(),
-            };
-            let claim = Claim {
-                authorization: claimed.authorization.as_ref(),
-                corr_id: &claimed.request.corr_id,
-                authorized: &bound,
-            };
-            let verdict = verifier.verify(&claimed.request.command, queue, &claim);
-            verdicts.push((verdict, bound, queue));
+            let bound = claimed.bound(service.filter(|_| item.forwarded.is_none()));
+            let verdict = claimed.verdict(queue, &bound, verifier);
+            verdicts.push((verdict, bound));
         }
         // Most blocks have valid signatures only, which are cheaper to verify together.
         let signed = verdicts
             .iter()
-            .filter_map(|(verdict, bound, _)| verdict.signed(bound))
+            .filter_map(|(verdict, bound)| verdict.signed(bound))
             .collect::<Vec<_>>();
         let all_signed = ed25519::verify_all(&signed);
         let mut verdicts = verdicts.iter();
@@ -144,7 +172,7 @@ impl Block {
             let ItemState::Claimed(claimed) = &mut item.state else {
                 continue;
             };
-            let Some((verdict, bound, queue)) = verdicts.next() else {
+            let Some((verdict, bound)) = verdicts.next() else {
                 break;
             };
             let authorized = match all_signed {
@@ -153,10 +181,7 @@ impl Block {
             };
             item.state = match authorized {
                 false => ItemState::Answered(Box::new(Answer::from(ErrorType::Auth))),
-                true => ItemState::Authorized(Box::new(Request {
-                    keys: queue.cloned(),
-                    ..claimed.request.clone()
-                })),
+                true => claimed.authorized_by(verdict.key()),
             };
         }
         self.stage = Stage::Verified;
@@ -285,9 +310,45 @@ impl Claimed {
                 entity_id: transmission.entity_id.clone(),
                 command,
                 version: session.version,
-                keys: None,
+                key: None,
             },
+            refuted: None,
         }
+    }
+
+    /// What must be signed: a service signs in its own name, but not what it forwards.
+    fn bound(&self, service: Option<&Fingerprint>) -> Authorized {
+        match service {
+            Some(fingerprint) if uses_service(&self.request.command) => {
+                self.authorized.after(fingerprint.as_bytes())
+            }
+            Some(_) | None => self.authorized.clone(),
+        }
+    }
+
+    /// Keys that were tried before are not tried again.
+    fn verdict(
+        &self,
+        queue: Option<&Arc<QueueKeys>>,
+        bound: &Authorized,
+        verifier: &mut Verifier<'_>,
+    ) -> Verdict {
+        if self.refuted.is_some() && self.refuted == queue.map(|queue| queue.version) {
+            return Verdict::Unauthorized;
+        }
+        let claim = Claim {
+            authorization: self.authorization.as_ref(),
+            corr_id: &self.request.corr_id,
+            authorized: bound,
+        };
+        verifier.verify(&self.request.command, queue, &claim)
+    }
+
+    fn authorized_by(&self, key: Option<AuthPublicKey>) -> ItemState {
+        ItemState::Authorized(Box::new(Request {
+            key,
+            ..self.request.clone()
+        }))
     }
 
     /// The router answers PING by itself.

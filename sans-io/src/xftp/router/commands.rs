@@ -61,7 +61,7 @@ impl Router {
         };
         let mut changes = vec![Change::PutFile(Box::new(record))];
         let recipient_ids = self.put_recipients(&sender_id, &file.recipients, &mut changes);
-        self.counters.files_created = self.counters.files_created.saturating_add(1);
+        self.count(|c| &mut c.files_created, 1);
         let adjustment = Adjustment {
             files: 1,
             recipients: signed(recipient_ids.len()),
@@ -90,7 +90,7 @@ impl Router {
             });
         }
         let added = u64::try_from(ids.len()).unwrap_or(u64::MAX);
-        self.counters.file_recipients = self.counters.file_recipients.saturating_add(added);
+        self.count(|c| &mut c.file_recipients, added);
         NonEmpty::try_from(ids).unwrap_or_else(|_| NonEmpty::one(EntityId::EMPTY))
     }
 
@@ -100,7 +100,8 @@ impl Router {
             Err(error) => self.refuse(asker, error),
             Ok((None, _)) => self.refuse(asker, ErrorType::NoFile),
             Ok((Some(chunk), size)) => {
-                self.counters.file_downloads = self.counters.file_downloads.saturating_add(1);
+                self.downloaded(&chunk.sender_id);
+                self.count(|c| &mut c.file_downloads, 1);
                 let stream = asker.stream;
                 self.call(
                     asker,
@@ -115,16 +116,11 @@ impl Router {
     }
 
     /// Does what waited for a file, which is locked and loaded.
-    pub(super) fn do_job(
-        &mut self,
-        id: &EntityId,
-        job: Job,
-        file: Option<Box<LoadedFile>>,
-    ) -> Locked {
+    pub(super) fn do_job(&mut self, job: Job, file: Option<Box<LoadedFile>>) -> Locked {
         let found = match (&job, file) {
             (Job::Publish(upload), file) => return self.publish(*upload, file),
-            (Job::Reconcile, file) => {
-                self.reconcile(id, file.as_deref());
+            (Job::Reconcile(chunk), file) => {
+                self.reconcile(chunk.clone(), file.as_deref());
                 return Locked::No;
             }
             // The operator and time do not ask whether a file can be used.
@@ -138,7 +134,7 @@ impl Router {
             (Err(error), job) => self.changed_nothing(job, error),
             (Ok(file), Job::Add(asker, keys)) => self.add_recipients(asker, &keys, &file),
             (Ok(file), Job::Delete(asker)) => {
-                self.counters.files_deleted = self.counters.files_deleted.saturating_add(1);
+                self.count(|c| &mut c.files_deleted, 1);
                 self.delete(&file, [After::Answer(asker, Response::Ok)]);
             }
             (Ok(file), Job::Acknowledge(asker, recipient_id)) => {
@@ -146,11 +142,11 @@ impl Router {
             }
             (Ok(file), Job::Expire(before)) => self.expire(before, &file),
             (Ok(file), Job::OperatorDelete(ticket)) => {
-                self.counters.files_deleted = self.counters.files_deleted.saturating_add(1);
+                self.count(|c| &mut c.files_deleted, 1);
                 self.delete(&file, [After::Operated(ticket, Outcome::Done)]);
             }
             (Ok(file), Job::OperatorBlock(ticket, info)) => self.block(ticket, info, &file),
-            (Ok(_), Job::Publish(_) | Job::Reconcile) => {}
+            (Ok(_), Job::Publish(_) | Job::Reconcile(_)) => {}
         }
         Locked::No
     }
@@ -163,7 +159,7 @@ impl Router {
             }
             Job::Publish(upload) => self.fail_upload(upload, error),
             Job::Expire(_) => self.expired_one(),
-            Job::Reconcile => self.reconciled_one(),
+            Job::Reconcile(_) => self.reconciled_one(),
             Job::OperatorDelete(ticket) | Job::OperatorBlock(ticket, _) => {
                 let outcome = match error == ErrorType::Auth {
                     true => Outcome::NotFound,
@@ -190,8 +186,7 @@ impl Router {
     }
 
     fn acknowledge(&mut self, asker: Asker, recipient_id: EntityId, sender_id: EntityId) {
-        let acks = self.counters.file_download_acks.saturating_add(1);
-        self.counters.file_download_acks = acks;
+        self.count(|c| &mut c.file_download_acks, 1);
         let change = Change::DeleteRecipient {
             sender_id,
             recipient_id,
@@ -217,24 +212,26 @@ impl Router {
         self.commit(vec![change], adjustment, after);
     }
 
-    fn reconcile(&mut self, id: &EntityId, file: Option<&LoadedFile>) {
-        let known = file.is_some_and(|file| file.record.content == Content::Stored);
+    fn reconcile(&mut self, chunk: Chunk, file: Option<&LoadedFile>) {
+        let known = match (file.map(|file| &file.record.content), &chunk.name) {
+            (None | Some(Content::Absent), _)
+            | (Some(Content::Stored), Some(_))
+            | (Some(Content::Imported(_)), None) => false,
+            (Some(Content::Stored), None) | (Some(Content::Imported(_)), Some(_)) => true,
+        };
         if !known {
-            self.actions.push(Action::Remove(Chunk {
-                sender_id: id.clone(),
-                name: None,
-            }));
+            self.actions.push(Action::Remove(chunk));
         }
         self.reconciled_one();
     }
 
-    pub(super) fn found(&mut self, ids: Vec<EntityId>) {
-        if ids.is_empty() && self.unreconciled == 0 {
+    pub(super) fn found(&mut self, chunks: Vec<Chunk>) {
+        if chunks.is_empty() && self.unreconciled == 0 {
             self.actions.push(Action::Reconciled);
         }
-        self.unreconciled = self.unreconciled.saturating_add(ids.len());
-        for id in ids {
-            self.change(id, Job::Reconcile);
+        self.unreconciled = self.unreconciled.saturating_add(chunks.len());
+        for chunk in chunks {
+            self.change(chunk.sender_id.clone(), Job::Reconcile(chunk));
         }
     }
 

@@ -57,7 +57,7 @@ impl Expiring {
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Router {
-    pub(super) fn timeout(&mut self) {
+    pub(super) fn expire_in_time(&mut self) {
         let now = self.now.instant;
         let Some(expiration) = self.config.expiration else {
             return;
@@ -100,7 +100,7 @@ impl Router {
 
     pub(super) fn expire(&mut self, before: i64, file: &LoadedFile) {
         if file.record.created_at < before {
-            self.counters.files_expired = self.counters.files_expired.saturating_add(1);
+            self.count(|c| &mut c.files_expired, 1);
             self.delete(file, []);
         }
         self.expired_one();

@@ -24,6 +24,8 @@ pub(super) enum For {
     /// The file is locked for this.
     Change(EntityId, Job),
     Expired(i64),
+    /// Whoever wanted it is gone.
+    Nobody,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub(super) struct Loads {
     next: u64,
     in_flight: BTreeMap<LoadId, For>,
     waiting: VecDeque<(For, Load)>,
+    /// How many had to wait for others.
+    delayed: u64,
 }
 
 impl Loads {
@@ -41,11 +45,26 @@ impl Loads {
             next: 0,
             in_flight: BTreeMap::new(),
             waiting: VecDeque::new(),
+            delayed: 0,
         }
     }
 
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.len()
+    }
+
+    pub(super) const fn delayed(&self) -> u64 {
+        self.delayed
+    }
+
+    /// Those who wanted to upload are gone: what is loaded for them begins nothing.
+    pub(super) fn forget_uploads(&mut self, is_gone: impl Fn(&Asker) -> bool) {
+        let waiting = self.waiting.iter_mut().map(|(purpose, _)| purpose);
+        for purpose in self.in_flight.values_mut().chain(waiting) {
+            if matches!(purpose, For::Upload(asker) if is_gone(asker)) {
+                *purpose = For::Nobody;
+            }
+        }
     }
 
     /// The next load that may be asked for.
@@ -63,6 +82,9 @@ impl Loads {
 
 impl Router {
     pub(super) fn load(&mut self, purpose: For, load: Load) {
+        if self.loads.in_flight.len() >= self.loads.max {
+            self.loads.delayed = self.loads.delayed.saturating_add(1);
+        }
         self.loads.waiting.push_back((purpose, load));
         self.ask();
     }
@@ -79,8 +101,12 @@ impl Router {
         };
         self.ask();
         match (purpose, loaded) {
-            (For::Totals, Loaded::Totals(totals, _)) => {
+            (For::Totals, Loaded::Totals(totals, statistics)) => {
+                let first = !self.totals.was_known();
                 self.totals.loaded(totals);
+                if let (true, Some(statistics)) = (first, statistics) {
+                    self.restore_statistics(&statistics);
+                }
                 self.go_on_uploading();
             }
             (For::Totals, _) => self.load(For::Totals, Load::Totals),
@@ -92,7 +118,7 @@ impl Router {
                 None => self.changed_nothing(job, ErrorType::Auth),
             },
             (For::Change(id, job), Loaded::File(file)) => {
-                if self.do_job(&id, job, file) == Locked::No {
+                if self.do_job(job, file) == Locked::No {
                     self.unlock(&id);
                 }
             }
@@ -106,6 +132,7 @@ impl Router {
                 self.unlock(&id);
             }
             (For::Expired(_), _) => self.expiring.pause(),
+            (For::Nobody, _) => {}
         }
     }
 
@@ -143,7 +170,7 @@ impl Router {
             | Job::Delete(_)
             | Job::Publish(_)
             | Job::Expire(_)
-            | Job::Reconcile
+            | Job::Reconcile(_)
             | Job::OperatorDelete(_)
             | Job::OperatorBlock(..) => Load::File(Party::Sender, id.clone()),
         };

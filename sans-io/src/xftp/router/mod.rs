@@ -42,6 +42,7 @@ mod expiry;
 mod loads;
 mod operator;
 mod pending;
+mod statistics;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 pub use self::operator::{Operation, Outcome};
+pub use self::statistics::{Counters, Day, Downloaded, Statistics};
 
 use self::expiry::Expiring;
 use self::loads::Loads;
@@ -62,7 +64,7 @@ use super::{ErrorType, Response};
 use crate::http2::StreamId;
 use crate::machine::{Actions, Machine};
 use crate::rng::Rng;
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, UnixTime};
 use crate::wire::{BasicAuth, EntityId};
 
 /// How a router treats its files.
@@ -146,12 +148,14 @@ pub enum Input {
     Loaded(LoadId, Loaded),
     /// Whether an upload is now the chunk that it was to become, durably.
     Published(UploadId, Result<(), ErrorType>),
-    /// Chunks that were found on the disk, under names that follow from these ids of senders.
-    Found(Vec<EntityId>),
+    /// Chunks that were found on the disk: those that no record is about are removed.
+    Found(Vec<Chunk>),
     /// The operator wants something done.
     Operator(Ticket, Operation),
     /// Other settings hold from now on.
     Configure(Box<Config>),
+    /// The router stops: what was counted is stored.
+    Save,
     /// The deadline has passed.
     Timeout,
 }
@@ -171,6 +175,8 @@ pub enum Action {
     Discard(UploadId),
     /// Remove a chunk.
     Remove(Chunk),
+    /// A day is over.
+    Day(Box<Day>),
     /// All that was [found](Input::Found) is looked at.
     Reconciled,
     /// Tell the operator.
@@ -196,27 +202,12 @@ pub struct Gauges {
     pub loads: u64,
     /// Commits that are not stored.
     pub unstored: u64,
-}
-
-/// What was counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Files created.
-    pub files_created: u64,
-    /// Recipients added.
-    pub file_recipients: u64,
-    /// Chunks uploaded.
-    pub files_uploaded: u64,
-    /// Files that have expired.
-    pub files_expired: u64,
-    /// Files deleted.
-    pub files_deleted: u64,
-    /// Files blocked.
-    pub files_blocked: u64,
-    /// Downloads begun.
-    pub file_downloads: u64,
-    /// Recipients deleted.
-    pub file_download_acks: u64,
+    /// Loads that had to wait for others.
+    pub loads_delayed: u64,
+    /// Files that were downloaded.
+    pub downloaded: Downloaded,
+    /// Since when events are counted.
+    pub counting_since: UnixTime,
 }
 
 /// Whose answer is due.
@@ -241,7 +232,9 @@ pub struct Router {
     expiring: Expiring,
     /// How many of the chunks that were found are not looked at.
     unreconciled: usize,
-    counters: Counters,
+    statistics: Statistics,
+    /// When the clock is looked at.
+    hour: Instant,
     actions: Actions<Action>,
 }
 
@@ -256,9 +249,11 @@ struct Reckoning {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Known {
-    /// They are being loaded, and no room is given away before.
+    /// They are being loaded for the first time, and no room is given away before.
     #[default]
-    No,
+    Never,
+    /// They are being loaded again.
+    NoMore,
     Yes,
 }
 
@@ -277,7 +272,8 @@ impl Router {
             uploads: Uploads::default(),
             locks: BTreeMap::new(),
             unreconciled: 0,
-            counters: Counters::default(),
+            statistics: Statistics::new(now.unix),
+            hour: statistics::next_hour(now),
             actions: Actions::default(),
         };
         router.load(loads::For::Totals, Load::Totals);
@@ -298,13 +294,10 @@ impl Router {
             uploads: number(self.uploads.len()),
             loads: number(self.loads.in_flight()),
             unstored: number(self.pending.unstored()),
+            loads_delayed: self.loads.delayed(),
+            downloaded: self.downloads(),
+            counting_since: self.counting_since(),
         }
-    }
-
-    /// What was counted.
-    #[must_use]
-    pub const fn counters(&self) -> &Counters {
-        &self.counters
     }
 
     /// Stores changes; what is to follow waits until they are stored.
@@ -335,19 +328,14 @@ impl Router {
         for after in self.pending.not_stored(first, last) {
             match after {
                 After::Answer(asker, _) => self.refuse(asker, ErrorType::Internal),
-                After::Keep(chunk) | After::Remove(chunk) => {
-                    if chunk.name.is_none() {
-                        self.found(vec![chunk.sender_id]);
-                    }
-                }
+                After::Keep(chunk) | After::Remove(chunk) => self.found(vec![chunk]),
                 After::Operated(ticket, _) => {
                     self.actions.push(Action::Operated(ticket, Outcome::Failed));
                 }
             }
         }
         self.expiring.pause();
-        self.totals.since = Adjustment::default();
-        self.totals.known = Known::No;
+        self.totals.forget();
         self.load(loads::For::Totals, Load::Totals);
     }
 
@@ -384,6 +372,13 @@ impl Router {
         }
     }
 
+    fn timeout(&mut self) {
+        if self.hour <= self.now.instant {
+            self.end_hour();
+        }
+        self.expire_in_time();
+    }
+
     fn configure(&mut self, config: Config) {
         self.expiring.configure(config.expiration, self.now.instant);
         self.config = config;
@@ -399,6 +394,18 @@ impl Reckoning {
             chunks: self.since.chunks.saturating_add(by.chunks),
             used: self.since.used.saturating_add(by.used),
         };
+    }
+
+    const fn was_known(&self) -> bool {
+        !matches!(self.known, Known::Never)
+    }
+
+    /// They are to be loaded again.
+    fn forget(&mut self) {
+        self.since = Adjustment::default();
+        if self.known == Known::Yes {
+            self.known = Known::NoMore;
+        }
     }
 
     const fn loaded(&mut self, totals: Totals) {
@@ -425,9 +432,10 @@ impl Machine for Router {
             Input::NotStored(first, last) => self.not_stored(first, last),
             Input::Loaded(load, loaded) => self.loaded(load, loaded),
             Input::Published(upload, result) => self.published(upload, result),
-            Input::Found(ids) => self.found(ids),
+            Input::Found(chunks) => self.found(chunks),
             Input::Operator(ticket, operation) => self.operate(ticket, operation),
             Input::Configure(config) => self.configure(*config),
+            Input::Save => self.store_statistics(),
             Input::Timeout => self.timeout(),
         }
         Ok(())
@@ -438,6 +446,7 @@ impl Machine for Router {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.expiring.deadline()
+        let expiring = self.expiring.deadline();
+        Some(expiring.map_or(self.hour, |expiring| expiring.min(self.hour)))
     }
 }

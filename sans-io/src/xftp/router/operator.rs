@@ -38,7 +38,7 @@ impl Router {
 
     /// The chunk is gone for good, so that nothing is subtracted again when the file expires.
     pub(super) fn block(&mut self, ticket: Ticket, info: BlockingInfo, file: &LoadedFile) {
-        self.counters.files_blocked = self.counters.files_blocked.saturating_add(1);
+        self.count(|c| &mut c.files_blocked, 1);
         let record = FileRecord {
             status: FileStatus::Blocked(info),
             content: Content::Absent,

@@ -20,7 +20,7 @@ pub(super) enum Job {
     Publish(UploadId),
     /// It was created before this time.
     Expire(i64),
-    Reconcile,
+    Reconcile(Chunk),
     OperatorDelete(Ticket),
     OperatorBlock(Ticket, BlockingInfo),
 }

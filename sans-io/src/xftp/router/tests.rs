@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::{AuthPrivateKey, ed25519, hash::sha256};
 use crate::rng::Rng;
-use crate::sim::xftp::{Storing, World};
+use crate::sim::xftp::{Room, Storing, World};
 use crate::smp::{BlockingInfo, BlockingReason};
 use crate::wire::{NonEmpty, Short};
 use crate::xftp::NewFile;
@@ -167,6 +167,16 @@ impl Net {
     }
 
     #[track_caller]
+    fn assert_empty(&self) {
+        let gauges = Gauges {
+            downloaded: Downloaded::default(),
+            counting_since: UnixTime::default(),
+            ..self.world.router().gauges()
+        };
+        assert_eq!(gauges, Gauges::default());
+    }
+
+    #[track_caller]
     fn assert_sound(&mut self) {
         self.world.settle();
         assert_eq!(self.world.faults(), Vec::<&str>::new());
@@ -216,7 +226,7 @@ fn a_chunk_is_created_uploaded_downloaded_acknowledged_and_deleted() {
     assert_eq!(net.ask(sender, Ask::Delete, Some(&file.sender)), Err(AUTH));
     assert_eq!(net.put(sender, &file), Err(AUTH));
     net.assert_sound();
-    assert_eq!(net.world.router().gauges(), Gauges::default());
+    net.assert_empty();
     let counters = net.world.router().counters();
     assert_eq!(
         (
@@ -410,7 +420,7 @@ fn a_blocked_file_takes_no_room_and_is_not_subtracted_twice() {
     assert_eq!(net.world.router().gauges().used, u64::from(SIZE));
     net.world.wait(Duration::from_secs(60 * 3600));
     net.assert_sound();
-    assert_eq!(net.world.router().gauges(), Gauges::default());
+    net.assert_empty();
     assert_eq!(net.world.router().counters().files_expired, 2);
 }
 
@@ -466,6 +476,68 @@ fn what_was_not_stored_is_not_promised_and_totals_stay_exact() {
     assert_eq!(net.get(conn, &file).unwrap(), file.chunk);
 }
 
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing() {
+    let mut net = Net::new(Config::default());
+    let conn = net.world.connect();
+    let file = net.create(conn);
+    net.world.room = Room::None;
+    assert_eq!(net.put(conn, &file), refused(ErrorType::FileIo));
+    net.assert_sound();
+    net.world.room = Room::Enough;
+    assert_eq!(net.put(conn, &file), Ok(Answer::Done));
+    net.assert_sound();
+    assert_eq!(net.get(conn, &file).unwrap(), file.chunk);
+}
+
+#[test]
+fn a_download_that_has_begun_ends_though_its_file_expires() {
+    let mut net = Net::new(Config::default());
+    let (one, two) = (net.world.connect(), net.world.connect());
+    let file = net.create(one);
+    net.put(one, &file).unwrap();
+    let ask = Ask::Download {
+        size: SIZE,
+        digest: sha256(&file.chunk),
+    };
+    let request = net.send(one, ask, Some(&file.recipients[0]));
+    // Until the first bytes of the chunk have come.
+    while net.world.disk.opened == 0 {
+        assert!(net.world.step());
+    }
+    net.world.wait(Duration::from_secs(60 * 3600));
+    while net.world.router().gauges().chunks > 0 {
+        assert!(net.world.step());
+    }
+    let (outcome, data) = net.outcome(one, request);
+    assert_eq!(outcome, Some(Ok(Answer::Downloaded)));
+    assert_eq!(data, file.chunk);
+    assert_eq!(net.get(two, &file), Err(AUTH));
+    net.assert_sound();
+    net.assert_empty();
+}
+
+#[test]
+fn who_goes_before_an_upload_begins_takes_no_room() {
+    let mut net = Net::new(Config::default());
+    let (one, two) = (net.world.connect(), net.world.connect());
+    let file = net.create(one);
+    let chunk = file.chunk.clone();
+    for steps in 0..12 {
+        let conn = net.world.connect();
+        net.upload(conn, &file, &chunk);
+        for _ in 0..steps {
+            net.world.step();
+        }
+        net.world.cut(conn);
+        net.world.settle();
+        let gauges = net.world.router().gauges();
+        assert_eq!((gauges.uploads, gauges.reserved), (0, 0), "{steps}");
+    }
+    net.assert_sound();
+    assert_eq!(net.put(two, &file), Ok(Answer::Done));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -482,7 +554,7 @@ proptest! {
                 true => None,
                 false => Some(files[net.rng.below(files.len() as u32) as usize].clone()),
             };
-            match (net.rng.below(9), file) {
+            match (net.rng.below(12), file) {
                 (0, _) if files.len() < 6 => {
                     net.world.settle();
                     let file = net.create(conn);
@@ -509,11 +581,28 @@ proptest! {
                     conns = vec![net.world.connect(), net.world.connect()];
                     net.assert_sound();
                 }
+                (9, _) => {
+                    net.world.room = match net.world.room {
+                        Room::Enough => Room::None,
+                        Room::None => Room::Enough,
+                    };
+                }
+                (10, _) => {
+                    let stream = u64::from(net.rng.below(40));
+                    net.world.reset(conn, stream);
+                }
+                (11, _) if net.rng.below(4) == 0 => {
+                    net.world.wait(Duration::from_secs(26 * 3600));
+                }
                 _ => {}
             }
             for _ in 0..net.rng.below(30) {
                 net.world.step();
             }
+        }
+        net.assert_sound();
+        for conn in conns {
+            net.world.cut(conn);
         }
         net.assert_sound();
     }

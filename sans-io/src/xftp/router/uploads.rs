@@ -180,7 +180,7 @@ impl Router {
 
     fn put(&mut self, asker: Asker, mut record: FileRecord) {
         record.content = Content::Stored;
-        self.counters.files_uploaded = self.counters.files_uploaded.saturating_add(1);
+        self.count(|c| &mut c.files_uploaded, 1);
         let adjustment = Adjustment {
             chunks: 1,
             used: record.size.into(),
@@ -207,6 +207,7 @@ impl Router {
 
     /// Nobody waits for the answer any more.
     pub(super) fn gone(&mut self, asker: Asker) {
+        self.loads.forget_uploads(|gone| *gone == asker);
         self.uploads
             .waiting
             .retain(|(waiting, _)| *waiting != asker);
@@ -220,6 +221,7 @@ impl Router {
 
     pub(super) fn closed(&mut self, connection: ConnId) {
         let of_it = |asker: &Asker| asker.connection == connection;
+        self.loads.forget_uploads(of_it);
         let askers: Vec<Asker> = self.uploads.askers.keys().copied().filter(of_it).collect();
         self.uploads.waiting.retain(|(asker, _)| !of_it(asker));
         for asker in askers {

@@ -8,7 +8,7 @@ use super::download::Download;
 use super::upload::Upload;
 use super::web::Asked;
 use crate::crypto::x25519;
-use crate::http2::Part;
+use crate::http2::{Part, Response};
 use crate::time::Instant;
 use crate::wire::{CorrId, EntityId};
 use crate::xftp::transmission::Transmission;
@@ -24,6 +24,27 @@ pub(super) struct Job {
     /// What has come of the body after the block, and is not credited.
     pub(super) body: VecDeque<Bytes>,
     pub(super) part: Part,
+    pub(super) rest: Rest,
+}
+
+/// What is known of the body after the block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing: there is none, or one that nobody has spoken of.
+    Unknown,
+    /// It is on its way, and its sender may not listen before all of it is taken.
+    Announced,
+    /// It did not come in time.
+    GivenUp,
+}
+
+/// An answer that is given when the body has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Draining {
+    pub(super) head: Response,
+    pub(super) body: Bytes,
+    /// How many bytes have been thrown away.
+    pub(super) drained: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +59,12 @@ pub(super) enum Stage {
         size: u32,
     },
     Sending(Box<Download>),
+    /// It is answered when the body has ended.
+    Draining(Box<Draining>),
 }
 
 impl Job {
-    pub(super) fn new(asked: Asked, part: Part) -> Self {
+    pub(super) fn new(asked: Asked, part: Part, rest: Rest) -> Self {
         Self {
             asked,
             stage: Stage::Block(BytesMut::new()),
@@ -50,13 +73,14 @@ impl Job {
             deadline: None,
             body: VecDeque::new(),
             part,
+            rest,
         }
     }
 
     pub(super) fn executing() -> Self {
         Self {
             stage: Stage::Executing(None),
-            ..Self::new(Asked::Nothing, Part::Last)
+            ..Self::new(Asked::Nothing, Part::Last, Rest::Unknown)
         }
     }
 
@@ -65,6 +89,16 @@ impl Job {
         if !bytes.is_empty() {
             self.body.push_back(bytes);
         }
+    }
+
+    /// Whether more of the body comes, as far as is known.
+    pub(super) fn expects_more(&self) -> bool {
+        let is_announced = match self.rest {
+            Rest::Unknown => !self.body.is_empty(),
+            Rest::Announced => true,
+            Rest::GivenUp => false,
+        };
+        is_announced && self.part == Part::More
     }
 
     /// The block, once it is complete or the body has ended; and how many bytes were taken from the body for it.

@@ -19,8 +19,8 @@
 //! The machine does what costs time: it parses, verifies, hashes what is uploaded and encrypts what is downloaded. The owner has the
 //! files. It is asked for the key of a party, then given the command if it is authorised, and says what is to be done.
 //!
-//! Every request gets an answer, and an answer that comes before the end of a body does not reset its stream: the rest of the body is
-//! read and thrown away. Bytes of a chunk are credited when they are [written](Call::Written), and read when there is room for them, so
+//! Every request gets an answer, and no stream is reset: what is left of a body is read and thrown away. If it is on its way, the answer waits
+//! for its end, as some clients do not listen before. Bytes of a chunk are credited when they are [written](Call::Written), and read when there is room for them, so
 //! that neither direction holds more than a few pieces of a chunk.
 //!
 //! ```
@@ -76,7 +76,7 @@ use http::{Method, StatusCode};
 
 pub use self::words::{Call, Config, Dispatch, Event, Found, Pages, Request, Transport, UploadId};
 
-use self::job::{Job, Stage};
+use self::job::{Draining, Job, Rest, Stage};
 use super::handshake::{self, ClientHandshake, ClientHello, HandshakeError};
 use super::transmission::{Malformed, Session, Transmission, Unauthorized};
 use super::version::WITHOUT_HANDSHAKE;
@@ -118,6 +118,9 @@ enum Greeting {
     Sent(x25519::PrivateKey),
     Accepted(Session, x25519::PrivateKey),
 }
+
+/// How much of a body is thrown away before its end is not waited for any more: more than the largest chunk.
+const MAX_DRAINED: usize = 8 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -193,7 +196,11 @@ impl Server {
         if matches!(request.method, Method::GET | Method::HEAD) {
             return self.page(stream, request);
         }
-        let job = Job::new(web::Asked::of(&request.headers), part);
+        let rest = match web::declared(&request.headers) {
+            Some(length) if length > BLOCK => Rest::Announced,
+            Some(_) | None => Rest::Unknown,
+        };
+        let job = Job::new(web::Asked::of(&request.headers), part, rest);
         self.jobs.insert(stream, job);
         self.expect(stream, now.instant + self.config.block_timeout);
         self.advance(now, stream);
@@ -230,6 +237,7 @@ impl Server {
                 self.block(now, stream, &block);
             }
             Stage::Receiving(_) => self.receive_chunk(stream),
+            Stage::Draining(_) => self.drain(stream),
             Stage::Looking(_) | Stage::Executing(_) | Stage::Opening { .. } | Stage::Sending(_) => {
             }
         }
@@ -336,6 +344,9 @@ impl Server {
             Ok(command) => command,
             Err(error) => return self.answer(stream, Response::Err(error)),
         };
+        if let (Command::FPut, Some(job)) = (&command, self.jobs.get_mut(&stream)) {
+            job.rest = Rest::Announced;
+        }
         let party = match &command {
             Command::Ping => return self.answer(stream, Response::Pong),
             Command::FNew(file) => {
@@ -449,7 +460,13 @@ impl Server {
         {
             self.deadlines.pop_first();
             match self.jobs.get(&stream).map(|job| &job.stage) {
-                Some(Stage::Receiving(_)) => self.fail_upload(stream, ErrorType::Timeout),
+                Some(Stage::Receiving(_)) => {
+                    if let Some(job) = self.jobs.get_mut(&stream) {
+                        job.rest = Rest::GivenUp;
+                    }
+                    self.fail_upload(stream, ErrorType::Timeout);
+                }
+                Some(Stage::Draining(_)) => self.give_answer(stream),
                 Some(Stage::Sending(_)) => return self.close(CloseReason::TimedOut),
                 Some(Stage::Block(_)) => {
                     self.answer(stream, Response::Err(ErrorType::Timeout));
@@ -516,7 +533,7 @@ impl Server {
     fn abandon(&mut self, stream: StreamId) {
         self.forget_deadline(stream);
         let told = match self.jobs.remove(&stream).map(|job| job.stage) {
-            None | Some(Stage::Block(_)) => false,
+            None | Some(Stage::Block(_) | Stage::Draining(_)) => false,
             Some(
                 Stage::Looking(_)
                 | Stage::Executing(_)
@@ -562,9 +579,49 @@ impl Server {
     }
 
     fn finish(&mut self, stream: StreamId, body: Bytes) {
-        self.respond(stream, self.head(), body);
+        let draining = Draining {
+            head: self.head(),
+            body,
+            drained: 0,
+        };
+        let waits = self.jobs.get(&stream).is_some_and(Job::expects_more);
+        self.set(stream, Stage::Draining(Box::new(draining)));
+        match waits {
+            false => self.give_answer(stream),
+            true => {
+                self.expect(stream, self.latest.get() + self.config.drain_timeout);
+                self.drain(stream);
+            }
+        }
+    }
+
+    /// Throws away what has come of a body, and answers when it has ended.
+    fn drain(&mut self, stream: StreamId) {
+        let Some(job) = self.jobs.get_mut(&stream) else {
+            return;
+        };
+        let Stage::Draining(draining) = &mut job.stage else {
+            return;
+        };
+        let credit = job.body.drain(..).map(|bytes| bytes.len()).sum();
+        draining.drained = draining.drained.saturating_add(credit);
+        let is_over = job.part == Part::Last || draining.drained > MAX_DRAINED;
+        if credit > 0 {
+            self.send(stream, Outgoing::Credit(credit));
+        }
+        if is_over {
+            self.give_answer(stream);
+        }
+    }
+
+    fn give_answer(&mut self, stream: StreamId) {
+        self.forget_deadline(stream);
+        let Some(Stage::Draining(draining)) = self.jobs.remove(&stream).map(|job| job.stage) else {
+            return;
+        };
+        let Draining { head, body, .. } = *draining;
+        self.respond(stream, head, body);
         self.send(stream, Outgoing::Discard);
-        self.forget(stream);
     }
 
     fn forget(&mut self, stream: StreamId) {
@@ -653,6 +710,7 @@ impl Config {
             handshake_timeout: Duration::from_secs(60),
             block_timeout: Duration::from_secs(60),
             upload_timeout: Duration::from_secs(300),
+            drain_timeout: Duration::from_secs(60),
             stall_timeout: Duration::from_secs(300),
             inactive: None,
             pages: Pages::None,

@@ -343,6 +343,9 @@ fn a_slow_upload_and_a_slow_block_are_told_so() {
         result,
     };
     assert_eq!(script.events(), [&uploaded]);
+    let response = Response::Err(ErrorType::Timeout);
+    script.call(Call::Answer { stream, response });
+    assert_eq!(script.response(), Response::Err(ErrorType::Timeout));
     assert!(script.discards());
 
     let mut script = Script::ready();
@@ -354,8 +357,8 @@ fn a_slow_upload_and_a_slow_block_are_told_so() {
     assert_eq!(script.server.deadline(), None);
 }
 
-#[test]
-fn an_answer_before_the_end_of_an_upload_discards_the_rest() {
+/// An upload that the owner refuses while it is on its way.
+fn refused_upload() -> (Script, StreamId) {
     let mut script = Script::ready();
     let stream = script.head(Method::POST, &[], Part::More);
     script.body(stream, &script.command(&Command::FPut, &key()), Part::More);
@@ -363,14 +366,51 @@ fn an_answer_before_the_end_of_an_upload_discards_the_rest() {
     let found = Found::Key(key().public_key());
     script.call(Call::Key { stream, found });
     let response = Response::Err(ErrorType::Quota);
-    script.call(Call::Answer {
-        stream,
-        response: response.clone(),
-    });
-    assert_eq!(script.response(), response);
+    script.call(Call::Answer { stream, response });
+    (script, stream)
+}
+
+#[test]
+fn an_upload_that_is_refused_is_answered_when_it_has_ended() {
+    let (mut script, stream) = refused_upload();
+    let credit = |bytes| Action::Stream(stream, Outgoing::Credit(bytes));
+    assert_eq!(script.actions, [credit(5000)]);
+    script.body(stream, &[7; 4000], Part::More);
+    assert_eq!(script.actions, [credit(4000)]);
+    script.body(stream, &[], Part::Last);
+    assert_eq!(script.response(), Response::Err(ErrorType::Quota));
     assert!(script.discards());
-    script.body(stream, &[7; 5000], Part::Last);
-    assert_eq!(script.actions, []);
+    assert_eq!(script.server.deadline(), None);
+}
+
+#[test]
+fn the_end_of_an_upload_that_is_refused_is_not_waited_for_without_end() {
+    let (mut script, _) = refused_upload();
+    script.now.instant = script.server.deadline().unwrap();
+    script.give(Input::Timeout);
+    assert_eq!(script.response(), Response::Err(ErrorType::Quota));
+    assert!(script.discards());
+
+    let (mut script, stream) = refused_upload();
+    for _ in 0..MAX_DRAINED >> 20 {
+        assert!(script.answered().is_none());
+        script.body(stream, &[7; 1 << 20], Part::More);
+    }
+    assert_eq!(script.response(), Response::Err(ErrorType::Quota));
+}
+
+#[test]
+fn a_command_is_answered_before_the_end_of_a_body_that_nobody_has_spoken_of() {
+    let mut script = Script::ready();
+    let stream = script.head(Method::POST, &[], Part::More);
+    script.body(stream, &script.command(&Command::FDel, &key()), Part::More);
+    let response = Response::Ok;
+    script.call(Call::Key {
+        stream,
+        found: Found::Key(key().public_key()),
+    });
+    script.call(Call::Answer { stream, response });
+    assert_eq!(script.response(), Response::Ok);
 }
 
 #[test]

@@ -78,6 +78,7 @@ impl Server {
             let left = u64::try_from(length).ok();
             let left = left.and_then(|length| upload.left.checked_sub(length));
             let Some(left) = left else {
+                self.send(stream, Outgoing::Credit(length));
                 return self.fail_upload(stream, ErrorType::Size);
             };
             upload.left = left;
@@ -134,7 +135,7 @@ impl Server {
         }
     }
 
-    /// What has yet to come is thrown away.
+    /// What has yet to come is thrown away, and so is what is not written yet.
     pub(super) fn fail_upload(&mut self, stream: StreamId, error: ErrorType) {
         let Some(Stage::Receiving(upload)) = self.jobs.get(&stream).map(|job| &job.stage) else {
             return;
@@ -142,7 +143,10 @@ impl Server {
         match upload.sink {
             Sink::Nowhere => self.answer(stream, Response::Err(error)),
             Sink::Upload { id, .. } => {
-                self.send(stream, Outgoing::Discard);
+                let unwritten = upload.unwritten;
+                if unwritten > 0 {
+                    self.send(stream, Outgoing::Credit(unwritten));
+                }
                 self.uploaded(stream, id, Err(error));
             }
         }

@@ -25,6 +25,11 @@ impl Asked {
     }
 }
 
+/// How long the body is, if the client says so.
+pub(super) fn declared(headers: &HeaderMap) -> Option<usize> {
+    headers.get("content-length")?.to_str().ok()?.parse().ok()
+}
+
 /// Any page may speak with the router.
 pub(super) fn response() -> Response {
     Response::of(StatusCode::OK)

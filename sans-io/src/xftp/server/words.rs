@@ -25,6 +25,8 @@ pub struct Config {
     pub block_timeout: Duration,
     /// How long a chunk may take to come.
     pub upload_timeout: Duration,
+    /// How long the end of a body that nobody wants is waited for before the request is answered.
+    pub drain_timeout: Duration,
     /// After how long without any progress of a download the connection is given up.
     pub stall_timeout: Duration,
     /// After how long without requests the connection is given up.

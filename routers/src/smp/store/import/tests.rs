@@ -211,7 +211,7 @@ impl Store for Interrupted {
         self.store.services()
     }
 
-    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, StoreError> {
+    fn snapshot(&mut self) -> Result<Box<Snapshot>, StoreError> {
         self.store.snapshot()
     }
 

@@ -13,8 +13,9 @@ use simplex_sans_io::wire::Sample as _;
 
 use super::scenario::Scenario;
 use super::{EmbeddedStore, InDirectory, Options, Store, StoreError, Subject as _, check};
-use crate::smp::store::engine::{Engine, Entries, Memory, Snapshot, Write};
+use crate::smp::store::{Memory, Snapshot};
 use crate::smp::store::{Records, SyncPolicy, Table};
+use crate::store::engine::{Engine, Entries, Write};
 
 /// When an engine fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl Faulty {
     }
 }
 
-impl Engine for Faulty {
+impl Engine<Table> for Faulty {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.entries.get(table, key)
     }
@@ -52,7 +53,7 @@ impl Engine for Faulty {
         self.entries.scan(table, from, before)
     }
 
-    fn write(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
+    fn write(&mut self, writes: Vec<Write<Table>>) -> Result<(), StoreError> {
         match std::mem::replace(&mut self.fault, Fault::Never) {
             Fault::BeforeWrite => return Err(Self::full()),
             Fault::AfterWrite => {
@@ -90,7 +91,7 @@ impl Engine for Faulty {
         Self::full()
     }
 
-    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+    fn snapshot(&self) -> Result<Box<Snapshot>, StoreError> {
         self.entries.snapshot()
     }
 

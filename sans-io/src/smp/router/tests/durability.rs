@@ -123,3 +123,18 @@ fn queues_that_left_the_memory_come_back() {
         assert_eq!(count, 3);
     }
 }
+
+#[test]
+fn an_acknowledgement_that_was_not_stored_brings_the_message_again() {
+    let mut script = Script::new();
+    let (recipient, sender) = (script.world.connect(), script.world.connect());
+    let queue = script.new_queue(recipient);
+    script.send(sender, &queue, b"hello").unwrap();
+    script.world.sync = Sync::WhenTold;
+    let [(id, _)] = script.messages(recipient, &queue).try_into().unwrap();
+    let acknowledged = script.recipient(recipient, &queue, Command::Ack(id));
+    assert_eq!(acknowledged, Ok(Response::Message(None)));
+    script.world.fail();
+    let [(_, again)] = script.messages(recipient, &queue).try_into().unwrap();
+    assert_eq!(text(&again), b"hello");
+}

@@ -247,6 +247,28 @@ fn old_messages_and_notifications_expire_and_so_does_the_mark_of_a_full_queue() 
 }
 
 #[test]
+fn messages_that_are_too_old_expire_at_the_start_where_that_is_wanted() {
+    for expire_on_start in [true, false] {
+        let config = Config {
+            message_expiration: Some(Expiration {
+                ttl: Duration::from_secs(100),
+                check: Duration::from_secs(100_000),
+            }),
+            expire_on_start,
+            ..Config::default()
+        };
+        let mut script = Script::with(config);
+        let (recipient, sender) = (script.world.connect(), script.world.connect());
+        let queue = script.new_queue(recipient);
+        script.send(sender, &queue, b"1").unwrap();
+        script.world.wait(Duration::from_secs(101));
+        let world = script.world.crash();
+        let left = world.store.contents().messages.len();
+        assert_eq!(left, usize::from(!expire_on_start));
+    }
+}
+
+#[test]
 fn messages_that_are_too_old_make_room_when_one_is_sent() {
     let expiration = Expiration {
         ttl: Duration::from_secs(100),
@@ -302,4 +324,90 @@ fn a_connection_with_too_much_on_its_way_gets_more_when_it_has_taken_some() {
     assert_eq!(script.told(recipient).len(), 1);
     script.world.give(Input::Taken(recipient, 2));
     assert_eq!(script.told(recipient).len(), 2);
+}
+
+#[test]
+fn what_is_delivered_is_counted_until_it_is_acknowledged() {
+    let mut script = Script::new();
+    let (one, two, sender) = (
+        script.world.connect(),
+        script.world.connect(),
+        script.world.connect(),
+    );
+    let queue = script.new_queue(one);
+    script.send(sender, &queue, b"1").unwrap();
+    script.send(sender, &queue, b"2").unwrap();
+    let delivered = |script: &Script| {
+        let gauges = script.world.router.gauges();
+        (
+            gauges.delivered,
+            gauges.delivered_clients,
+            gauges.delivered_for,
+        )
+    };
+    assert_eq!(delivered(&script), (1, 1, [1, 0, 0, 0, 0]));
+    script.world.wait(Duration::from_secs(100));
+    script.recipient(one, &queue, Command::Que).unwrap();
+    assert_eq!(delivered(&script), (1, 1, [0, 1, 0, 0, 0]));
+    // Taken over, it is delivered anew.
+    script.recipient(two, &queue, Command::Sub).unwrap();
+    assert_eq!(delivered(&script), (1, 1, [1, 0, 0, 0, 0]));
+    script.world.wait(Duration::from_secs(7));
+    let (first, _) = script.messages(two, &queue).pop().unwrap();
+    let next = script.recipient(two, &queue, Command::Ack(first)).unwrap();
+    let Response::Message(Some((second, _))) = next else {
+        panic!()
+    };
+    let times = script.world.router.gauges().ack_times;
+    assert_eq!((times.count(), times.sum), (1, 7));
+    let next = script.recipient(two, &queue, Command::Ack(second));
+    assert_eq!(next, Ok(Response::Message(None)));
+    let times = script.world.router.gauges().ack_times;
+    assert_eq!((times.count(), times.sum, times.max), (2, 7, 7));
+    assert_eq!(delivered(&script), (0, 0, [0; 5]));
+    // What nobody acknowledges is nobody's when its client has gone.
+    script.send(sender, &queue, b"3").unwrap();
+    assert_eq!(delivered(&script).0, 1);
+    script.world.disconnect(two);
+    assert_eq!(delivered(&script), (0, 0, [0; 5]));
+}
+
+#[test]
+fn a_queue_that_is_deleted_leaves_nothing_with_its_recipient() {
+    let mut script = Script::new();
+    let client = script.world.connect();
+    for command in [Command::Get, Command::Sub] {
+        let queue = script
+            .create(client, None, SubscriptionMode::OnlyCreate)
+            .unwrap();
+        script.recipient(client, &queue, command).unwrap();
+        script.recipient(client, &queue, Command::Del).unwrap();
+        let known = script.world.router.clients().next().unwrap();
+        assert_eq!((known.gets, known.subscriptions()), (0, 0));
+    }
+}
+
+#[test]
+fn who_has_a_message_that_expires_gets_the_next_one() {
+    let expiration = Expiration {
+        ttl: Duration::from_secs(100),
+        check: Duration::from_secs(10),
+    };
+    let mut script = Script::with(Config {
+        message_expiration: Some(expiration),
+        ..Config::default()
+    });
+    let (recipient, sender) = (script.world.connect(), script.world.connect());
+    let queue = script.new_queue(recipient);
+    script.send(sender, &queue, b"1").unwrap();
+    script.world.wait(Duration::from_secs(90));
+    script.send(sender, &queue, b"2").unwrap();
+    script.world.wait(Duration::from_secs(40));
+    assert_eq!(script.world.router.gauges().messages, 1);
+    let [(first, _), (id, second)] = script.messages(recipient, &queue).try_into().unwrap();
+    let late = script.recipient(recipient, &queue, Command::Ack(first));
+    assert_eq!(late, refused(ErrorType::NoMsg));
+    let next = script.recipient(recipient, &queue, Command::Ack(id));
+    assert_eq!(next, Ok(Response::Message(None)));
+    assert_eq!(text(&second), b"2");
 }

@@ -78,6 +78,24 @@ fn commands_of_one_block_are_executed_in_order() {
 }
 
 #[test]
+fn a_session_that_knows_old_keys_is_authorised_by_new_ones_only() {
+    let mut script = Script::new();
+    let (recipient, sender) = (script.world.connect(), script.world.connect());
+    let queue = script.new_queue(recipient);
+    script.send(sender, &queue, b"hello").unwrap();
+    let key = queue.sender_key.public_key();
+    let secured = script.recipient(recipient, &queue, Command::Key(key));
+    assert_eq!(secured, Ok(Response::Done));
+    assert_eq!(script.send(sender, &queue, b"unsigned"), refused(AUTH));
+    let sender_id = queue.ids.sender_id.clone();
+    let sender_key = Arc::clone(&queue.sender_key);
+    for body in [b"first", b"again"] {
+        let sent = script.command(sender, &sender_id, &sender_key, send(body));
+        assert_eq!(sent, Ok(Response::Done));
+    }
+}
+
+#[test]
 fn a_deleted_queue_is_gone_and_its_subscriber_is_told() {
     let mut script = Script::new();
     let (owner, other, sender) = (

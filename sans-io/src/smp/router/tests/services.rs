@@ -131,3 +131,36 @@ fn a_service_keeps_its_id_and_its_role() {
         .connect_as(Some(credentials.service(ServiceRole::Notifier)));
     assert!(script.world.connection_count() < 3 || script.world.is_closed(other_role));
 }
+
+#[test]
+fn a_connection_that_takes_over_a_service_is_told_of_all_its_messages() {
+    let mut script = Script::new();
+    let (recipient, sender) = (script.world.connect(), script.world.connect());
+    let queue = script.new_queue(recipient);
+    let (id, key, _) = notifier(&mut script, recipient, &queue);
+    let service =
+        Credentials::issue(Algorithm::Ed25519, &mut script.rng).service(ServiceRole::Notifier);
+    let first = script.world.connect_as(Some(service.clone()));
+    let Ok(Response::Subscribed {
+        service_id: Some(service_id),
+    }) = script.command(first, &id, &key, Command::NSub)
+    else {
+        panic!()
+    };
+    let nsubs = |script: &mut Script, client| {
+        let nsubs = script.request(&service_id, None, Command::NSubs(ServiceQueues::default()));
+        script.execute(client, nsubs).unwrap()
+    };
+    nsubs(&mut script, first);
+    let second = script.world.connect_as(Some(service));
+    nsubs(&mut script, second);
+    let told = script.told(first);
+    assert!(matches!(told.last(), Some((id, BrokerMessage::Ends(_))) if *id == service_id));
+    script.send(sender, &queue, b"new").unwrap();
+    assert_eq!(script.told(first), []);
+    assert_eq!(script.told(second).len(), 1);
+    let gauges = script.world.router.gauges();
+    assert_eq!(gauges.subscribed_notifier_services, 1);
+    assert_eq!(gauges.subscribed_notifier_service_queues, 1);
+    assert_eq!(gauges.notifier_clients, 0);
+}

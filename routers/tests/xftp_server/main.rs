@@ -1,8 +1,18 @@
 //! An XFTP router over sockets: its clients, its disk, its restart.
 #![expect(
     clippy::unwrap_used,
-    reason = "a result that is missing fails the test"
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
 )]
+
+mod hostile;
+mod operator;
+mod peer;
+mod process;
+mod transfers;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,10 +20,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use simplex_routers::identity::IdentityFiles;
-use simplex_routers::web::Site;
-use simplex_routers::xftp::server::Server;
+use simplex_routers::xftp::server::{Orphans, Server};
 use simplex_routers::xftp::settings::{Control, Settings, StoreKind};
-use simplex_routers::xftp::store::{Embedded, Store};
+use simplex_routers::xftp::store::Store;
 use simplex_runtime_tokio::Tokio;
 use simplex_sans_io::crypto::hash::sha256;
 use simplex_sans_io::crypto::{Algorithm, AuthPrivateKey, ed25519};
@@ -38,33 +47,29 @@ async fn start(directory: &Path, quota: Option<u64>) -> (Server, ServerAddress<X
             .create(Algorithm::Ed25519, "localhost", now, &mut rng)
             .unwrap();
     }
+    let chunks = directory.join("files");
+    std::fs::create_dir_all(&chunks).unwrap();
     let settings = Settings {
-        hosts: Vec::new(),
-        port: 0,
         store: StoreKind::Embedded,
-        files: directory.join("files"),
         router: Config {
             quota,
             ..Config::default()
         },
-        inactive_clients: None,
-        web: None,
-        prometheus_interval: None,
         metrics_port: Some(0),
         control: Control {
             port: Some(0),
             admin_password: Some("secret".parse().unwrap()),
             user_password: None,
         },
-        advice: Vec::new(),
+        ..Settings::of_port(0, &chunks)
     };
-    let store = Store::new(Embedded::open(&directory.join("store")).unwrap());
+    let store = Store::open(&directory.join("store")).unwrap();
     let credentials = files.load(now).unwrap();
     let server = Server::start(
         &settings,
         credentials,
         store,
-        Site::default(),
+        Orphans::Removed,
         directory,
         100,
     )
@@ -94,6 +99,10 @@ struct File {
 }
 
 async fn create(client: &XftpClient, size: u32, seed: u8) -> File {
+    try_create(client, size, seed).await.unwrap()
+}
+
+async fn try_create(client: &XftpClient, size: u32, seed: u8) -> Result<File, RequestError> {
     let mut rng = Rng::from_seed([seed; 32]);
     let mut chunk = vec![0; usize::try_from(size).unwrap()];
     rng.fill(&mut chunk);
@@ -106,12 +115,12 @@ async fn create(client: &XftpClient, size: u32, seed: u8) -> File {
         recipients: NonEmpty::one(recipient.public_key()),
         password: None,
     };
-    let (sender_id, recipient_ids) = client.create(file, &sender).await.unwrap();
-    File {
+    let (sender_id, recipient_ids) = client.create(file, &sender).await?;
+    Ok(File {
         chunk: chunk.into(),
         sender: (sender_id, sender),
         recipient: (recipient_ids.first().clone(), recipient),
-    }
+    })
 }
 
 async fn upload(client: &XftpClient, file: &File) -> Result<(), RequestError> {

@@ -1,9 +1,9 @@
 //! Backups of a running router: it is asked for them through a socket among its files.
 //!
 //! ```text
-//!   smp-server backup ──the path of a file──▶ the router
-//!                     ◀──ok: what is in it──
-//!                     ◀──error: why not─────
+//!   the command backup ──the path of a file──▶ the router
+//!                      ◀──ok: what is in it──
+//!                      ◀──error: why not─────
 //! ```
 //! Only the router's own user, and root, may ask.
 
@@ -16,11 +16,13 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::store::StoreHandle;
-use super::store::backup::{BackupError, backup};
+use crate::backup::BackupError;
 
-/// The name of the socket.
-pub const SOCKET: &str = "smp-server.sock";
+/// Who makes a backup: what is in it.
+pub(crate) trait Makes: Send + 'static {
+    /// Writes the backup into this file.
+    fn make(&self, path: PathBuf) -> impl Future<Output = Result<String, BackupError>> + Send;
+}
 
 /// The longest path.
 const PATH: u64 = 4096;
@@ -80,11 +82,11 @@ impl Socket {
     }
 
     /// Makes backups, one at a time, until the future is dropped.
-    pub(crate) async fn serve(self, store: StoreHandle) {
+    pub(crate) async fn serve(self, maker: impl Makes) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    if let Err(error) = answer(stream, &store).await {
+                    if let Err(error) = answer(stream, &maker).await {
                         tracing::debug!(%error, "somebody who wanted a backup is gone");
                     }
                 }
@@ -103,7 +105,7 @@ impl Drop for Socket {
     }
 }
 
-async fn answer(stream: UnixStream, store: &StoreHandle) -> io::Result<()> {
+async fn answer(stream: UnixStream, maker: &impl Makes) -> io::Result<()> {
     let asking = stream.peer_cred()?.uid();
     if asking != 0 && asking != rustix::process::geteuid().as_raw() {
         return Err(io::ErrorKind::PermissionDenied.into());
@@ -118,7 +120,7 @@ async fn answer(stream: UnixStream, store: &StoreHandle) -> io::Result<()> {
         return Ok(());
     }
     let path = PathBuf::from(std::ffi::OsString::from_vec(line));
-    let text = match make(store, path.clone()).await {
+    let text = match maker.make(path.clone()).await {
         Ok(contents) => {
             tracing::info!("backup {}: {contents}", path.display());
             format!("ok: {contents}\n")
@@ -131,11 +133,13 @@ async fn answer(stream: UnixStream, store: &StoreHandle) -> io::Result<()> {
     writer.write_all(text.as_bytes()).await
 }
 
-async fn make(store: &StoreHandle, path: PathBuf) -> Result<String, BackupError> {
-    let snapshot = store.snapshot().await?;
-    let copied = path.clone();
-    let made = tokio::task::spawn_blocking(move || backup(snapshot.as_ref(), &copied)).await;
-    match made {
+/// Writes a backup where it may take its time.
+pub(crate) async fn apart<C: std::fmt::Display + Send + 'static>(
+    path: PathBuf,
+    write: impl FnOnce(&Path) -> Result<C, BackupError> + Send + 'static,
+) -> Result<String, BackupError> {
+    let written = path.clone();
+    match tokio::task::spawn_blocking(move || write(&written)).await {
         Ok(contents) => Ok(contents?.to_string()),
         Err(error) => Err(BackupError::Io {
             path,

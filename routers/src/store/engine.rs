@@ -5,22 +5,50 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::table::Table;
 use super::{StoreError, SyncPolicy};
 
 /// Entries that were found, in the order of their keys.
 pub type Entries<'a> = Box<dyn Iterator<Item = Result<(Bytes, Bytes), StoreError>> + 'a>;
 
+/// The tables of a store.
+pub trait Tables:
+    Copy + Ord + std::fmt::Debug + Send + Sync + std::panic::RefUnwindSafe + 'static
+{
+    /// All of them.
+    const ALL: &'static [Self];
+    /// One whose entries are single values, by their names.
+    const STATE: Self;
+
+    /// The name of the table.
+    fn name(self) -> &'static str;
+
+    /// How the table is used.
+    fn usage(self) -> Usage;
+}
+
+/// How a table is used, and how it is kept therefore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// Values of a few hundred bytes.
+    Small,
+    /// Values of a few bytes, which are read and written again soon after they were written.
+    Busy,
+    /// Some values are large.
+    Large,
+    /// Most values are large, and they do not stay long.
+    Passing,
+}
+
 /// Keeps entries in tables.
-pub trait Engine: Send + Sized {
+pub trait Engine<T: Tables>: Send + Sized {
     /// The value of a key.
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+    fn get(&self, table: T, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
     /// The entries from one key up to, and without, another one; an empty one is after all keys.
-    fn scan(&self, table: Table, from: &[u8], before: &[u8]) -> Entries<'_>;
+    fn scan(&self, table: T, from: &[u8], before: &[u8]) -> Entries<'_>;
 
     /// Writes entries together: all or none. What is read afterwards has them.
-    fn write(&mut self, writes: Vec<Write>) -> Result<(), StoreError>;
+    fn write(&mut self, writes: Vec<Write<T>>) -> Result<(), StoreError>;
 
     /// Makes durable what was written, and remembers that the group with this number was reported as stored.
     fn sync(&mut self, group: u64) -> Result<(), StoreError>;
@@ -38,23 +66,23 @@ pub trait Engine: Send + Sized {
     fn lost(&self, promised: u64, found: u64) -> StoreError;
 
     /// What there is now, for as long as it is looked at.
-    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+    fn snapshot(&self) -> Result<Box<dyn Snapshot<T>>, StoreError>;
 
     /// Lets go of everything.
     fn close(self) -> Result<(), StoreError>;
 }
 
 /// What there was at one moment. Another thread may look at it while the store goes on.
-pub trait Snapshot: Send {
+pub trait Snapshot<T: Tables>: Send {
     /// The entries of a table, in the order of their keys.
-    fn entries(&self, table: Table) -> Entries<'_>;
+    fn entries(&self, table: T) -> Entries<'_>;
 }
 
 /// A write to a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Write {
+pub struct Write<T> {
     /// The table.
-    pub table: Table,
+    pub table: T,
     /// The key.
     pub key: Bytes,
     /// What becomes of it.
@@ -73,16 +101,22 @@ pub enum Effect {
 }
 
 /// Entries in memory.
-#[derive(Debug, Clone, Default)]
-pub struct Memory(BTreeMap<Table, BTreeMap<Bytes, Bytes>>);
+#[derive(Debug, Clone)]
+pub struct Memory<T>(BTreeMap<T, BTreeMap<Bytes, Bytes>>);
 
-impl Engine for Memory {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+impl<T> Default for Memory<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Tables> Engine<T> for Memory<T> {
+    fn get(&self, table: T, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let entries = self.0.get(&table);
         Ok(entries.and_then(|entries| entries.get(key)).cloned())
     }
 
-    fn scan(&self, table: Table, from: &[u8], before: &[u8]) -> Entries<'_> {
+    fn scan(&self, table: T, from: &[u8], before: &[u8]) -> Entries<'_> {
         let bounds = (Bound::Included(from), upper_bound(before));
         let entries = self.0.get(&table).filter(|_| is_range(from, before));
         let range = entries.map(|entries| entries.range::<[u8], _>(bounds));
@@ -90,7 +124,7 @@ impl Engine for Memory {
         Box::new(found.map(|(key, value)| Ok((key.clone(), value.clone()))))
     }
 
-    fn write(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
+    fn write(&mut self, writes: Vec<Write<T>>) -> Result<(), StoreError> {
         for Write { table, key, effect } in writes {
             let entries = self.0.entry(table).or_default();
             match effect {
@@ -129,7 +163,7 @@ impl Engine for Memory {
         }
     }
 
-    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+    fn snapshot(&self) -> Result<Box<dyn Snapshot<T>>, StoreError> {
         Ok(Box::new(self.clone()))
     }
 
@@ -138,14 +172,14 @@ impl Engine for Memory {
     }
 }
 
-impl Snapshot for Memory {
-    fn entries(&self, table: Table) -> Entries<'_> {
+impl<T: Tables> Snapshot<T> for Memory<T> {
+    fn entries(&self, table: T) -> Entries<'_> {
         self.scan(table, &[], &[])
     }
 }
 
 /// Whether there can be a key from one up to, and without, another one.
-pub(super) fn is_range(from: &[u8], before: &[u8]) -> bool {
+pub(crate) fn is_range(from: &[u8], before: &[u8]) -> bool {
     before.is_empty() || from < before
 }
 

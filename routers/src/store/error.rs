@@ -3,8 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::table::Table;
-
 /// Why a store did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -41,10 +39,10 @@ pub enum StoreError {
         detail: String,
     },
     /// A record cannot be read, or is missing.
-    #[error("record {key} of {table} {}: verify the store, then restore a backup or delete the queue", .fault.as_str())]
+    #[error("record {key} of {table} {}: verify the store, then restore a backup or delete what it belongs to", .fault.as_str())]
     DamagedRecord {
         /// Where.
-        table: Table,
+        table: &'static str,
         /// Its key, in hexadecimal.
         key: String,
         /// What is wrong with it.
@@ -112,7 +110,7 @@ impl Fault {
 
 impl StoreError {
     /// Whether other commits of the same group can be stored nevertheless.
-    pub(super) const fn concerns_one_commit(&self) -> bool {
+    pub(crate) const fn concerns_one_commit(&self) -> bool {
         match self {
             Self::OutOfOrder { .. } | Self::DamagedRecord { .. } | Self::Newer { .. } => true,
             Self::InUse { .. }
@@ -124,7 +122,7 @@ impl StoreError {
         }
     }
 
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| {
             use io::ErrorKind::{QuotaExceeded, StorageFull};
@@ -139,7 +137,7 @@ impl StoreError {
         }
     }
 
-    pub(super) fn record(table: Table, key: &[u8], fault: Fault) -> Self {
+    pub(crate) fn record(table: &'static str, key: &[u8], fault: Fault) -> Self {
         Self::DamagedRecord {
             table,
             key: key.iter().map(|byte| format!("{byte:02x}")).collect(),

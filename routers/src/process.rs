@@ -3,31 +3,46 @@
 use std::io;
 use std::time::Duration;
 
-use super::BenchError;
+/// A process that cannot be watched.
+#[derive(Debug, thiserror::Error)]
+#[error("process {pid}: {error}")]
+pub struct ProcessError {
+    pid: u32,
+    error: io::Error,
+}
 
 /// A process on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process(pub(crate) u32);
 
 impl Process {
+    /// This one.
+    pub(crate) fn this() -> Self {
+        Self(std::process::id())
+    }
+
     /// The processor time that it has used, of its threads and of the kernel for them.
-    pub(crate) fn cpu(self) -> Result<Duration, BenchError> {
+    pub(crate) fn cpu(self) -> Result<Duration, ProcessError> {
         let ticks = self.read("stat", ticks)?;
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         Ok(Duration::from_secs(ticks) / u32::try_from(per_second).unwrap_or(100))
     }
 
     /// The bytes of its memory that are resident.
-    pub(crate) fn resident(self) -> Result<u64, BenchError> {
+    pub(crate) fn resident(self) -> Result<u64, ProcessError> {
         self.read("status", resident)
     }
 
-    fn read(self, file: &str, parse: impl FnOnce(&str) -> Option<u64>) -> Result<u64, BenchError> {
+    fn read(
+        self,
+        file: &str,
+        parse: impl FnOnce(&str) -> Option<u64>,
+    ) -> Result<u64, ProcessError> {
         let Self(pid) = self;
         let unknown = || io::Error::new(io::ErrorKind::InvalidData, "not understood");
         std::fs::read_to_string(format!("/proc/{pid}/{file}"))
             .and_then(|text| parse(&text).ok_or_else(unknown))
-            .map_err(|error| BenchError::Process { pid, error })
+            .map_err(|error| ProcessError { pid, error })
     }
 }
 
@@ -66,7 +81,7 @@ mod tests {
 
     #[test]
     fn this_process_can_be_watched() {
-        let this = Process(std::process::id());
+        let this = Process::this();
         this.cpu().unwrap();
         assert!(this.resident().unwrap() > 0);
     }

@@ -9,6 +9,7 @@
 //! A damaged bit would then silently undo commits that were reported as stored. So their number is written next to the data after
 //! each `fsync`, without one of its own: a store that has fewer groups than that has lost some, and is refused.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::panic::catch_unwind;
@@ -20,9 +21,11 @@ use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable as _,
 };
 
-use super::engine::{Effect, Engine, Entries, Snapshot, Write, is_range, upper_bound};
-use super::table::Table;
-use super::{EmbeddedStore, StoreError, SyncPolicy};
+use super::engine::{
+    Effect, Engine, Entries, Snapshot, Tables, Usage, Write, is_range, upper_bound,
+};
+use super::recent::Recent;
+use super::{StoreError, SyncPolicy};
 
 const MIB: u64 = 1 << 20;
 
@@ -42,33 +45,45 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             policy: SyncPolicy::default(),
-            cache_bytes: 64 * MIB,
+            cache_bytes: 16 * MIB,
         }
     }
 }
 
 /// The engine of a store in a directory.
-pub struct Embedded {
+pub struct Embedded<T: Tables> {
     path: PathBuf,
     options: Options,
     promise: Promise,
     /// None while it could not be opened again.
-    open: Option<Open>,
+    open: Option<Open<T>>,
     sync_failed: bool,
     // Last, so that the directory is ours until the engine is closed.
     _lock: File,
 }
 
-struct Open {
+struct Open<T> {
     database: Database,
-    tables: [Keyspace; Table::ALL.len()],
+    tables: Keyspaces<T>,
+    recent: Recent<T>,
     written: u64,
 }
 
-impl EmbeddedStore {
+impl<T: Tables> Embedded<T> {
     /// Opens the store in a directory, or makes one.
     pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
-        Self::new(Embedded::open(path, options)?)
+        fs::create_dir_all(path).map_err(StoreError::io("made", path))?;
+        let lock = lock(path)?;
+        let promise = Promise::open(&path.join("promise"))?;
+        let open = Open::guarded(path, options)?;
+        Ok(Self {
+            path: path.to_owned(),
+            options,
+            promise,
+            open: Some(open),
+            sync_failed: false,
+            _lock: lock,
+        })
     }
 
     /// Accepts that commits which were reported as stored are missing, after [`StoreError::Lost`].
@@ -84,35 +99,16 @@ impl EmbeddedStore {
     /// The directory of the store.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.engine.path
+        &self.path
     }
 
     /// How many bytes its files have.
     pub fn disk_bytes(&self) -> Result<u64, StoreError> {
-        let open = self.engine.opened()?;
-        open.database
-            .disk_space()
-            .map_err(|error| self.engine.error(error))
-    }
-}
-
-impl Embedded {
-    pub(super) fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
-        fs::create_dir_all(path).map_err(StoreError::io("made", path))?;
-        let lock = lock(path)?;
-        let promise = Promise::open(&path.join("promise"))?;
-        let open = Open::guarded(path, options)?;
-        Ok(Self {
-            path: path.to_owned(),
-            options,
-            promise,
-            open: Some(open),
-            sync_failed: false,
-            _lock: lock,
-        })
+        let space = self.opened()?.database.disk_space();
+        space.map_err(|error| self.error(error))
     }
 
-    fn opened(&self) -> Result<&Open, StoreError> {
+    fn opened(&self) -> Result<&Open<T>, StoreError> {
         let closed = || StoreError::Broken("it is closed".into());
         self.open.as_ref().ok_or_else(closed)
     }
@@ -123,15 +119,15 @@ impl Embedded {
 }
 
 #[cfg(test)]
-impl Embedded {
+impl<T: Tables> Embedded<T> {
     /// Has the journal written, but not synchronised.
-    pub(super) fn flush_journal(&self) {
+    pub(crate) fn flush_journal(&self) {
         let open = self.opened().unwrap();
         open.database.persist(PersistMode::Buffer).unwrap();
     }
 }
 
-impl Open {
+impl<T: Tables> Open<T> {
     /// Makes a database, if there is none. The engine does not open one that it has not finished making, so that a new one gets its name
     /// when it is whole.
     fn make(path: &Path) -> Result<(), StoreError> {
@@ -169,52 +165,39 @@ impl Open {
         let database = Database::builder(path.join("data"))
             .cache_size(options.cache_bytes)
             .max_journaling_size(64 * MIB)
-            .worker_threads(2)
+            // Of two, the first does nothing but pass compactions to the second while that is at one.
+            .worker_threads(1)
             .manual_journal_persist(true)
             .open()
             .map_err(error)?;
-        let open = |table: Table| {
-            let options = || table_options(table);
-            database.keyspace(table.name(), options).map_err(error)
+        let open = |table: &T| {
+            let options = || table_options(table.usage());
+            let keyspace = database.keyspace(table.name(), options).map_err(error)?;
+            Ok((*table, keyspace))
         };
-        let [
-            queues,
-            ids,
-            positions,
-            messages,
-            notifications,
-            index,
-            services,
-            state,
-        ] = Table::ALL;
-        let tables = [
-            open(queues)?,
-            open(ids)?,
-            open(positions)?,
-            open(messages)?,
-            open(notifications)?,
-            open(index)?,
-            open(services)?,
-            open(state)?,
-        ];
+        let tables: Result<_, StoreError> = T::ALL.iter().map(open).collect();
+        let tables = Keyspaces(tables?);
         Ok(Self {
             database,
             tables,
+            recent: Recent::default(),
             written: 0,
         })
     }
 
-    fn table(&self, table: Table) -> &Keyspace {
-        table_of(&self.tables, table)
+    fn table(&self, table: T) -> Result<&Keyspace, fjall::Error> {
+        self.tables.of(table)
     }
 
-    fn write(&mut self, writes: Vec<Write>) -> Result<(), fjall::Error> {
+    fn write(&mut self, writes: Vec<Write<T>>) -> Result<(), fjall::Error> {
+        let busy = |write: &&Write<T>| write.table.usage() == Usage::Busy;
+        let recent: Vec<_> = writes.iter().filter(busy).cloned().collect();
         let mut batch = self.database.batch();
         for Write { table, key, effect } in writes {
             self.written = self
                 .written
                 .saturating_add(u64::try_from(key.len()).unwrap_or(u64::MAX));
-            let table = self.table(table);
+            let table = self.table(table)?;
             match effect {
                 Effect::Put(value) => {
                     let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
@@ -226,6 +209,7 @@ impl Open {
             }
         }
         batch.commit()?;
+        self.recent.keep(recent);
         if self.written >= ROTATE_AFTER {
             self.written = 0;
             self.rotate()?;
@@ -236,7 +220,8 @@ impl Open {
     /// Has what is in memory written to tables, in the background.
     fn rotate(&self) -> Result<(), fjall::Error> {
         self.tables
-            .iter()
+            .0
+            .values()
             .try_for_each(|table| table.rotate_memtable().map(|_| ()))
     }
 
@@ -247,42 +232,50 @@ impl Open {
         self.rotate()?;
         while self
             .tables
-            .iter()
+            .0
+            .values()
             .any(|table| table.sealed_memtable_count() > 0)
         {
             if started.elapsed() > PATIENCE {
                 return Err(fjall::Error::Unrecoverable);
             }
             // Fails if the flush has failed.
-            self.table(Table::State).insert("flushed", "")?;
+            self.table(T::STATE)?.insert("flushed", "")?;
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
     }
 }
 
-impl Engine for Embedded {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let found = self.opened()?.table(table).get(key);
+impl<T: Tables> Engine<T> for Embedded<T> {
+    fn get(&self, table: T, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let open = self.opened()?;
+        if let Some(recent) = open.recent.get(table, key) {
+            return Ok(recent.clone());
+        }
+        let found = open.table(table).and_then(|table| table.get(key));
         let found = found.map_err(|error| self.error(error))?;
         Ok(found.map(Bytes::from))
     }
 
-    fn scan(&self, table: Table, from: &[u8], before: &[u8]) -> Entries<'_> {
+    fn scan(&self, table: T, from: &[u8], before: &[u8]) -> Entries<'_> {
         if !is_range(from, before) {
             return Box::new(std::iter::empty());
         }
         let bounds = (std::ops::Bound::Included(from), upper_bound(before));
-        match self.opened() {
+        let table = self
+            .opened()
+            .and_then(|open| open.table(table).map_err(|error| self.error(error)));
+        match table {
             Err(error) => Box::new(std::iter::once(Err(error))),
-            Ok(open) => Box::new(open.table(table).range::<&[u8], _>(bounds).map(|entry| {
+            Ok(table) => Box::new(table.range::<&[u8], _>(bounds).map(|entry| {
                 let (key, value) = entry.into_inner().map_err(|error| self.error(error))?;
                 Ok((key.into(), value.into()))
             })),
         }
     }
 
-    fn write(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
+    fn write(&mut self, writes: Vec<Write<T>>) -> Result<(), StoreError> {
         let closed = || StoreError::Broken("it is closed".into());
         let open = self.open.as_mut().ok_or_else(closed)?;
         let written = open.write(writes);
@@ -333,7 +326,7 @@ impl Engine for Embedded {
         }
     }
 
-    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+    fn snapshot(&self) -> Result<Box<dyn Snapshot<T>>, StoreError> {
         let open = self.opened()?;
         Ok(Box::new(Moment {
             path: self.path.clone(),
@@ -385,15 +378,21 @@ fn empty_journal(data: &Path) -> io::Result<()> {
 }
 
 /// What an embedded store was at one moment.
-struct Moment {
+struct Moment<T> {
     path: PathBuf,
     snapshot: fjall::Snapshot,
-    tables: [Keyspace; Table::ALL.len()],
+    tables: Keyspaces<T>,
 }
 
-impl Snapshot for Moment {
-    fn entries(&self, table: Table) -> Entries<'_> {
-        let table = table_of(&self.tables, table);
+impl<T: Tables> Snapshot<T> for Moment<T> {
+    fn entries(&self, table: T) -> Entries<'_> {
+        let table = match self.tables.of(table) {
+            Ok(table) => table,
+            Err(error) => {
+                let error = engine_error(&self.path, error);
+                return Box::new(std::iter::once(Err(error)));
+            }
+        };
         Box::new(self.snapshot.iter(table).map(|entry| {
             let entry = entry.into_inner();
             let (key, value) = entry.map_err(|error| engine_error(&self.path, error))?;
@@ -402,7 +401,7 @@ impl Snapshot for Moment {
     }
 }
 
-impl std::fmt::Debug for Embedded {
+impl<T: Tables> std::fmt::Debug for Embedded<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Embedded")
             .field("path", &self.path)
@@ -411,50 +410,33 @@ impl std::fmt::Debug for Embedded {
     }
 }
 
-const fn table_of(tables: &[Keyspace; Table::ALL.len()], table: Table) -> &Keyspace {
-    let [
-        queues,
-        ids,
-        positions,
-        messages,
-        notifications,
-        index,
-        services,
-        state,
-    ] = tables;
-    match table {
-        Table::Queues => queues,
-        Table::Ids => ids,
-        Table::Positions => positions,
-        Table::Messages => messages,
-        Table::Notifications => notifications,
-        Table::Index => index,
-        Table::Services => services,
-        Table::State => state,
+/// The engine's tables.
+#[derive(Clone)]
+struct Keyspaces<T>(BTreeMap<T, Keyspace>);
+
+impl<T: Tables> Keyspaces<T> {
+    /// All of them are there since the store was opened.
+    fn of(&self, table: T) -> Result<&Keyspace, fjall::Error> {
+        self.0.get(&table).ok_or(fjall::Error::Unrecoverable)
     }
 }
 
-/// Everything is encrypted by its senders, so that nothing is worth compressing. Messages and the data of links are kept apart from their keys.
-fn table_options(table: Table) -> KeyspaceCreateOptions {
+/// Everything is encrypted by its senders, so that nothing is worth compressing. Large values are kept apart from their keys.
+fn table_options(usage: Usage) -> KeyspaceCreateOptions {
     let separated = KvSeparationOptions::default()
         .separation_threshold(1024)
         .staleness_threshold(0.25)
         .age_cutoff(1.0);
     let options = KeyspaceCreateOptions::default().manual_journal_persist(true);
-    match table {
+    match usage {
         // Rotating these often makes every message dearer.
-        Table::Messages => options
+        Usage::Passing => options
             .max_memtable_size(ROTATE_AFTER)
             .with_kv_separation(Some(separated)),
-        Table::Queues => options
-            .max_memtable_size(8 * MIB)
+        Usage::Large => options
+            .max_memtable_size(MIB)
             .with_kv_separation(Some(separated)),
-        Table::Ids
-        | Table::Positions
-        | Table::Notifications
-        | Table::Index
-        | Table::Services
-        | Table::State => options.max_memtable_size(4 * MIB),
+        Usage::Small | Usage::Busy => options.max_memtable_size(MIB),
     }
 }
 
