@@ -134,8 +134,12 @@ impl Stream {
     }
 
     pub(super) fn send(&mut self, bytes: Bytes, part: Part) -> Result<(), Failure> {
-        if self.queue.complete.is_some() || matches!(self.outbound, Outbound::Ended) {
-            return Err(Failure::Invalid);
+        match self.outbound {
+            Outbound::Unopened | Outbound::Body(_) if self.queue.complete.is_none() => {}
+            // A body follows its head, and nothing follows its end.
+            Outbound::Unopened | Outbound::Unanswered(_) | Outbound::Body(_) | Outbound::Ended => {
+                return Err(Failure::Invalid);
+            }
         }
         if !bytes.is_empty() {
             self.queue.pieces.push_back(bytes);
