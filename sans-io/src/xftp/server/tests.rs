@@ -276,20 +276,37 @@ fn every_request_gets_an_answer() {
 }
 
 #[test]
-fn an_upload_is_passed_on_as_it_comes_and_judged_when_it_is_written() {
-    let chunk = [7; 1000];
+fn an_upload_is_passed_on_in_pieces_and_judged_when_it_is_written() {
+    let chunk = [7; 100_000];
     let mut script = Script::ready();
     let stream = script.receiving(&chunk);
-    script.body(stream, &chunk[..600], Part::More);
-    assert!(matches!(script.events()[..], [Event::Write { bytes, .. }] if bytes.len() == 600));
-    script.body(stream, &chunk[600..], Part::Last);
-    script.call(Call::Written { stream, bytes: 600 });
+    let written = |script: &Script| -> Vec<usize> {
+        let bytes = |event: &&Event| match event {
+            Event::Write { bytes, .. } => Some(bytes.len()),
+            _ => None,
+        };
+        script.events().iter().filter_map(bytes).collect()
+    };
+    // Small ones are gathered, and what is left over goes at the end.
+    script.body(stream, &chunk[..60_000], Part::More);
+    assert!(written(&script).is_empty());
+    script.body(stream, &chunk[60_000..70_000], Part::More);
+    assert_eq!(written(&script), [70_000]);
+    script.body(stream, &chunk[70_000..], Part::Last);
+    assert_eq!(written(&script), [30_000]);
+    script.call(Call::Written {
+        stream,
+        bytes: 70_000,
+    });
     assert_eq!(script.events().len(), 0);
     assert_eq!(
         script.actions,
-        [Action::Stream(stream, Outgoing::Credit(600))]
+        [Action::Stream(stream, Outgoing::Credit(70_000))]
     );
-    script.call(Call::Written { stream, bytes: 400 });
+    script.call(Call::Written {
+        stream,
+        bytes: 30_000,
+    });
     let upload = UploadId(5);
     let uploaded = Event::Uploaded {
         stream,
