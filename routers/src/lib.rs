@@ -8,6 +8,8 @@ mod cli;
 mod control;
 mod daily;
 pub mod doctor;
+#[cfg(any(test, feature = "sim"))]
+pub mod fuzz;
 pub mod identity;
 pub mod ini;
 mod limits;

@@ -172,7 +172,7 @@ impl Settings {
         Ok(Self::of(&ini)?)
     }
 
-    fn of(ini: &Ini) -> Result<Self, IniError> {
+    pub(crate) fn of(ini: &Ini) -> Result<Self, IniError> {
         let unknown = ini.unknown(KNOWN).into_iter();
         let mut advice: Vec<String> = unknown
             .map(|key| format!("{key} is not known and has no effect"))
