@@ -1,7 +1,8 @@
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderName;
 use proptest::prelude::*;
 
+use super::answer::MAX_DRAINED;
 use super::*;
 use crate::crypto::{Algorithm, AuthPrivateKey, ed25519, hash::sha256};
 use crate::http2::Failure;
@@ -9,7 +10,9 @@ use crate::rng::Rng;
 use crate::sim::identity::Credentials;
 use crate::wire::padding::{pad, unpad};
 use crate::wire::{self, Short, Version};
+use crate::xftp::handshake::{ClientHandshake, ClientHello};
 use crate::xftp::handshake::{RouterHello, block as handshake_block};
+use crate::xftp::transmission::Unauthorized;
 
 /// A router's connection, given what HTTP/2 would bring, and what it says.
 struct Script {
