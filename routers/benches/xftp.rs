@@ -330,7 +330,8 @@ async fn transfers(seconds: Duration, down: f64, up: f64) {
 
 /// 1,000 downloads at the same time, of which nobody reads more than the first bytes.
 async fn many_downloads() {
-    const CONNECTIONS: usize = 10;
+    // What a client has not read is bounded for each connection.
+    const CONNECTIONS: usize = 100;
     let directory = tempfile::tempdir().unwrap();
     let router = Router::start(directory.path());
     let client = router.connect().await;

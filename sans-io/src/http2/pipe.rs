@@ -1,12 +1,17 @@
 //! The pipe that h2 takes for a socket.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Frames that are smaller than this are sent alone.
+const ALONE: usize = 4096;
+/// How much room there is for several large frames.
+const PIECE: usize = 4 * (16384 + 9);
 
 /// Both directions of a stream in memory. h2 holds one clone and the machine the other; whoever fills it polls h2 afterwards, so that
 /// no waker is kept.
@@ -76,6 +81,28 @@ impl AsyncWrite for Pipe {
     ) -> Poll<io::Result<usize>> {
         self.lock().sent.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// A frame's head and its payload at once.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let count = slices.iter().map(|slice| slice.len()).sum();
+        let mut buffers = self.lock();
+        // A large frame is seldom alone: those of one piece fit without being moved.
+        if buffers.sent.is_empty() && count >= ALONE {
+            buffers.sent.reserve(PIECE.max(count));
+        }
+        for slice in slices {
+            buffers.sent.extend_from_slice(slice);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

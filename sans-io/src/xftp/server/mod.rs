@@ -60,7 +60,9 @@
 //! assert_eq!(joined.client_events.pop(), Some(answer));
 //! ```
 
+mod answer;
 mod download;
+mod greeting;
 mod job;
 #[cfg(test)]
 mod tests;
@@ -71,14 +73,14 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, StatusCode};
 
 pub use self::words::{Call, Config, Dispatch, Event, Found, Pages, Request, Transport, UploadId};
 
-use self::job::{Draining, Job, Rest, Stage};
-use super::handshake::{self, ClientHandshake, ClientHello, HandshakeError};
-use super::transmission::{Malformed, Session, Transmission, Unauthorized};
+use self::job::{Job, Rest, Stage};
+use super::handshake;
+use super::transmission::{Malformed, Session, Transmission};
 use super::version::WITHOUT_HANDSHAKE;
 use super::{BLOCK, Command, ErrorType, Response};
 use crate::crypto::x25519;
@@ -90,7 +92,6 @@ use crate::smp::server::Work;
 use crate::smp::server::verify::{Claim, Verifier};
 use crate::smp::transmission::Authorized;
 use crate::time::{Instant, Latest, Now};
-use crate::wire::padding;
 use crate::wire::{CorrId, EntityId};
 
 use crate::xftp::router::store::Party;
@@ -118,9 +119,6 @@ enum Greeting {
     Sent(x25519::PrivateKey),
     Accepted(Session, x25519::PrivateKey),
 }
-
-/// How much of a body is thrown away before its end is not waited for any more: more than the largest chunk.
-const MAX_DRAINED: usize = 8 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -270,55 +268,6 @@ impl Server {
                 let session = session.clone();
                 self.command(stream, &session, block);
             }
-        }
-    }
-
-    fn hello(&mut self, stream: StreamId, block: &Bytes) {
-        let challenge = match (&block[..], self.transport.dispatch) {
-            ([], _) => Ok(None),
-            (block, Dispatch::Web) if block.len() == BLOCK => {
-                handshake::of_block::<ClientHello>(block).map(|hello| hello.challenge)
-            }
-            _ => Err(HandshakeError::Parse),
-        };
-        let key = match &self.greeting {
-            Greeting::None => x25519::PrivateKey::generate(&mut self.rng),
-            Greeting::Sent(key) | Greeting::Accepted(_, key) => key.clone(),
-        };
-        let (identity, session_id) = (&self.config.identity, &self.transport.session_id);
-        let hello = challenge.and_then(|challenge| {
-            identity.hello(session_id, &key.public_key(), challenge.as_ref())
-        });
-        let block =
-            hello.and_then(|hello| handshake::block(&hello).map_err(|_| HandshakeError::BadAuth));
-        match block {
-            Ok(block) => {
-                self.greeting = Greeting::Sent(key);
-                self.finish(stream, block);
-            }
-            Err(_) => self.answer_text(stream, "HANDSHAKE"),
-        }
-    }
-
-    fn handshake(&mut self, now: Now, stream: StreamId, block: &Bytes) {
-        let (Greeting::Sent(key) | Greeting::Accepted(_, key)) = &self.greeting else {
-            return self.answer_text(stream, "HANDSHAKE");
-        };
-        let accepted = match block.len() == BLOCK {
-            false => Err(HandshakeError::Parse),
-            true => handshake::of_block::<ClientHandshake>(block).and_then(|handshake| {
-                let session_id = &self.transport.session_id;
-                self.config.identity.accept(session_id, &handshake)
-            }),
-        };
-        match accepted {
-            Ok(session) => {
-                self.greeting = Greeting::Accepted(session.clone(), key.clone());
-                self.touch(now);
-                self.event(Event::Established(session));
-                self.answer_empty(stream);
-            }
-            Err(_) => self.answer_text(stream, "HANDSHAKE"),
         }
     }
 
@@ -547,103 +496,9 @@ impl Server {
         }
     }
 
-    /// The answer to a command.
-    fn answer(&mut self, stream: StreamId, response: Response) {
-        if let Some(block) = self.response_block(stream, response) {
-            self.finish(stream, block);
-        }
-    }
-
-    fn response_block(&self, stream: StreamId, response: Response) -> Option<Bytes> {
-        let job = self.jobs.get(&stream)?;
-        let session = match &self.greeting {
-            Greeting::Accepted(session, _) => session.clone(),
-            Greeting::None | Greeting::Sent(_) => Session {
-                version: WITHOUT_HANDSHAKE,
-                id: self.transport.session_id.clone(),
-            },
-        };
-        let response = response.for_version(session.version);
-        let transmission = Unauthorized::new(&session, &job.corr_id, &job.entity_id, &response);
-        transmission.block(None).ok()
-    }
-
-    /// The answer to a message of the handshake that is not understood.
-    fn answer_text(&mut self, stream: StreamId, text: &str) {
-        let block = padding::pad(text.as_bytes(), BLOCK).map(BytesMut::freeze);
-        self.finish(stream, block.unwrap_or_default());
-    }
-
-    fn answer_empty(&mut self, stream: StreamId) {
-        self.finish(stream, Bytes::new());
-    }
-
-    fn finish(&mut self, stream: StreamId, body: Bytes) {
-        let draining = Draining {
-            head: self.head(),
-            body,
-            drained: 0,
-        };
-        let waits = self.jobs.get(&stream).is_some_and(Job::expects_more);
-        self.set(stream, Stage::Draining(Box::new(draining)));
-        match waits {
-            false => self.give_answer(stream),
-            true => {
-                self.expect(stream, self.latest.get() + self.config.drain_timeout);
-                self.drain(stream);
-            }
-        }
-    }
-
-    /// Throws away what has come of a body, and answers when it has ended.
-    fn drain(&mut self, stream: StreamId) {
-        let Some(job) = self.jobs.get_mut(&stream) else {
-            return;
-        };
-        let Stage::Draining(draining) = &mut job.stage else {
-            return;
-        };
-        let credit = job.body.drain(..).map(|bytes| bytes.len()).sum();
-        draining.drained = draining.drained.saturating_add(credit);
-        let is_over = job.part == Part::Last || draining.drained > MAX_DRAINED;
-        if credit > 0 {
-            self.send(stream, Outgoing::Credit(credit));
-        }
-        if is_over {
-            self.give_answer(stream);
-        }
-    }
-
-    fn give_answer(&mut self, stream: StreamId) {
-        self.forget_deadline(stream);
-        let Some(Stage::Draining(draining)) = self.jobs.remove(&stream).map(|job| job.stage) else {
-            return;
-        };
-        let Draining { head, body, .. } = *draining;
-        self.respond(stream, head, body);
-        self.send(stream, Outgoing::Discard);
-    }
-
     fn forget(&mut self, stream: StreamId) {
         self.forget_deadline(stream);
         self.jobs.remove(&stream);
-    }
-
-    fn head(&self) -> http2::Response {
-        match self.transport.dispatch {
-            Dispatch::Web => web::response(),
-            Dispatch::Legacy | Dispatch::Native | Dispatch::Silent => {
-                http2::Response::of(StatusCode::OK)
-            }
-        }
-    }
-
-    fn respond(&mut self, stream: StreamId, head: http2::Response, body: Bytes) {
-        if body.is_empty() {
-            return self.send(stream, Outgoing::Response(head, Part::Last));
-        }
-        self.send(stream, Outgoing::Response(head, Part::More));
-        self.send(stream, Outgoing::Body(body, Part::Last));
     }
 
     fn send(&mut self, stream: StreamId, outgoing: Outgoing) {

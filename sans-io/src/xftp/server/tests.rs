@@ -1,7 +1,8 @@
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderName;
 use proptest::prelude::*;
 
+use super::answer::MAX_DRAINED;
 use super::*;
 use crate::crypto::{Algorithm, AuthPrivateKey, ed25519, hash::sha256};
 use crate::http2::Failure;
@@ -9,7 +10,9 @@ use crate::rng::Rng;
 use crate::sim::identity::Credentials;
 use crate::wire::padding::{pad, unpad};
 use crate::wire::{self, Short, Version};
+use crate::xftp::handshake::{ClientHandshake, ClientHello};
 use crate::xftp::handshake::{RouterHello, block as handshake_block};
+use crate::xftp::transmission::Unauthorized;
 
 /// A router's connection, given what HTTP/2 would bring, and what it says.
 struct Script {
@@ -276,20 +279,37 @@ fn every_request_gets_an_answer() {
 }
 
 #[test]
-fn an_upload_is_passed_on_as_it_comes_and_judged_when_it_is_written() {
-    let chunk = [7; 1000];
+fn an_upload_is_passed_on_in_pieces_and_judged_when_it_is_written() {
+    let chunk = [7; 100_000];
     let mut script = Script::ready();
     let stream = script.receiving(&chunk);
-    script.body(stream, &chunk[..600], Part::More);
-    assert!(matches!(script.events()[..], [Event::Write { bytes, .. }] if bytes.len() == 600));
-    script.body(stream, &chunk[600..], Part::Last);
-    script.call(Call::Written { stream, bytes: 600 });
+    let written = |script: &Script| -> Vec<usize> {
+        let bytes = |event: &&Event| match event {
+            Event::Write { bytes, .. } => Some(bytes.len()),
+            _ => None,
+        };
+        script.events().iter().filter_map(bytes).collect()
+    };
+    // Small ones are gathered, and what is left over goes at the end.
+    script.body(stream, &chunk[..60_000], Part::More);
+    assert!(written(&script).is_empty());
+    script.body(stream, &chunk[60_000..70_000], Part::More);
+    assert_eq!(written(&script), [70_000]);
+    script.body(stream, &chunk[70_000..], Part::Last);
+    assert_eq!(written(&script), [30_000]);
+    script.call(Call::Written {
+        stream,
+        bytes: 70_000,
+    });
     assert_eq!(script.events().len(), 0);
     assert_eq!(
         script.actions,
-        [Action::Stream(stream, Outgoing::Credit(600))]
+        [Action::Stream(stream, Outgoing::Credit(70_000))]
     );
-    script.call(Call::Written { stream, bytes: 400 });
+    script.call(Call::Written {
+        stream,
+        bytes: 30_000,
+    });
     let upload = UploadId(5);
     let uploaded = Event::Uploaded {
         stream,

@@ -1,4 +1,6 @@
-//! The body of FPUT: hashed while it is passed on, and never longer than announced.
+//! The body of FPUT: hashed as it comes, passed on in pieces, and never longer than announced.
+
+use bytes::BytesMut;
 
 use super::job::Stage;
 use super::{Event, Server, UploadId};
@@ -13,9 +15,14 @@ pub(super) struct Upload {
     /// How many bytes must yet come.
     left: u64,
     sink: Sink,
-    /// How many bytes are passed on and not written.
+    /// What has come and is not passed on.
+    gathered: BytesMut,
+    /// How many bytes have come and are not written.
     unwritten: usize,
 }
+
+/// How much is passed on at once: frames are small, and each that is passed on costs a turn of the disk.
+const PIECE: usize = 64 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Sink {
@@ -56,6 +63,7 @@ impl Server {
         let upload = Upload {
             left: size.into(),
             sink,
+            gathered: BytesMut::new(),
             unwritten: 0,
         };
         self.set(stream, Stage::Receiving(Box::new(upload)));
@@ -87,6 +95,14 @@ impl Server {
                 Sink::Upload { id, hash, .. } => {
                     hash.update(&bytes);
                     upload.unwritten = upload.unwritten.saturating_add(length);
+                    if upload.gathered.is_empty() {
+                        upload.gathered.reserve(PIECE);
+                    }
+                    upload.gathered.extend_from_slice(&bytes);
+                    if upload.gathered.len() < PIECE && upload.left > 0 {
+                        continue;
+                    }
+                    let bytes = std::mem::take(&mut upload.gathered).freeze();
                     let upload = *id;
                     self.event(Event::Write {
                         stream,
