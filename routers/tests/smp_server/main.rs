@@ -11,6 +11,7 @@ mod files;
 mod hostile;
 mod load;
 mod process;
+mod proxying;
 mod websockets;
 
 use std::path::Path;
