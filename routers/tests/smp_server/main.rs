@@ -10,6 +10,7 @@ mod console;
 mod files;
 mod hostile;
 mod load;
+mod names;
 mod process;
 mod proxying;
 mod websockets;
