@@ -19,6 +19,7 @@ mod page;
 mod plaintext;
 mod ports;
 mod process;
+mod prompt;
 pub mod smp;
 pub mod store;
 mod systemd;

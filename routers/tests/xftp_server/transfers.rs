@@ -63,14 +63,10 @@ async fn there_and_back(sizes: &[u64]) {
     let sessions = Sessions::new(1, rng().unwrap());
     for size in sizes {
         let path = file(directory.path(), *size);
-        let started = std::time::Instant::now();
         let sent = send(&sessions, &path, &plan, |_, _| {}).await.unwrap();
-        let up = started.elapsed();
         let (description, to) = (&sent.recipients[0], at("received"));
         let received = receive(&sessions, description, &to, |_, _| {});
         let received = received.await.unwrap();
-        let down = started.elapsed() - up;
-        println!("{size} bytes: {up:?} there, {down:?} back");
         assert_same(&received.path, &path);
         delete(&sessions, &sent.sender).await.unwrap();
         std::fs::remove_file(received.path).unwrap();
