@@ -15,6 +15,7 @@ mod router;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use router::Router;
 use simplex_agent::store::{Memory, Sqlite, SqliteOptions, Store};
 use simplex_agent::{
     Agent, Builder, ConnectionId, EventContent, Events, InitialKeys, Joining, MsgFlags,
-    NewConnection, NewLink, Pq, UserId, UserRouter,
+    NetworkState, NewConnection, NewLink, Pq, UserId, UserRouter,
 };
 use simplex_runtime_tokio::{SmpClient, SmpOptions, Tokio, rng};
 use simplex_sans_io::crypto::{Algorithm, AuthPrivateKey};
@@ -31,6 +32,7 @@ use simplex_sans_io::smp::client::Event;
 use simplex_sans_io::smp::{
     BrokerMessage, MsgFlags as Flags, NewQueue, QueueIds, QueueRequest, SubscriptionMode,
 };
+use simplex_sans_io::wire::{ServerAddress, SmpScheme};
 use tokio::sync::Semaphore;
 
 const USER: UserId = UserId(1);
@@ -45,6 +47,9 @@ const WINDOW: usize = 64;
 
 #[tokio::main]
 async fn main() {
+    if let Some(path) = std::env::var_os(AT_REST) {
+        return rest(path.as_ref()).await;
+    }
     let router = Router::start().await;
     println!("\n| | p50 | p99 | ratio of p50 |\n|---|--:|--:|--:|");
     let baseline = without_agents(&router).await;
@@ -77,6 +82,9 @@ async fn main() {
         }
     }
     resubscribed(&router, directory.path()).await;
+    println!("\n| at rest | |\n|---|--:|");
+    at_rest(&router, &directory.path().join("none"), 0);
+    at_rest(&router, &directory.path().join("many"), many());
 }
 
 /// What was measured.
@@ -194,15 +202,31 @@ fn sqlite(path: &Path) -> Sqlite {
 }
 
 async fn pair<S: Store + 'static>(router: &Router, of_alice: S, of_bob: S) -> (Peer, Peer) {
-    let alice = Peer::start(router, of_alice).await;
-    (alice, Peer::start(router, of_bob).await)
+    let alice = Peer::start(&router.address, of_alice).await;
+    (alice, Peer::start(&router.address, of_bob).await)
 }
 
 impl Peer {
-    async fn start(router: &Router, store: impl Store + 'static) -> Self {
+    async fn start(router: &ServerAddress<SmpScheme>, store: impl Store + 'static) -> Self {
+        Self::counted(router, store, Arc::default()).await
+    }
+
+    /// One whose wake-ups are counted.
+    async fn counted(
+        router: &ServerAddress<SmpScheme>,
+        store: impl Store + 'static,
+        wakes: Arc<AtomicU64>,
+    ) -> Self {
         let (agent, events, running) = Builder::new(store).start(Tokio::new(), rng().unwrap());
-        let running = tokio::spawn(async move { running.await.unwrap() });
-        let routers = vec![UserRouter::new(router.address.clone())];
+        let running = tokio::spawn(async move {
+            let mut running = std::pin::pin!(running);
+            let counted = std::future::poll_fn(|cx| {
+                wakes.fetch_add(1, Ordering::Relaxed);
+                running.as_mut().poll(cx)
+            });
+            counted.await.unwrap();
+        });
+        let routers = vec![UserRouter::new(router.clone())];
         agent.set_user(USER, routers).await.unwrap();
         Self {
             agent,
@@ -331,12 +355,63 @@ async fn messages(alice: &mut Peer, bob: &mut Peer, connections: &[ConnectionId]
     MESSAGES as f64 / start.elapsed().as_secs_f64()
 }
 
+/// How many connections an agent has that is at rest.
+fn many() -> usize {
+    let count = std::env::var("AGENT_CONNECTIONS").ok();
+    count.map_or(1000, |count| count.parse().unwrap())
+}
+
+/// What an agent costs that nothing happens to, in a process of its own: memory, and how often it is woken.
+fn at_rest(router: &Router, path: &Path, connections: usize) {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .env(AT_REST, path)
+        .env("AGENT_ROUTER", router.address.to_string())
+        .env("AGENT_CONNECTIONS", connections.to_string())
+        .status();
+    assert!(child.unwrap().success());
+}
+
+/// The database of an agent at rest.
+const AT_REST: &str = "AGENT_AT_REST";
+
+async fn rest(path: &Path) {
+    let connections = many();
+    let router = std::env::var("AGENT_ROUTER").unwrap().parse().unwrap();
+    let before = resident();
+    let wakes = Arc::new(AtomicU64::new(0));
+    let mut peer = Peer::counted(&router, sqlite(path), Arc::clone(&wakes)).await;
+    peer.agent.subscribe_all(None).await.unwrap();
+    are_up(&mut peer, connections).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let kilobytes = resident().saturating_sub(before);
+    println!("| memory, connections: {connections} | {kilobytes} KB |");
+    for (network, name) in [
+        (NetworkState::Online, "idle"),
+        (NetworkState::Offline, "without a network"),
+    ] {
+        peer.agent.set_network(network).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let before = wakes.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let woken = wakes.load(Ordering::Relaxed) - before;
+        println!("| woken in a minute, {name}, connections: {connections} | {woken} |");
+    }
+    peer.stop().await;
+}
+
+/// How much memory of this process is resident, in KB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.unwrap().trim().trim_end_matches(" kB");
+    number.parse().unwrap()
+}
+
 /// An agent with many connections starts again.
 async fn resubscribed(router: &Router, directory: &Path) {
-    let count = std::env::var("AGENT_CONNECTIONS").ok();
-    let count = count.map_or(1000, |count| count.parse().unwrap());
+    let count = many();
     let path = directory.join("many");
-    let mut peer = Peer::start(router, sqlite(&path)).await;
+    let mut peer = Peer::start(&router.address, sqlite(&path)).await;
     let agent = peer.agent.clone();
     let create = async {
         for _ in 0..count {
@@ -348,7 +423,7 @@ async fn resubscribed(router: &Router, directory: &Path) {
     peer.stop().await;
 
     let start = Instant::now();
-    let mut peer = Peer::start(router, sqlite(&path)).await;
+    let mut peer = Peer::start(&router.address, sqlite(&path)).await;
     peer.agent.subscribe_all(None).await.unwrap();
     are_up(&mut peer, count).await;
     let elapsed = start.elapsed();
@@ -356,6 +431,7 @@ async fn resubscribed(router: &Router, directory: &Path) {
     println!(
         "| subscribed again after a start, {count} connections in {elapsed:.2?} | {rate:.0} |"
     );
+    peer.stop().await;
 }
 
 async fn are_up(peer: &mut Peer, count: usize) {

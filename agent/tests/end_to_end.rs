@@ -18,10 +18,12 @@ use bytes::Bytes;
 use router::Router;
 use simplex_agent::store::{Memory, Sqlite, SqliteOptions, Store};
 use simplex_agent::{
-    Agent, Builder, ConnectionId, Event, EventContent, Events, InitialKeys, Joining, MessageId,
-    MsgFlags, NewConnection, NewLink, Pq, UserId, UserRouter,
+    Agent, Builder, ConnectionId, Error, Event, EventContent, Events, InitialKeys, Joining,
+    MessageId, MsgFlags, NewConnection, NewLink, Pq, ServiceIdentity, UserId, UserRouter,
 };
 use simplex_runtime_tokio::{Tokio, rng};
+use simplex_sans_io::crypto::Algorithm;
+use simplex_sans_io::sim::identity::Credentials;
 
 const USER: UserId = UserId(1);
 const FLAGS: MsgFlags = MsgFlags {
@@ -314,4 +316,62 @@ async fn ratchets_turn_in_a_thread_of_the_application() {
         bob.hears(b"and yours").await;
     }
     assert!(turns.load(Ordering::SeqCst) >= 3);
+}
+
+#[tokio::test]
+async fn a_service_subscribes_to_all_its_queues_at_once() {
+    let router = Router::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bot.db");
+    let credentials = Credentials::issue(Algorithm::Ed25519, &mut rng().unwrap());
+    let identity = ServiceIdentity::new(credentials.chain, credentials.leaf_key).unwrap();
+    let builder = || Builder::new(sqlite(&path)).service(USER, identity.clone());
+    let bot = Peer::build(&router, builder()).await;
+    for _ in 0..3 {
+        bot.agent.create(NewLink::invitation(USER)).await.unwrap();
+    }
+    bot.kill();
+
+    let mut bot = loop {
+        // The thread of the store may not have ended yet.
+        match Sqlite::open(&path, &SqliteOptions::default()) {
+            Ok(store) => {
+                drop(store);
+                break Peer::build(&router, builder()).await;
+            }
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    bot.agent.subscribe_all(None).await.unwrap();
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(30), bot.events.next()).await;
+        match next
+            .expect("an event comes")
+            .expect("the agent runs")
+            .content
+        {
+            EventContent::ServiceUp { count, .. } => break assert_eq!(count, 3),
+            EventContent::Up { .. } => panic!("one by one"),
+            _ => {}
+        }
+    }
+    let counts = bot.agent.router_statistics().await.unwrap();
+    assert_eq!(counts[0].counts.sessions, 1);
+}
+
+#[tokio::test]
+async fn messages_go_to_many_connections_in_one_call() {
+    let router = Router::start().await;
+    let mut alice = Peer::start(&router, Memory::default()).await;
+    let mut bob = Peer::start(&router, Memory::default()).await;
+    let (first, _) = connect(&mut alice, &mut bob, Pq::Off).await;
+    let (second, _) = connect(&mut alice, &mut bob, Pq::Off).await;
+    let nobody = ConnectionId::try_from(b"nobody".as_slice()).unwrap();
+    let body = Bytes::from_static(b"to all");
+    let messages = [first, nobody, second].map(|name| (name, FLAGS, body.clone()));
+    let results = alice.agent.send_many(messages).await;
+    assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+    assert!(matches!(results[1], Err(Error::Agent(_))), "{results:?}");
+    bob.hears(b"to all").await;
+    bob.hears(b"to all").await;
 }

@@ -1,10 +1,12 @@
-//! Messages of a ratchet, beside plain AES-256-GCM on as much; and what a turn costs, with and without post-quantum keys.
+//! Messages of a ratchet, beside plain AES-256-GCM on as much and the Olm of vodozemac; and what a turn costs, with and without
+//! post-quantum keys.
 
 use bytes::BytesMut;
 use simplex_sans_io::crypto::{Secret, aes_gcm};
 use simplex_sans_io::ratchet::{OfferedKeys, Pq, Ratchet, SUPPORTED, SkippedKeys};
 use simplex_sans_io::rng::Rng;
 use simplex_tests::bench::{Bench, shared};
+use vodozemac::olm::{Account, OlmMessage, Session, SessionConfig};
 
 /// What messages are padded to where post-quantum keys are not supported, and where they are.
 const PADDED: usize = 15840;
@@ -85,7 +87,43 @@ fn of_messages(title: &'static str, pq: Pq, padded: usize) {
     bench.measure("receive it (and copy)", move || {
         receive(receiver, &mut rng, &message)
     });
+    let Parties {
+        sender,
+        receiver,
+        mut rng,
+    } = Parties::new(pq);
+    let (mut sending, mut receiving) = (sender.clone(), receiver.clone());
+    bench.measure("send and receive it, one after the other", move || {
+        let (next, message) = send(&sending, padded);
+        sending = next;
+        receiving = receive(&receiving, &mut rng, &message);
+    });
+    let (mut sending, mut receiving) = olm();
+    let content = vec![7; padded];
+    bench.measure("vodozemac, Olm: send and receive as much", move || {
+        let message = sending.encrypt(&content);
+        message.map(|message| receiving.decrypt(&message))
+    });
     bench.print();
+}
+
+/// Two sessions of Olm, after each has sent a message.
+#[expect(clippy::expect_used, reason = "a bench of what fails measures nothing")]
+fn olm() -> (Session, Session) {
+    let (alice, mut bob) = (Account::new(), Account::new());
+    bob.generate_one_time_keys(1);
+    let key = bob.one_time_keys().into_values().next().expect("a key");
+    let config = SessionConfig::version_1();
+    let outbound = alice.create_outbound_session(config, bob.curve25519_key(), key);
+    let mut outbound = outbound.expect("keys that fit");
+    let OlmMessage::PreKey(first) = outbound.encrypt("hello").expect("a message") else {
+        return olm();
+    };
+    let inbound = bob.create_inbound_session(config, alice.curve25519_key(), &first);
+    let mut inbound = inbound.expect("a first message").session;
+    let answer = inbound.encrypt("hello").expect("a message");
+    outbound.decrypt(&answer).expect("a message");
+    (outbound, inbound)
 }
 
 fn of_turns() {

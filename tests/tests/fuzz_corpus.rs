@@ -105,6 +105,8 @@ macro_rules! targets {
 
 targets! {
     agent_formats
+    agent_lines
+    agent_world
     blocks
     frames_pair
     http2_ops

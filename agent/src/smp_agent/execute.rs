@@ -18,11 +18,11 @@ use simplex_sans_io::smp::pool::UserId;
 use simplex_sans_io::wire::{self, Large, List, Version};
 
 use super::Shared;
-use super::command::{Command, JoinLine, JoinLink, NewLine};
 use super::hub::ClientId;
-use super::lines::Transmission;
-use super::text::{self, Level, Said};
 use crate::handle::{Error, Joining, NewLink};
+use simplex_sans_io::agent::lines::Transmission;
+use simplex_sans_io::agent::lines::command::{Command, JoinLine, JoinLink, NewLine};
+use simplex_sans_io::agent::lines::text::{self, Level, Said};
 
 /// What was carried out.
 pub(super) struct Executed {

@@ -3,12 +3,9 @@
 //! Clients connect to a port of this machine, where they have to know a token, or to a socket that only its owner may use.
 
 mod cli;
-pub mod command;
 mod execute;
 mod hub;
-pub mod lines;
 mod session;
-pub mod text;
 
 pub use self::cli::main;
 

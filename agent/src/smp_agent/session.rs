@@ -12,12 +12,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::command::Command;
 use super::execute::{After, Executed, Session};
 use super::hub::{ClientId, Told, question};
-use super::lines::{Broken, Lines, Transmission};
-use super::text::{self, Level, Said};
 use super::{Shared, Trust};
+use simplex_sans_io::agent::lines::command::Command;
+use simplex_sans_io::agent::lines::text::{self, Level, Said};
+use simplex_sans_io::agent::lines::{Broken, Lines, Transmission};
 
 /// How long somebody may take to say who it is.
 const AUTH: Duration = Duration::from_secs(10);

@@ -62,7 +62,7 @@ wire! {
         },
         /// The user has no router that is asked for names.
         #[error("NO_NAME_SERVERS")]
-        "RN" => NoNameRouters,
+        "Z" => NoNameRouters,
         /// The peer's message is none.
         #[error("AGENT A_MESSAGE")]
         "AM" => Message,

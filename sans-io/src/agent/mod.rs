@@ -101,6 +101,7 @@ pub mod error;
 pub mod event;
 pub mod id;
 mod index;
+pub mod lines;
 pub mod link;
 mod machine;
 pub mod message;

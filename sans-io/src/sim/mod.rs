@@ -15,6 +15,7 @@
 //! ```
 
 pub mod agents;
+pub mod chaos;
 mod checked;
 mod frames;
 pub mod fuzz;

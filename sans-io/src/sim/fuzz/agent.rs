@@ -1,18 +1,24 @@
-//! What agents write into links, queues, messages and records.
+//! What agents write into links, queues, messages and records; what clients say to them in lines; and agents while everything goes wrong.
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use bytes::Bytes;
 
+use super::choices::Choices;
 use super::written_alike;
 use crate::agent::envelope::{AgentEnvelope, ClientEnvelope};
+use crate::agent::lines::text::Said;
+use crate::agent::lines::{Broken, Lines, Transmission};
 use crate::agent::link::{ConnectionRequest, ServiceScheme, ShortLink};
 use crate::agent::message::{AgentMessage, ClientMessage};
 use crate::agent::queue::{QueueUri, SmpQueueInfo};
 use crate::agent::store::record::{
     self, ConnectionRecord, ContactRequest, EventRecord, Outgoing, Received,
 };
+use crate::sim::chaos::{Scenario, survive_with};
+use crate::sim::{Direction, Trace};
+use crate::time::Instant;
 use crate::wire::{Version, Wire};
 
 /// Links, addresses, envelopes, messages and records, of which the first byte chooses one.
@@ -69,3 +75,62 @@ fn stored<T: Wire + PartialEq + Debug>(bytes: &[u8]) {
         assert!(again.is_ok(), "a record is not read again");
     }
 }
+
+/// What a client says is understood in the same way however it is cut; nothing of it is kept without limit; and nothing that anybody
+/// says is an answer of two.
+pub fn agent_lines(data: &[u8]) {
+    let Some((first, said)) = data.split_first() else {
+        return;
+    };
+    let whole = heard(said.chunks(said.len().max(1)));
+    let size = usize::from(*first).saturating_add(1);
+    assert_eq!(heard(said.chunks(size)), whole, "cut into {size}");
+
+    let text = String::from_utf8_lossy(said);
+    let (corr_id, line) = text.split_at(text.floor_char_boundary(size));
+    let answer = Said::line(line).transmission(corr_id, line);
+    let ends = answer.iter().filter(|byte| matches!(byte, b'\r' | b'\n'));
+    assert_eq!(ends.count(), 6, "three lines");
+}
+
+fn heard<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Transmission>, Option<Broken>) {
+    let mut lines = Lines::default();
+    let mut heard = Vec::new();
+    for piece in pieces {
+        lines.push(piece);
+        loop {
+            match lines.transmission() {
+                Ok(Some(transmission)) => heard.push(transmission),
+                Ok(None) => break,
+                Err(broken) => return (heard, Some(broken)),
+            }
+        }
+        assert!(lines.waiting() <= MOST, "{} bytes wait", lines.waiting());
+    }
+    (heard, None)
+}
+
+/// The longest line, and whatever came with it.
+const MOST: usize = 128 * 1024;
+
+/// Two agents and their applications: the bytes say what goes wrong, and what is done.
+pub(super) fn world(choices: &mut Choices<'_>, trace: &mut Trace) {
+    let scenario = choices.below(Scenario::ALL.len());
+    let Some(scenario) = Scenario::ALL.get(scenario).copied() else {
+        return;
+    };
+    let seed = u64::from(choices.byte());
+    let turns = choices.bytes(usize::MAX);
+    let count = turns.len().min(MAX_TURNS);
+    let mut choices = Choices::new(turns);
+    survive_with(scenario, seed, count, &mut |of| {
+        let bound = usize::try_from(of).unwrap_or(usize::MAX);
+        let chosen = u32::try_from(choices.below(bound)).unwrap_or(0);
+        let what = format_args!("{chosen} of {of}");
+        trace.record(Instant::default(), "agents", Direction::Input, what);
+        chosen
+    });
+}
+
+/// A turn takes milliseconds.
+const MAX_TURNS: usize = 48;

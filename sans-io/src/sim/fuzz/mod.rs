@@ -46,7 +46,7 @@ mod wire;
 #[cfg(feature = "xftp")]
 mod xftp;
 
-pub use self::agent::agent_formats;
+pub use self::agent::{agent_formats, agent_lines};
 pub use self::handshake::smp_handshake;
 pub use self::keys::keys_and_certificates;
 pub use self::link::link_data;

@@ -72,6 +72,8 @@ pub const WEBSOCKET: Target = Target::machines("websocket", super::websocket::ru
 /// Everything that can be run.
 pub const TARGETS: &[Target] = &[
     AGENT_FORMATS,
+    AGENT_LINES,
+    AGENT_WORLD,
     BLOCKS,
     FRAMES_PAIR,
     #[cfg(feature = "xftp")]
@@ -106,6 +108,12 @@ pub const TARGETS: &[Target] = &[
 
 /// What agents write into links, queues, messages and records.
 pub const AGENT_FORMATS: Target = Target::parser("agent_formats", super::agent_formats);
+
+/// What clients say to agents in lines of text.
+pub const AGENT_LINES: Target = Target::parser("agent_lines", super::agent_lines);
+
+/// Two agents over routers that come and go, while they crash and nothing arrives.
+pub const AGENT_WORLD: Target = Target::machines("agent_world", super::agent::world);
 
 /// Blocks that are cut, altered, dropped, doubled and swapped on their way.
 pub const BLOCKS: Target = Target::machines("blocks", super::blocks::run);

@@ -1,20 +1,20 @@
 //! What clients are told, in the dialect that they have chosen (`agent-tcp.md` 4, 10).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use simplex_sans_io::agent::command::{CanAbort, ConnectionStatistics, QueueStatus, Subscribed};
-use simplex_sans_io::agent::config::{RATCHET_SYNC, Use, UserRouter};
-use simplex_sans_io::agent::error::AgentError;
-use simplex_sans_io::agent::event::{
+use crate::agent::command::{CanAbort, ConnectionStatistics, QueueStatus, Subscribed};
+use crate::agent::config::{RATCHET_SYNC, Use, UserRouter};
+use crate::agent::error::AgentError;
+use crate::agent::event::{
     Direction, EventContent, MessageMeta, ReceiptStatus, SwitchPhase, SyncState,
 };
-use simplex_sans_io::agent::id::ConnectionId;
-use simplex_sans_io::agent::message::Integrity;
-use simplex_sans_io::agent::store::record::{ReceivePhase, SendPhase};
-use simplex_sans_io::ratchet::Pq;
-use simplex_sans_io::smp::{BrokerError, ErrorType};
-use simplex_sans_io::wire::utc::UtcTime;
-use simplex_sans_io::wire::{ServerAddress, SmpScheme};
+use crate::agent::id::ConnectionId;
+use crate::agent::message::Integrity;
+use crate::agent::store::record::{ReceivePhase, SendPhase};
+use crate::ratchet::Pq;
+use crate::smp::{BrokerError, ErrorType};
+use crate::wire::utc::UtcTime;
+use crate::wire::{ServerAddress, SmpScheme};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
 /// A dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -412,7 +412,8 @@ pub fn with_connections(line: &str, connections: &[ConnectionId]) -> String {
 }
 
 /// A router, with what it is used for.
-pub(super) fn router(router: &UserRouter) -> String {
+#[must_use]
+pub fn router(router: &UserRouter) -> String {
     let used = |used: Use, role| (used == Use::Yes).then_some(role);
     let roles = [
         used(router.roles.storage, "storage"),
@@ -529,10 +530,10 @@ pub fn stats(statistics: &ConnectionStatistics, level: Level) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::id::MessageId;
+    use crate::smp::{MsgFlags, MsgId};
+    use crate::wire::Large;
     use bytes::Bytes;
-    use simplex_sans_io::agent::id::MessageId;
-    use simplex_sans_io::smp::{MsgFlags, MsgId};
-    use simplex_sans_io::wire::Large;
 
     #[test]
     fn a_message_in_every_dialect() {
@@ -610,7 +611,7 @@ mod tests {
         let network = AgentError::Broker {
             router: router.clone(),
             error: Box::new(BrokerError::Network {
-                error: simplex_sans_io::smp::NetworkError::Timeout,
+                error: crate::smp::NetworkError::Timeout,
             }),
         };
         let expected = [

@@ -1,15 +1,15 @@
 //! The commands of clients, in all dialects: those of version 0.5 (`L0`), 5.8 (`L5`), and ours (`L7`). They do not collide, so that all
 //! are understood always (`agent-tcp.md` 3, 10).
 
+use crate::agent::command::{NetworkState, Receiving};
+use crate::agent::config::UserRouter;
+use crate::agent::link::{ClientData, ConnectionRequest, ShortLink};
+use crate::ratchet::{InitialKeys, Pq};
+use crate::smp::SimplexDomain;
+use crate::wire::{ServerAddress, SmpScheme};
 use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use simplex_sans_io::agent::command::{NetworkState, Receiving};
-use simplex_sans_io::agent::config::UserRouter;
-use simplex_sans_io::agent::link::{ClientData, ConnectionRequest, ShortLink};
-use simplex_sans_io::ratchet::{InitialKeys, Pq};
-use simplex_sans_io::smp::SimplexDomain;
-use simplex_sans_io::wire::{ServerAddress, SmpScheme};
 
 /// What is answered to what cannot be understood.
 pub const SYNTAX: &str = "CMD SYNTAX parseCommand";

@@ -1,4 +1,5 @@
-//! The three lines of a transmission, and the body that may follow.
+//! The lines of text in which programs in any language, and people with telnet, speak to an agent: the three lines of a transmission, and
+//! the body that may follow. The [commands](command) and the [texts](text) are those of three dialects.
 //!
 //! ```text
 //!        line           line            line, with a body of so many bytes       that many bytes and a line end
@@ -10,7 +11,7 @@
 //! A body is always consumed before anything is done: what stands in it is never taken for a command.
 //!
 //! ```
-//! use simplex_agent::smp_agent::lines::Lines;
+//! use simplex_sans_io::agent::lines::Lines;
 //!
 //! let mut lines = Lines::default();
 //! lines.push(b"1\nbob\nSEND F 5\r\nhel");
@@ -19,12 +20,15 @@
 //! let transmission = lines.transmission()?.unwrap();
 //! assert_eq!((transmission.corr_id.as_str(), transmission.entity.as_str()), ("1", "bob"));
 //! assert_eq!(transmission.command.body.as_deref(), Some(b"hello".as_slice()));
-//! # Ok::<(), simplex_agent::smp_agent::lines::Broken>(())
+//! # Ok::<(), simplex_sans_io::agent::lines::Broken>(())
 //! ```
+
+pub mod command;
+pub mod text;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::command::{self, BodyForm, Line};
+use self::command::{BodyForm, Line};
 
 /// The longest lines.
 const CORR_ID: usize = 64;
@@ -85,6 +89,12 @@ impl Lines {
     /// Takes bytes in.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// How many bytes wait for what completes them.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Whether a transmission has begun and not ended.
@@ -187,19 +197,19 @@ impl Lines {
         let unseen = self.bytes.get(self.searched..).unwrap_or_default();
         match unseen.iter().position(|byte| *byte == b'\n') {
             Some(at) => {
-                let end = self.searched + at;
+                let end = self.searched.saturating_add(at);
                 self.searched = 0;
                 let mut line = self.bytes.split_to(end);
                 self.bytes.advance(1);
                 if line.last() == Some(&b'\r') {
-                    line.truncate(line.len() - 1);
+                    line.truncate(line.len().saturating_sub(1));
                 }
                 match line.len() > most {
                     true => Found::TooLong,
                     false => Found::Line(line),
                 }
             }
-            None if self.bytes.len() > most + 1 => Found::TooLong,
+            None if self.bytes.len() > most.saturating_add(1) => Found::TooLong,
             None => {
                 self.searched = self.bytes.len();
                 Found::Nothing
