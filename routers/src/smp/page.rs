@@ -21,11 +21,19 @@ pub(crate) fn site(settings: &Settings, fingerprint: Fingerprint) -> Site {
         })
 }
 
-/// What follows the `#` never reaches the router: the browser alone makes the link that the app opens.
-const LINK: &str = "<h1>SimpleX link</h1><p>Somebody wants to talk with you. Open the link in the SimpleX app on this device:</p>\
+/// What follows the `#` never reaches the router: the browser alone makes the link that the app opens. A short link names its router by the
+/// host of the page, which the app has to be told: the page's host goes before the others in `h`.
+const LINK: &str = "<h1>Somebody wants to talk with you</h1>\
+<p>Open the link in the SimpleX app on this device. Neither side has to tell the other a phone number, an address or a name.</p>\
 <p><a class=\"open\" id=\"open\" href=\"simplex:\">Open in the app</a></p>\
-<p>Without the app, install SimpleX Chat first, then come back to this page. The router that shows this page does not learn the link.</p>\
-<script>document.getElementById('open').href='simplex:'+location.pathname+location.search+location.hash</script>";
+<p>Is the app on another device? Copy the link there:</p><code id=\"link\"></code>\
+<p>Without the app, install SimpleX Chat first, then come back. The router that shows this page does not learn the link.</p>\
+<script>(function(){var path=location.pathname,hash=location.hash,at=hash.indexOf('?');\
+if(/^\\/[a-z]\\/?$/.test(path)){var key=at<0?hash:hash.slice(0,at),hosts=[location.hostname],rest=[];\
+(at<0?'':hash.slice(at+1)).split('&').forEach(function(part){if(part.indexOf('h=')===0)hosts.push(part.slice(2));else if(part)rest.push(part)});\
+hash=key+'?'+['h='+hosts.join(',')].concat(rest).join('&')}\
+document.getElementById('open').href='simplex:'+path+location.search+hash;\
+document.getElementById('link').textContent=location.href})()</script>";
 
 fn information(settings: &Settings, fingerprint: Fingerprint) -> String {
     let mut entries = Vec::new();

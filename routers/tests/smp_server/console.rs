@@ -323,6 +323,7 @@ fn what_fails_in_tls_is_logged_where_that_is_on() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    // Nobody reads the rest of it: the router goes on all the same.
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let port = lines
         .map_while(Result::ok)

@@ -10,7 +10,9 @@ mod console;
 mod files;
 mod hostile;
 mod load;
+mod names;
 mod process;
+mod proxying;
 mod websockets;
 
 use std::path::Path;

@@ -47,7 +47,8 @@ async fn serve(
     let data = &directories.data;
     let connections = crate::limits::connections();
     let mut server = Server::start(settings, credentials, store, data, connections).await?;
-    say(&banner(settings, &server, directories))?;
+    // A router goes on if nobody reads what it says.
+    say(&banner(settings, &server, directories)).ok();
     systemd::notify("READY=1");
     let mut watchdog = systemd::watchdog();
     loop {

@@ -1,7 +1,7 @@
 //! Several routers, each the proxy of its clients and the relay of others, in one thread and in virtual time.
 //!
-//! [`Routers`] are [`World`]s whose proxies have sessions with each other. Disks are as slow as they are told to be, nothing passes
-//! between two routers that are apart, and a router that loses power keeps what its store has made durable. [`run`] lets clients do as
+//! Routers are [`World`]s whose proxies have sessions with each other. Disks are as slow as they are told to be, nothing passes
+//! between two routers that are apart, and a router that loses power keeps what its store has made durable. [`run()`] lets clients do as
 //! they like with them, and holds what they are told against what was promised.
 #![expect(
     clippy::indexing_slicing,

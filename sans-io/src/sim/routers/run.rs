@@ -662,7 +662,9 @@ impl<'a> Run<'a> {
             (Asked::Subscribe { queue }, Ok(Response::Subscribed { .. })) => {
                 let promised = &mut self.queues[queue];
                 assert_ne!(promised.there, There::Deleted, "it comes back");
-                promised.subscriber = Some(at);
+                // Who deletes a queue wants no more of it, whatever becomes of that.
+                let wanted = promised.there == There::Promised;
+                promised.subscriber = wanted.then_some(at);
             }
             (Asked::Subscribe { queue }, Err(RequestError::Protocol(ErrorType::Auth))) => {
                 assert_ne!(
