@@ -22,7 +22,7 @@ use crate::agent::error::AgentError;
 use crate::agent::event::{Direction, EventContent, SwitchPhase};
 use crate::agent::id::QueueNumber;
 use crate::agent::message::{AMessage, AddedQueue, KeyedQueue, UsedQueue};
-use crate::agent::queue::{QueueUri, SmpQueueInfo};
+use crate::agent::queue::{QueueAddress, QueueUri, SmpQueueInfo};
 use crate::agent::store::record::{
     OutgoingPurpose, RatchetSync, ReceivePhase, ReceiveRotation, ReceiveStatus, SendPhase,
     SendRotation, SendStatus, Stage,
@@ -324,6 +324,7 @@ impl Step<'_> {
         let Some(info) = added.queue.agreed(self.shared.config.client_versions) else {
             return self.rotation_error("QADD: version");
         };
+        self.tested(replaced);
         let send = &self.connection.record.send;
         let known = send
             .iter()
@@ -357,6 +358,19 @@ impl Step<'_> {
                 self.drop_replacement(old);
                 self.error(error);
             }
+        }
+    }
+
+    /// A recipient who replaces the queue that is being tried has heard from it, even if we do not know that yet.
+    fn tested(&mut self, replaced: &QueueAddress) {
+        let mut send = self.connection.record.send.iter();
+        let queue = send.find(|queue| queue.address.is_same(replaced));
+        let tried = queue.filter(|queue| {
+            let replaces = matches!(queue.rotation, Some(SendRotation::Replaces { .. }));
+            replaces && queue.status == SendStatus::Secured
+        });
+        if let Some(new) = tried.map(|queue| queue.number) {
+            self.queue_test_sent(new);
         }
     }
 

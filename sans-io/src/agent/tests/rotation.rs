@@ -255,3 +255,9 @@ fn a_connection_is_deleted_while_its_queue_is_replaced() {
         assert_eq!(queues, 1, "{steps}: Bob's only");
     }
 }
+
+/// The response to QTEST is lost: the sender learns from the next rotation that it has arrived.
+#[test]
+fn a_queue_is_replaced_again_before_its_sender_knows_that_it_works() {
+    crate::sim::chaos::survive(crate::sim::chaos::Scenario::Queues, 1672);
+}
