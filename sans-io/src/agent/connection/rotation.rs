@@ -154,6 +154,7 @@ impl Step<'_> {
 
     /// So much is in a queue.
     pub(super) fn inspected(&mut self, number: QueueNumber, size: u64) {
+        self.connection.unknown_since = None;
         if self.overdue() == Some(number) {
             return match (size, self.rotating()) {
                 (0, Some((old, new, _))) => self.abort(old, new),
@@ -176,7 +177,11 @@ impl Step<'_> {
             }
             (Some(_), Some((old, new, _))) => self.abort(old, new),
             (_, _) if error.is_temporary() => {
-                self.connection.order = Order::GivenUp;
+                let now = self.now.instant;
+                let since = *self.connection.unknown_since.get_or_insert(now);
+                if now >= since + self.shared.config.order_patience {
+                    self.connection.order = Order::GivenUp;
+                }
                 self.failed_for_now(super::Task::Inspect(number), error);
             }
             (_, _) => self.remove_receive_queue(number),
@@ -283,6 +288,7 @@ impl Step<'_> {
             queue.rotation = None;
         }
         self.connection.order = Order::Kept;
+        self.connection.unknown_since = None;
         self.set_phase(old, new, ReceivePhase::Received);
         self.switched(Direction::Receive, SwitchPhase::Completed);
     }
