@@ -7,7 +7,7 @@ mod running;
 #[cfg(feature = "programs")]
 pub mod smp_agent;
 pub mod store;
-#[cfg(feature = "programs")]
+#[cfg(feature = "xftp")]
 pub mod xftp;
 
 pub use simplex_sans_io::agent::command::{

@@ -5,16 +5,18 @@
 )]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use simplex_agent::xftp::{
-    Plan, Server as Address, Sessions, TransferError, delete, receive, send,
+    Plan, Runtime, Server as Address, Sessions, TransferError, abandon, delete, receive, send,
 };
 use simplex_routers::identity::IdentityFiles;
 use simplex_routers::xftp::server::{Orphans, Server};
 use simplex_routers::xftp::settings::Settings;
 use simplex_routers::xftp::store::Store;
+use simplex_runtime_tokio::Tokio;
 use simplex_sans_io::crypto::Algorithm;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::time::UnixTime;
@@ -60,18 +62,62 @@ fn file(directory: &Path, size: usize) -> PathBuf {
     path
 }
 
+/// Sessions that run beside the test.
+fn sessions() -> Sessions<Tokio> {
+    let rng = simplex_runtime_tokio::rng().unwrap();
+    let (sessions, running) = Sessions::new(Tokio::new(), 1, rng);
+    tokio::spawn(running);
+    sessions
+}
+
+async fn routers<const N: usize>(directory: &Path) -> [(Server, Address); N] {
+    let mut routers = Vec::new();
+    for number in 0..N {
+        let place = directory.join(format!("router{number}"));
+        fs::create_dir(&place).unwrap();
+        routers.push(router(&place).await);
+    }
+    routers.try_into().unwrap_or_else(|_| unreachable!())
+}
+
+/// Sends files of every size, and receives and deletes them, on any runtime.
+async fn there_and_back<N: Runtime>(
+    sessions: &Sessions<N>,
+    directory: &Path,
+    servers: &[Address],
+    sizes: &[usize],
+) {
+    for size in sizes {
+        let path = file(directory, *size);
+        let plan = Plan {
+            servers,
+            recipients: 2,
+            replicas: 1,
+            journal: &directory.join("journal"),
+        };
+        let sent = send(sessions, &path, &plan, |_, _| {}).await.unwrap();
+        assert!(!plan.journal.exists());
+        for description in &sent.recipients {
+            let to = directory.join("received");
+            let received = receive(sessions, description, &to, |_, _| {})
+                .await
+                .unwrap();
+            assert_eq!(fs::read(&received.path).unwrap(), fs::read(&path).unwrap());
+            assert_eq!(received.header.name(), format!("{size}.bin"));
+        }
+        delete(sessions, &sent.sender).await.unwrap();
+        let to = directory.join(format!("nothing{size}"));
+        let gone = receive(sessions, &sent.recipients[0], &to, |_, _| {}).await;
+        assert!(matches!(gone, Err(TransferError::Request { .. })));
+        fs::remove_dir_all(directory.join("received")).unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_every_size_come_back_over_two_routers() {
     let directory = tempfile::tempdir().unwrap();
-    let places = [directory.path().join("a"), directory.path().join("b")];
-    places
-        .iter()
-        .for_each(|place| fs::create_dir(place).unwrap());
-    let (one, first) = router(&places[0]).await;
-    let (two, second) = router(&places[1]).await;
-    let servers = [first, second];
-    let sessions = Sessions::new(1, simplex_runtime_tokio::rng().unwrap());
-    for size in [
+    let [(one, first), (two, second)] = routers(directory.path()).await;
+    let sizes = [
         0,
         1,
         65_535,
@@ -80,31 +126,200 @@ async fn files_of_every_size_come_back_over_two_routers() {
         1 << 20,
         (1 << 20) + 1,
         9_000_000,
-    ] {
-        let path = file(directory.path(), size);
-        let plan = Plan {
-            servers: &servers,
-            recipients: 2,
-        };
-        let sent = send(&sessions, &path, &plan, |_, _| {}).await.unwrap();
-        for description in &sent.recipients {
-            let to = directory.path().join("received");
-            let received = receive(&sessions, description, &to, |_, _| {})
-                .await
-                .unwrap();
-            assert_eq!(fs::read(&received.path).unwrap(), fs::read(&path).unwrap());
-            assert_eq!(received.header.name(), format!("{size}.bin"));
-        }
-        delete(&sessions, &sent.sender).await.unwrap();
-        let to = directory.path().join("nothing");
-        let gone = receive(&sessions, &sent.recipients[0], &to, |_, _| {}).await;
-        assert!(matches!(gone, Err(TransferError::Request { .. })));
-        assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
-    }
+    ];
+    there_and_back(&sessions(), directory.path(), &[first, second], &sizes).await;
     for server in [one, two] {
         assert_eq!(server.numbers().await.unwrap().0.used, 0);
         server.stop().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_travel_on_smol() {
+    let directory = tempfile::tempdir().unwrap();
+    let [(server, address)] = routers(directory.path()).await;
+    let path = directory.path().to_owned();
+    let done = tokio::task::spawn_blocking(move || {
+        smol::block_on(async {
+            let rng = simplex_runtime_smol::rng().unwrap();
+            let network = simplex_runtime_smol::Smol::new();
+            let (sessions, running) = Sessions::new(network, 1, rng);
+            smol::spawn(running).detach();
+            there_and_back(&sessions, &path, &[address], &[1_000_000]).await;
+        });
+    });
+    done.await.unwrap();
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_travel_on_async_std() {
+    let directory = tempfile::tempdir().unwrap();
+    let [(server, address)] = routers(directory.path()).await;
+    let path = directory.path().to_owned();
+    let done = tokio::task::spawn_blocking(move || {
+        async_std::task::block_on(async {
+            let rng = simplex_runtime_async_std::rng().unwrap();
+            let network = simplex_runtime_async_std::AsyncStd::new();
+            let (sessions, running) = Sessions::new(network, 1, rng);
+            async_std::task::spawn(running);
+            there_and_back(&sessions, &path, &[address], &[1_000_000]).await;
+        });
+    });
+    done.await.unwrap();
+    server.stop().await.unwrap();
+}
+
+/// Drives a transfer until so many bytes have travelled, and drops it there, as a crash does.
+async fn cut_off<T>(after: u64, transfer: impl AsyncFnOnce(&mut dyn FnMut(u64, u64)) -> T) {
+    let cut = tokio::sync::Notify::new();
+    let mut progress = |done: u64, _: u64| {
+        if done >= after {
+            cut.notify_one();
+        }
+    };
+    tokio::select! {
+        biased;
+        () = cut.notified() => {}
+        _ = transfer(&mut progress) => panic!("it was to be cut off"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_was_cut_off_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let [(server, address)] = routers(directory.path()).await;
+    let servers = [address];
+    let path = file(directory.path(), 30_000_000);
+    let plan = Plan {
+        servers: &servers,
+        recipients: 1,
+        replicas: 1,
+        journal: &directory.path().join("journal"),
+    };
+    cut_off(4 << 20, async |progress| {
+        send(&sessions(), &path, &plan, progress).await.map(drop)
+    })
+    .await;
+    let journal = fs::read_to_string(plan.journal).unwrap();
+    let uploaded = journal.lines().filter(|line| line.starts_with("uploaded"));
+    assert!(uploaded.count() >= 1, "{journal}");
+
+    let sessions = sessions();
+    let sent = send(&sessions, &path, &plan, |_, _| {}).await.unwrap();
+    let received = receive(&sessions, &sent.recipients[0], directory.path(), |_, _| {});
+    let received = received.await.unwrap();
+    assert_eq!(fs::read(received.path).unwrap(), fs::read(&path).unwrap());
+    // What was there was used, and nothing is left over.
+    for line in journal.lines().filter(|line| line.starts_with("created")) {
+        let id = line.split(' ').nth(3).unwrap();
+        assert!(sent.sender.to_string().contains(id), "{line}");
+    }
+    delete(&sessions, &sent.sender).await.unwrap();
+    assert_eq!(server.numbers().await.unwrap().0.used, 0);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_given_up_by_its_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let [(server, address)] = routers(directory.path()).await;
+    let servers = [address];
+    let path = file(directory.path(), 30_000_000);
+    let plan = Plan {
+        servers: &servers,
+        recipients: 1,
+        replicas: 1,
+        journal: &directory.path().join("journal"),
+    };
+    cut_off(4 << 20, async |progress| {
+        send(&sessions(), &path, &plan, progress).await.map(drop)
+    })
+    .await;
+    fs::write(&path, "changed").unwrap();
+    let sessions = sessions();
+    let other = send(&sessions, &path, &plan, |_, _| {}).await;
+    assert!(matches!(other, Err(TransferError::OtherUpload(_))));
+    abandon(&sessions, plan.journal).await.unwrap();
+    assert!(!plan.journal.exists());
+    assert_eq!(server.numbers().await.unwrap().0.used, 0);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_was_cut_off_goes_on_and_begins_again_if_it_was_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let [(server, address)] = routers(directory.path()).await;
+    let servers = [address];
+    let path = file(directory.path(), 30_000_000);
+    let plan = Plan {
+        servers: &servers,
+        recipients: 1,
+        replicas: 1,
+        journal: &directory.path().join("journal"),
+    };
+    let running = sessions();
+    let sent = send(&running, &path, &plan, |_, _| {}).await.unwrap();
+    let to = directory.path().join("received");
+    for damage in [false, true] {
+        cut_off(8 << 20, async |progress| {
+            let received = receive(&sessions(), &sent.recipients[0], &to, progress).await;
+            received.map(drop)
+        })
+        .await;
+        if damage {
+            let names = fs::read_dir(&to)
+                .unwrap()
+                .map(|entry| entry.unwrap().path());
+            let part = names
+                .filter(|path| path.to_string_lossy().ends_with(".part"))
+                .last()
+                .unwrap();
+            let mut bytes = fs::read(&part).unwrap();
+            bytes[100] ^= 1;
+            fs::write(&part, bytes).unwrap();
+        }
+        let mut shown = Vec::new();
+        let received = receive(&running, &sent.recipients[0], &to, |done, _| {
+            shown.push(done)
+        });
+        let received = received.await.unwrap();
+        assert!(shown[0] >= 8 << 20, "it goes on where it was cut off");
+        assert_eq!(shown.contains(&0), damage, "it begins again: {shown:?}");
+        assert_eq!(fs::read(&received.path).unwrap(), fs::read(&path).unwrap());
+        fs::remove_file(received.path).unwrap();
+        assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_on_several_routers_survives_the_loss_of_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let [(one, first), (two, second)] = routers(directory.path()).await;
+    let unreachable = Address {
+        address: "xftp://YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=@127.0.0.1:1"
+            .parse()
+            .unwrap(),
+        password: None,
+    };
+    let servers = [first, unreachable, second];
+    let path = file(directory.path(), 1_000_000);
+    let plan = Plan {
+        servers: &servers,
+        recipients: 1,
+        replicas: 2,
+        journal: &directory.path().join("journal"),
+    };
+    let sent = send(&sessions(), &path, &plan, |_, _| {}).await.unwrap();
+    let replicas = sent.sender.chunks.iter().map(|chunk| chunk.replicas.len());
+    assert!(replicas.into_iter().all(|count| count == 2));
+    one.stop().await.unwrap();
+    let sessions = sessions();
+    let received = receive(&sessions, &sent.recipients[0], directory.path(), |_, _| {});
+    let received = received.await.unwrap();
+    assert_eq!(fs::read(received.path).unwrap(), fs::read(&path).unwrap());
+    two.stop().await.unwrap();
 }
 
 fn xftp(arguments: &[&str]) -> String {
@@ -163,4 +378,60 @@ async fn the_program_sends_shows_receives_and_deletes() {
     });
     done.await.unwrap();
     server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_through_a_pipe_leaves_through_a_pipe() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, address) = router(directory.path()).await;
+    let root = directory.path().to_owned();
+    let address = address.address.to_string();
+    let done = tokio::task::spawn_blocking(move || {
+        let piped = |arguments: &[&str], input: &[u8]| {
+            let mut child = Command::new(env!("CARGO_BIN_EXE_xftp"))
+                .current_dir(&root)
+                .args(arguments)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child.stdin.take().unwrap().write_all(input).unwrap();
+            child.wait_with_output().unwrap()
+        };
+        let tmp = root.join("tmp");
+        fs::create_dir(&tmp).unwrap();
+        let arguments = ["send", "-", "out", "-s", &address, "--name", "../notes.txt"];
+        let sent = piped(
+            &[&arguments[..], &["--tmp", "tmp", "--qr"]].concat(),
+            b"said",
+        );
+        let text = String::from_utf8(sent.stdout).unwrap();
+        assert!(sent.status.success(), "{text}");
+        assert!(text.contains("\u{2588}"), "a QR code: {text}");
+        let description = fs::read(root.join("out/notes.txt.xftp/rcv1.xftp")).unwrap();
+        let received = piped(&["recv", "-", "-", "--tmp", "tmp"], &description);
+        assert_eq!(received.stdout, b"said");
+        assert!(received.status.success());
+        assert_eq!(fs::read_dir(&tmp).unwrap().count(), 0);
+        // It was acknowledged, so that it is not there any more.
+        let gone = piped(&["recv", "-", "-", "-r", "1"], &description);
+        assert_eq!((gone.status.code(), gone.stdout.len()), (Some(4), 0));
+        let nonsense = piped(&["recv", "-", "-"], b"nonsense");
+        assert_eq!(nonsense.status.code(), Some(1));
+    });
+    done.await.unwrap();
+    server.stop().await.unwrap();
+    let root = directory.path().to_str().unwrap().to_owned();
+    let address = "xftp://YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=@127.0.0.1:1";
+    let unreachable = tokio::task::spawn_blocking(move || {
+        let path = format!("{root}/file-server.ini.copy");
+        fs::write(&path, "content").unwrap();
+        Command::new(env!("CARGO_BIN_EXE_xftp"))
+            .args(["send", &path, &root, "-r", "1", "-s", address])
+            .output()
+            .unwrap()
+    });
+    let unreachable = unreachable.await.unwrap();
+    assert_eq!(unreachable.status.code(), Some(3));
 }

@@ -179,6 +179,15 @@ impl Ini {
         (!entry.value.is_empty()).then_some(entry)
     }
 
+    /// All keys with their values, by section.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.sections.iter().flat_map(|(section, keys)| {
+            keys.iter()
+                .map(move |(key, entry)| (section.as_str(), key.as_str(), entry.value.as_str()))
+        })
+    }
+
     /// The value of a key that must be there.
     pub fn required(&self, section: &'static str, key: &'static str) -> Result<&str, IniError> {
         self.get(section, key)
@@ -228,7 +237,11 @@ impl Ini {
                 line: entry.line,
                 section,
                 key,
-                value: entry.value.clone(),
+                // What is wrong may end in a log.
+                value: match key.ends_with("password") {
+                    true => "[redacted]".to_owned(),
+                    false => entry.value.clone(),
+                },
                 expected,
             }),
         }
@@ -302,6 +315,10 @@ mod tests {
             ini.required("A", "z").unwrap_err().to_string(),
             "`z` is missing in [A]"
         );
+        let ini: Ini = "[A]\nb_password = a b".parse().unwrap();
+        let error = ini.parse::<u8>("A", "b_password", "a number").unwrap_err();
+        assert!(error.to_string().contains("`[redacted]`"));
+        let ini: Ini = "[A]\nenable = yes\nb = 1\nc = 2".parse().unwrap();
         let unknown = ini.unknown(&[("A", &["enable"])]);
         assert_eq!(unknown, ["`b` in [A] (line 3)", "`c` in [A] (line 4)"]);
         assert!(ini.unknown(&[("A", &["enable", "b", "c"])]).is_empty());

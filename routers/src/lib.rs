@@ -8,6 +8,8 @@ mod cli;
 mod control;
 mod daily;
 pub mod doctor;
+#[cfg(any(test, feature = "sim"))]
+pub mod fuzz;
 pub mod identity;
 pub mod ini;
 mod limits;
@@ -17,6 +19,7 @@ mod page;
 mod plaintext;
 mod ports;
 mod process;
+mod prompt;
 pub mod smp;
 pub mod store;
 mod systemd;

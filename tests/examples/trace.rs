@@ -12,7 +12,11 @@ fn main() -> ExitCode {
         println!("trace TARGET FILE");
         return ExitCode::FAILURE;
     };
-    let Some(target) = TARGETS.iter().find(|target| target.name == name) else {
+    let Some(target) = TARGETS
+        .iter()
+        .chain(simplex_routers::fuzz::TARGETS)
+        .find(|target| target.name == name)
+    else {
         println!("there is no target {name}");
         return ExitCode::FAILURE;
     };

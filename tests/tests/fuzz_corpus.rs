@@ -12,14 +12,19 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use simplex_sans_io::sim::fuzz::{TARGETS, Target};
+use simplex_sans_io::sim::fuzz::{self, Target};
 
-fn fuzz() -> PathBuf {
+/// What fuzzers run, of machines and of routers.
+fn all() -> impl Iterator<Item = &'static Target> {
+    fuzz::TARGETS.iter().chain(simplex_routers::fuzz::TARGETS)
+}
+
+fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
 }
 
 fn corpus(target: &Target) -> Vec<(PathBuf, Vec<u8>)> {
-    let folder = fuzz().join("corpus").join(target.name);
+    let folder = folder().join("corpus").join(target.name);
     let files = fs::read_dir(&folder).unwrap_or_else(|_| panic!("no {}", folder.display()));
     let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     files.sort();
@@ -31,7 +36,7 @@ fn corpus(target: &Target) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 fn target(name: &str) -> &'static Target {
-    TARGETS.iter().find(|target| target.name == name).unwrap()
+    all().find(|target| target.name == name).unwrap()
 }
 
 /// Everything in a corpus, twice: a machine that is given the same does the same.
@@ -93,7 +98,7 @@ macro_rules! targets {
         #[test]
         fn every_target_is_here() {
             let here: BTreeSet<_> = [$(stringify!($name)),*].into();
-            assert_eq!(here, TARGETS.iter().map(|target| target.name).collect());
+            assert_eq!(here, all().map(|target| target.name).collect());
         }
     };
 }
@@ -105,12 +110,14 @@ targets! {
     blocks
     frames_pair
     http2_ops
+    ini
     keys_and_certificates
     link_data
     ratchet_actions
     router_ops
     smp_client_ops
     smp_command
+    smp_control
     smp_handshake
     smp_message
     smp_pair
@@ -130,15 +137,15 @@ targets! {
 
 #[test]
 fn every_target_has_a_program_of_its_own() {
-    let manifest = fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(folder().join("Cargo.toml")).unwrap();
     let programs: BTreeSet<_> = manifest
         .lines()
         .filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
         .filter(|name| *name != "simplex-fuzz")
         .collect();
-    assert_eq!(programs, TARGETS.iter().map(|target| target.name).collect());
+    assert_eq!(programs, all().map(|target| target.name).collect());
     for name in programs {
-        let source = fuzz().join(format!("fuzz_targets/{name}.rs"));
+        let source = folder().join(format!("fuzz_targets/{name}.rs"));
         let source = fs::read_to_string(source).unwrap();
         assert!(source.contains(&format!("fuzz::{}.run(data)", name.to_uppercase())));
     }

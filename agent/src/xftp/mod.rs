@@ -1,24 +1,49 @@
 //! Files over XFTP routers: sent, received and deleted.
 //!
 //! A file is encrypted in one pass and cut into chunks; each chunk is on a router of its own, and a few of them travel at the same time.
-//! What travels is in memory, and nothing else of the file is: a few chunks, whatever its size.
+//! What travels is in memory, and nothing else of the file is: a few chunks, whatever its size. What was done is not done again after a
+//! crash: an upload has a journal, and a download leaves its whole chunks.
+//!
+//! It runs on any runtime. Sessions are a future that the application puts where it wants:
+//!
+//! ```no_run
+//! use simplex_agent::xftp::{Plan, Sessions, receive, send};
+//! use simplex_runtime_tokio::{Tokio, rng};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let (sessions, running) = Sessions::new(Tokio::new(), 3, rng()?);
+//! tokio::spawn(running);
+//! let servers = [simplex_agent::xftp::Server {
+//!     address: "xftp://da1aH3nOT-9G8lV7bWamhxpDYdJ1xmW7j3JpGaDR5Ug=@xftp1.simplex.im".parse()?,
+//!     password: None,
+//! }];
+//! let plan = Plan { servers: &servers, recipients: 1, replicas: 1, journal: "photo.journal".as_ref() };
+//! let sent = send(&sessions, "photo.jpg".as_ref(), &plan, |done, of| println!("{done} of {of}")).await?;
+//! let received = receive(&sessions, &sent.recipients[0], "received".as_ref(), |_, _| {}).await?;
+//! println!("{}", received.path.display());
+//! # Ok(())
+//! # }
+//! ```
 
+#[cfg(feature = "programs")]
 pub mod cli;
 mod delete;
+mod journal;
 mod name;
 mod output;
+mod part;
 mod receive;
 mod send;
 mod sessions;
 
-pub use self::delete::delete;
+pub use self::delete::{abandon, delete};
 pub use self::name::local_name;
 pub use self::output::unique;
 pub use self::receive::{Received, receive, resolve};
 pub use self::send::{Plan, Sent, send};
-pub use self::sessions::{Server, Sessions};
+pub use self::sessions::{Runtime, Server, Sessions};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use simplex_sans_io::drive::XftpConnectError;
 use simplex_sans_io::xftp::client::RequestError;
@@ -75,7 +100,28 @@ pub enum TransferError {
     /// The file was changed while it was read.
     #[error("the file was changed while it was sent")]
     Changed,
-    /// A task has died.
-    #[error("a task has died")]
+    /// The journal of an upload is none.
+    #[error("{0} is not the journal of an upload")]
+    Journal(PathBuf),
+    /// The journal is that of another upload.
+    #[error(
+        "{0} is the journal of another upload that has not ended: delete what it has uploaded, with `xftp del`, or send that file again"
+    )]
+    OtherUpload(PathBuf),
+    /// Another program receives the same file.
+    #[error("another program is receiving this file: {0} is in use")]
+    InUse(PathBuf),
+    /// The sessions do not run any more.
+    #[error("the sessions do not run any more")]
     Died,
+}
+
+impl TransferError {
+    fn file(
+        path: &Path,
+        done: &'static str,
+    ) -> impl FnOnce(std::io::Error) -> Self + Clone + use<> {
+        let path = path.to_owned();
+        move |error| Self::File { path, done, error }
+    }
 }

@@ -1,24 +1,29 @@
 //! Sending: one pass over the file.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use simplex_sans_io::crypto::hash::{Sha512, sha256};
 use simplex_sans_io::crypto::{AuthPrivateKey, Nonce, Secret, ed25519};
 use simplex_sans_io::rng::Rng;
-use simplex_sans_io::wire::{EntityId, NonEmpty, ServerAddress, Short, XftpScheme};
+use simplex_sans_io::wire::{EntityId, NonEmpty, Short};
 use simplex_sans_io::xftp::NewFile;
 use simplex_sans_io::xftp::chunk::ChunkSize;
 use simplex_sans_io::xftp::description::{
     ChunkDigest, FileChunk, FileDescription, Parts, Party, Replica,
 };
 use simplex_sans_io::xftp::file::{FileEncryptor, FileHeader, Layout};
-use tokio::task::JoinSet;
+use std::sync::{Mutex, PoisonError};
 
-use super::{AT_ONCE, Server, Sessions, TransferError};
+use super::journal::{Journal, Stage, Stored, Upload};
+use super::sessions::Key;
+use super::{AT_ONCE, Runtime, Server, Sessions, TransferError};
 
 /// How a file is to be sent.
 #[derive(Debug, Clone)]
@@ -27,6 +32,10 @@ pub struct Plan<'a> {
     pub servers: &'a [Server],
     /// How many recipients there are; no more than 255.
     pub recipients: u8,
+    /// On how many routers each chunk is; no more than there are routers.
+    pub replicas: u8,
+    /// Where it is written down how far it is. An upload whose journal is there goes on.
+    pub journal: &'a Path,
 }
 
 /// A file that was sent.
@@ -38,103 +47,114 @@ pub struct Sent {
     pub sender: FileDescription,
 }
 
-/// A chunk that is on a router.
+/// A chunk that is on its routers.
 struct Put {
     index: usize,
-    server: ServerAddress<XftpScheme>,
     size: u32,
     digest: ChunkDigest,
-    sender: (EntityId, Arc<AuthPrivateKey>),
-    recipients: Vec<(EntityId, Arc<AuthPrivateKey>)>,
+    stored: Vec<Stored>,
 }
 
 /// Sends a file. `progress` is told how many of how many bytes are uploaded.
-pub async fn send(
-    sessions: &Sessions,
+///
+/// Cancel safety: what was uploaded is in the journal, and is not uploaded again when the same file is sent with it. The journal is
+/// removed when the file is sent.
+pub async fn send<N: Runtime>(
+    sessions: &Sessions<N>,
     path: &Path,
     plan: &Plan<'_>,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Sent, TransferError> {
-    let failed = |error| TransferError::File {
-        path: path.to_owned(),
-        done: "read",
-        error,
-    };
-    let mut rng = sessions.rng().await;
+    let failed = |error| TransferError::file(path, "read")(error);
+    let mut rng = sessions.rng();
     let mut file = File::open(path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let header = FileHeader::new(&name);
-    let layout = Layout::of(&header, size)?;
-    let (key, nonce) = (Secret::generate(&mut rng), Nonce::generate(&mut rng));
+    let upload = upload_of(&file, path, plan).map_err(failed)?;
+    let header = FileHeader::new(&upload.name);
+    let layout = Layout::of(&header, upload.size)?;
+    let fresh = (Secret::generate(&mut rng), Nonce::generate(&mut rng));
+    let journal = Journal::open(plan.journal, &upload, fresh)?;
+    let (key, nonce) = (journal.key.clone(), journal.nonce);
     let (encryptor, front) = FileEncryptor::begin(&key, &nonce, &header, &layout);
     let mut source = Source {
         encryptor,
         ready: front,
-        left: size,
+        left: upload.size,
+    };
+    let work = Work {
+        sessions,
+        plan,
+        journal: Mutex::new(journal),
     };
 
     let mut digest = Sha512::new();
-    let mut uploads = JoinSet::new();
+    let mut uploads = FuturesUnordered::new();
     let mut put = Vec::new();
     let mut uploaded = 0;
-    for (index, size) in layout.chunks().iter().enumerate() {
-        if uploads.len() >= AT_ONCE {
-            let done: Put = joined(uploads.join_next().await)?;
-            uploaded += u64::from(done.size);
-            progress(uploaded, layout.encrypted_size());
-            put.push(done);
-        }
-        let chunk = source.chunk(*size, |buffer| file.read_exact(buffer).map_err(failed))?;
-        digest.update(&chunk);
-        let choice = rng.below(u32::try_from(plan.servers.len()).unwrap_or(u32::MAX));
-        let server = plan
-            .servers
-            .get(usize::try_from(choice).unwrap_or_default());
-        let server = server.ok_or(TransferError::NoServer)?.clone();
-        let (sessions, rng) = (sessions.clone(), rng.fork());
-        let recipients = plan.recipients.max(1);
-        uploads.spawn(upload(sessions, server, index, chunk, recipients, rng));
-    }
-    while let Some(done) = uploads.join_next().await {
-        let done: Put = joined(Some(done))?;
+    let mut done = |done: Put, put: &mut Vec<Put>| {
         uploaded += u64::from(done.size);
         progress(uploaded, layout.encrypted_size());
         put.push(done);
+    };
+    for (index, size) in layout.chunks().iter().enumerate() {
+        if uploads.len() >= AT_ONCE
+            && let Some(chunk) = uploads.next().await
+        {
+            done(chunk?, &mut put);
+        }
+        let chunk = source.chunk(*size, |buffer| file.read_exact(buffer).map_err(failed))?;
+        digest.update(&chunk);
+        uploads.push(work.store(index, chunk, rng.fork()));
     }
-    if file.read(&mut [0]).map_err(failed)? > 0 {
+    while let Some(chunk) = uploads.next().await {
+        done(chunk?, &mut put);
+    }
+    drop(uploads);
+    let same = upload_of(&file, path, plan).map_err(failed)? == upload;
+    if !same || file.read(&mut [0]).map_err(failed)? > 0 {
         return Err(TransferError::Changed);
     }
     put.sort_by_key(|put| put.index);
-    let chunk_size = layout.chunks().first().map_or(0, |size| size.bytes());
     let parts = Parts {
         party: Party::Sender,
         size: layout.encrypted_size(),
         digest: digest.finish(),
         key,
         nonce,
-        chunk_size,
+        chunk_size: layout.chunks().first().map_or(0, |size| size.bytes()),
         chunks: Vec::new(),
         redirect: None,
     };
     let recipients = (0..usize::from(plan.recipients.max(1)))
         .map(|recipient| {
-            describe(&parts, Party::Recipient, &put, |put| {
-                put.recipients.get(recipient).cloned()
+            describe(&parts, Party::Recipient, &put, |stored| {
+                let (id, key) = stored.recipients.get(recipient)?;
+                Some(Replica {
+                    server: stored.sender.server.clone(),
+                    id: id.clone(),
+                    key: (**key).clone(),
+                })
             })
         })
         .collect::<Result<_, _>>()?;
-    let sender = describe(&parts, Party::Sender, &put, |put| Some(put.sender.clone()))?;
+    let sender = describe(&parts, Party::Sender, &put, |stored| {
+        Some(stored.sender.clone())
+    })?;
+    let journal = work.journal.into_inner();
+    journal.unwrap_or_else(PoisonError::into_inner).remove()?;
     Ok(Sent { recipients, sender })
 }
 
-fn joined<T>(
-    joined: Option<Result<Result<T, TransferError>, tokio::task::JoinError>>,
-) -> Result<T, TransferError> {
-    match joined {
-        Some(Ok(done)) => done,
-        Some(Err(_)) | None => Err(TransferError::Died),
-    }
+fn upload_of(file: &File, path: &Path, plan: &Plan<'_>) -> io::Result<Upload> {
+    let metadata = file.metadata()?;
+    let modified = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(Upload {
+        size: metadata.len(),
+        modified: modified.map_or(0, |since| since.as_nanos()),
+        name: name.into_owned(),
+        recipients: plan.recipients.max(1),
+        replicas: plan.replicas.max(1),
+    })
 }
 
 /// The encrypted file, chunk by chunk.
@@ -173,56 +193,114 @@ impl Source {
     }
 }
 
-async fn upload(
-    sessions: Sessions,
-    server: Server,
-    index: usize,
-    chunk: Bytes,
-    recipients: u8,
-    mut rng: Rng,
-) -> Result<Put, TransferError> {
-    let mut key =
-        || -> Arc<AuthPrivateKey> { Arc::new(ed25519::PrivateKey::generate(&mut rng).into()) };
-    let sender = key();
-    let keys: Vec<_> = (0..recipients).map(|_| key()).collect();
-    let public = keys.iter().map(|key| key.public_key()).collect::<Vec<_>>();
-    let digest = sha256(&chunk);
-    let size = u32::try_from(chunk.len()).map_err(|_| TransferError::Died)?;
-    let file = NewFile {
-        sender_key: sender.public_key(),
-        size,
-        digest: Short::try_from(&digest).map_err(|_| TransferError::Died)?,
-        recipients: NonEmpty::try_from(public).map_err(|_| TransferError::Died)?,
-        password: server.password,
-    };
-    let (sender_id, ids) = sessions.put(&server.address, file, &sender, &chunk).await?;
-    Ok(Put {
-        index,
-        server: server.address,
-        size,
-        digest,
-        sender: (sender_id, sender),
-        recipients: ids.into_vec().into_iter().zip(keys).collect(),
-    })
+/// What all uploads of a file share.
+struct Work<'a, N> {
+    sessions: &'a Sessions<N>,
+    plan: &'a Plan<'a>,
+    journal: Mutex<Journal>,
+}
+
+impl<N: Runtime> Work<'_, N> {
+    /// Has a chunk on as many routers as are wanted: where it is already, and else on those that take it.
+    async fn store(&self, index: usize, chunk: Bytes, mut rng: Rng) -> Result<Put, TransferError> {
+        let wanted = usize::from(self.plan.replicas.max(1));
+        let mut stored = Vec::new();
+        let mut used = Vec::new();
+        for known in self.journal(|journal| journal.stored.get(&index).cloned().unwrap_or_default())
+        {
+            used.push(known.sender.server.clone());
+            // What cannot be used any more is somewhere else by now, or will be.
+            if stored.len() < wanted && self.upload(index, &known, &chunk).await.is_ok() {
+                stored.push(known);
+            }
+        }
+        let mut last = TransferError::NoServer;
+        let unused = |server: &&Server| !used.contains(&server.address);
+        let mut servers: Vec<_> = self.plan.servers.iter().filter(unused).collect();
+        while stored.len() < wanted && !servers.is_empty() {
+            let choice = rng.below(u32::try_from(servers.len()).unwrap_or(u32::MAX));
+            let server = servers.swap_remove(usize::try_from(choice).unwrap_or_default());
+            match self.create(server, index, &chunk, &mut rng).await {
+                Ok(new) => stored.push(new),
+                Err(error) => last = error,
+            }
+        }
+        if stored.len() < wanted {
+            return Err(last);
+        }
+        Ok(Put {
+            index,
+            size: u32::try_from(chunk.len()).unwrap_or(u32::MAX),
+            digest: sha256(&chunk),
+            stored,
+        })
+    }
+
+    async fn create(
+        &self,
+        server: &Server,
+        index: usize,
+        chunk: &Bytes,
+        rng: &mut Rng,
+    ) -> Result<Stored, TransferError> {
+        let mut key = || -> AuthPrivateKey { ed25519::PrivateKey::generate(rng).into() };
+        let sender = Arc::new(key());
+        let recipients = 0..self.plan.recipients.max(1);
+        let keys: Vec<Key> = recipients.map(|_| Arc::new(key())).collect();
+        let public: Vec<_> = keys.iter().map(|key| key.public_key()).collect();
+        let file = NewFile {
+            sender_key: sender.public_key(),
+            size: u32::try_from(chunk.len()).map_err(|_| TransferError::Died)?,
+            digest: Short::try_from(&sha256(chunk)).map_err(|_| TransferError::Died)?,
+            recipients: NonEmpty::try_from(public).map_err(|_| TransferError::Died)?,
+            password: server.password.clone(),
+        };
+        let created = self.sessions.create(&server.address, file, &sender).await?;
+        let (id, ids): (EntityId, _) = created;
+        let stored = Stored {
+            sender: Replica {
+                server: server.address.clone(),
+                id,
+                key: (*sender).clone(),
+            },
+            recipients: ids.into_vec().into_iter().zip(keys).collect(),
+            stage: Stage::Created,
+        };
+        self.journal(|journal| journal.created(index, stored.clone()))?;
+        self.upload(index, &stored, chunk).await?;
+        Ok(stored)
+    }
+
+    async fn upload(
+        &self,
+        index: usize,
+        stored: &Stored,
+        chunk: &Bytes,
+    ) -> Result<(), TransferError> {
+        if stored.stage == Stage::Uploaded {
+            return Ok(());
+        }
+        let Replica { server, id, key } = &stored.sender;
+        let key = Arc::new(key.clone());
+        self.sessions.upload(server, id, &key, chunk).await?;
+        self.journal(|journal| journal.uploaded(index, id))
+    }
+
+    fn journal<T>(&self, write: impl FnOnce(&mut Journal) -> T) -> T {
+        write(&mut self.journal.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 fn describe(
     parts: &Parts,
     party: Party,
     put: &[Put],
-    of: impl Fn(&Put) -> Option<(EntityId, Arc<AuthPrivateKey>)>,
+    of: impl Fn(&Stored) -> Option<Replica>,
 ) -> Result<FileDescription, TransferError> {
-    let chunk = |put: &Put| {
-        let replica = of(put).map(|(id, key)| Replica {
-            server: put.server.clone(),
-            id,
-            key: (*key).clone(),
-        });
-        FileChunk {
-            size: put.size,
-            digest: put.digest,
-            replicas: replica.into_iter().collect(),
-        }
+    let chunk = |put: &Put| FileChunk {
+        size: put.size,
+        digest: put.digest,
+        replicas: put.stored.iter().filter_map(&of).collect(),
     };
     let parts = Parts {
         party,

@@ -1,19 +1,23 @@
 //! Sessions with routers, one for each, made when they are needed and made again when they have ended.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use simplex_runtime_tokio::Tokio;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use simplex_sans_io::crypto::AuthPrivateKey;
-use simplex_sans_io::drive::{XftpClient, XftpOptions};
+use simplex_sans_io::drive::{Clock, Network, Receiver, Sender, XftpClient, XftpOptions, queue};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::wire::{BasicAuth, EntityId, NonEmpty, ServerAddress, XftpScheme};
 use simplex_sans_io::xftp::client::{Answer, Ask, Attempts, RequestError, Verdict};
 use simplex_sans_io::xftp::description::ChunkDigest;
 use simplex_sans_io::xftp::{ErrorType, NewFile};
-use tokio::sync::Mutex;
 
 use super::TransferError;
 
@@ -29,51 +33,88 @@ pub struct Server {
     pub password: Option<BasicAuth>,
 }
 
-type Key = Arc<AuthPrivateKey>;
+/// A runtime that files can travel over.
+pub trait Runtime:
+    Network<Stream: Send + 'static, Clock: Send + 'static> + Clone + Send + Sync + 'static
+{
+}
 
-/// The session with one router, if there is one.
-type Place = Arc<Mutex<Option<XftpClient>>>;
+impl<N> Runtime for N where
+    N: Network<Stream: Send + 'static, Clock: Send + 'static> + Clone + Send + Sync + 'static
+{
+}
+
+pub(super) type Key = Arc<AuthPrivateKey>;
+
+/// The session with one router, if there is one. It is made by one task while others wait.
+type Place = Arc<futures_util::lock::Mutex<Option<XftpClient>>>;
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Sessions with routers. Clones share them.
-#[derive(Debug, Clone)]
-pub struct Sessions(Arc<Shared>);
+pub struct Sessions<N> {
+    shared: Arc<Shared<N>>,
+    begun: Sender<Running>,
+}
 
-#[derive(Debug)]
-struct Shared {
-    network: Tokio,
+struct Shared<N> {
+    network: N,
     attempts: u32,
-    /// A session is made under the lock of its router only.
     open: Mutex<BTreeMap<ServerAddress<XftpScheme>, Place>>,
     rng: Mutex<Rng>,
 }
 
-impl Sessions {
-    /// No session yet; everything is tried so often.
-    #[must_use]
-    pub fn new(attempts: u32, rng: Rng) -> Self {
-        Self(Arc::new(Shared {
-            network: Tokio::new(),
+impl<N> Clone for Sessions<N> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            begun: self.begun.clone(),
+        }
+    }
+}
+
+impl<N> fmt::Debug for Sessions<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}
+
+impl<N: Runtime> Sessions<N> {
+    /// No session yet; everything is tried so often. The future runs the sessions wherever it is put, and ends with the last of them
+    /// once nobody can ask for another one.
+    pub fn new(network: N, attempts: u32, rng: Rng) -> (Self, impl Future<Output = ()> + Send) {
+        let (begun, sessions) = queue(1);
+        let shared = Arc::new(Shared {
+            network,
             attempts: attempts.max(1),
             open: Mutex::default(),
             rng: Mutex::new(rng),
-        }))
+        });
+        (Self { shared, begun }, run(sessions))
     }
 
     /// Randomness of its own for something.
-    pub async fn rng(&self) -> Rng {
-        self.0.rng.lock().await.fork()
+    #[must_use]
+    pub fn rng(&self) -> Rng {
+        let mut rng = self.shared.rng.lock();
+        rng.as_deref_mut()
+            .map_or_else(|broken| broken.get_mut().fork(), Rng::fork)
     }
 
-    /// Creates a file and uploads its chunk. Returns the ids of the sender and of the recipients.
-    pub(super) async fn put(
+    async fn pause(&self, time: Duration) {
+        let mut clock = self.shared.network.clock();
+        let until = clock.now().instant + time;
+        poll_fn(|cx| clock.poll_sleep(cx, until)).await;
+    }
+
+    /// Creates a file. Returns the ids of the sender and of the recipients.
+    pub(super) async fn create(
         &self,
         server: &ServerAddress<XftpScheme>,
         file: NewFile,
         key: &Key,
-        chunk: &Bytes,
     ) -> Result<(EntityId, NonEmpty<EntityId>), TransferError> {
-        let size = file.size;
-        let ids = self
+        let created = self
             .attempt(server, Ask::Create(Box::new(file.clone())), |client| {
                 let (file, key) = (file.clone(), Arc::clone(key));
                 async move {
@@ -85,24 +126,39 @@ impl Sessions {
                 }
             })
             .await?;
-        let Answer::Created {
-            sender_id,
-            recipient_ids,
-        } = ids
-        else {
-            return Err(TransferError::Died);
-        };
-        self.attempt(server, Ask::Upload { size }, |client| {
-            let (id, key, chunk) = (sender_id.clone(), Arc::clone(key), chunk.clone());
+        match created {
+            Answer::Created {
+                sender_id,
+                recipient_ids,
+            } => Ok((sender_id, recipient_ids)),
+            Answer::Added(_) | Answer::Done | Answer::Downloaded | Answer::Pong => {
+                Err(TransferError::Request {
+                    server: server.to_string(),
+                    error: RequestError::Unexpected("another answer"),
+                })
+            }
+        }
+    }
+
+    /// Uploads the chunk of a file. To do it twice is to do it once.
+    pub(super) async fn upload(
+        &self,
+        server: &ServerAddress<XftpScheme>,
+        sender: &EntityId,
+        key: &Key,
+        chunk: &Bytes,
+    ) -> Result<(), TransferError> {
+        let size = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        let uploaded = self.attempt(server, Ask::Upload { size }, |client| {
+            let (id, key, chunk) = (sender.clone(), Arc::clone(key), chunk.clone());
             async move {
                 let mut upload = client.upload(&id, &key, size).await?;
                 upload.write(chunk).await?;
                 upload.finish().await?;
                 Ok(Answer::Done)
             }
-        })
-        .await?;
-        Ok((sender_id, recipient_ids))
+        });
+        uploaded.await.map(drop)
     }
 
     /// Downloads a chunk, which is the one with this digest.
@@ -114,21 +170,21 @@ impl Sessions {
         size: u32,
         digest: ChunkDigest,
     ) -> Result<Vec<u8>, TransferError> {
-        let chunk = Arc::new(Mutex::new(Vec::new()));
+        let chunk = Mutex::new(Vec::new());
         self.attempt(server, Ask::Download { size, digest }, |client| {
-            let (id, key, chunk) = (recipient.clone(), Arc::clone(key), Arc::clone(&chunk));
+            let (id, key, whole) = (recipient.clone(), Arc::clone(key), &chunk);
             async move {
                 let mut download = client.download(&id, &key, size, digest).await?;
-                let mut chunk = chunk.lock().await;
-                chunk.clear();
+                let mut chunk = Vec::new();
                 while let Some(bytes) = download.read().await? {
                     chunk.extend_from_slice(&bytes);
                 }
+                *whole.lock().unwrap_or_else(PoisonError::into_inner) = chunk;
                 Ok(Answer::Downloaded)
             }
         })
         .await?;
-        Ok(std::mem::take(&mut *chunk.lock().await))
+        Ok(chunk.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Deletes a file, as its sender. One that is not there is deleted.
@@ -165,7 +221,7 @@ impl Sessions {
         ask: Ask,
         request: impl Fn(XftpClient) -> F,
     ) -> Result<Answer, TransferError> {
-        let mut attempts = Attempts::of(&ask, self.0.attempts);
+        let mut attempts = Attempts::of(&ask, self.shared.attempts);
         let mut patience = PATIENCE;
         let mut connections = 0;
         loop {
@@ -173,10 +229,10 @@ impl Sessions {
                 Ok(client) => client,
                 Err(error) => {
                     connections += 1;
-                    if connections >= self.0.attempts {
+                    if connections >= self.shared.attempts {
                         return Err(error);
                     }
-                    tokio::time::sleep(patience).await;
+                    self.pause(patience).await;
                     patience *= 2;
                     continue;
                 }
@@ -190,12 +246,12 @@ impl Sessions {
                     | RequestError::Protocol(ErrorType::Session))
             );
             if broken {
-                self.forget(server).await;
+                self.forget(server);
             }
             match attempts.judge(outcome) {
                 Verdict::Done(answer) => return Ok(answer),
                 Verdict::Again => {
-                    tokio::time::sleep(patience).await;
+                    self.pause(patience).await;
                     patience *= 2;
                 }
                 Verdict::Failed(error) => {
@@ -210,10 +266,7 @@ impl Sessions {
         &self,
         server: &ServerAddress<XftpScheme>,
     ) -> Result<XftpClient, TransferError> {
-        let place = {
-            let mut open = self.0.open.lock().await;
-            Arc::clone(open.entry(server.clone()).or_default())
-        };
+        let place = self.place(server);
         let mut place = place.lock().await;
         if let Some(client) = &*place {
             return Ok(client.clone());
@@ -223,16 +276,47 @@ impl Sessions {
             error,
         };
         let options = XftpOptions::to(server).map_err(failed)?;
-        let rng = self.rng().await;
-        let connected = XftpClient::connect(&self.0.network, options, rng).await;
+        let connected = XftpClient::connect(&self.shared.network, options, self.rng()).await;
         let (client, events, session) = connected.map_err(failed)?;
         drop(events);
-        tokio::spawn(session);
+        let session = Box::pin(async move {
+            if let Err(error) = session.await {
+                tracing::debug!(%error, "a session with a router has failed");
+            }
+        });
+        self.begun.push(session).map_err(|_| TransferError::Died)?;
         *place = Some(client.clone());
         Ok(client)
     }
 
-    async fn forget(&self, server: &ServerAddress<XftpScheme>) {
-        self.0.open.lock().await.remove(server);
+    fn place(&self, server: &ServerAddress<XftpScheme>) -> Place {
+        let open = self.shared.open.lock();
+        let mut open = open.unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(open.entry(server.clone()).or_default())
     }
+
+    fn forget(&self, server: &ServerAddress<XftpScheme>) {
+        let open = self.shared.open.lock();
+        open.unwrap_or_else(PoisonError::into_inner).remove(server);
+    }
+}
+
+/// Runs sessions, and those that begin meanwhile.
+async fn run(mut begun: Receiver<Running>) {
+    let mut sessions = FuturesUnordered::new();
+    poll_fn(|cx| {
+        let more = loop {
+            match begun.poll_next(cx) {
+                Poll::Ready(Some(session)) => sessions.push(session),
+                Poll::Ready(None) => break false,
+                Poll::Pending => break true,
+            }
+        };
+        while let Poll::Ready(Some(())) = sessions.poll_next_unpin(cx) {}
+        match more || !sessions.is_empty() {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    })
+    .await;
 }

@@ -1,7 +1,7 @@
 //! The SMP router.
 
 pub mod cli;
-mod control;
+pub(crate) mod control;
 mod core;
 mod daily;
 pub mod doctor;

@@ -266,7 +266,7 @@ impl Settings {
         Self::of(&ini)
     }
 
-    fn of(ini: &Ini) -> Result<Self, SettingsError> {
+    pub(crate) fn of(ini: &Ini) -> Result<Self, SettingsError> {
         let mut advice = Vec::new();
         for key in ini.unknown(KNOWN) {
             advice.push(format!("{key} is not known and has no effect"));

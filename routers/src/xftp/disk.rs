@@ -25,6 +25,8 @@ use simplex_sans_io::xftp::router::store::Chunk;
 use simplex_sans_io::xftp::router::{ConnId, Input};
 use simplex_sans_io::xftp::server::{Call, UploadId};
 
+use crate::store::SyncPolicy;
+
 /// How many threads there are: page cache and disk are shared by all.
 const THREADS: u64 = 4;
 
@@ -57,7 +59,7 @@ enum Work {
 impl Disk {
     /// Uses a directory that exists, in which it must be possible to write: one that is missing may be a disk that is not mounted. What
     /// uploads of an earlier process have left is removed.
-    pub fn open(directory: &Path) -> io::Result<Self> {
+    pub fn open(directory: &Path, sync: SyncPolicy) -> io::Result<Self> {
         fs::read_dir(directory)?;
         let temporary = directory.join("tmp");
         match fs::remove_dir_all(&temporary) {
@@ -73,6 +75,7 @@ impl Disk {
                 let (sender, work) = mpsc::channel();
                 let worker = Worker {
                     directory: Arc::clone(&directory),
+                    sync,
                     uploads: uploads.clone(),
                     downloads: HashMap::new(),
                 };
@@ -191,6 +194,7 @@ impl Uploads {
 
 struct Worker {
     directory: Arc<Path>,
+    sync: SyncPolicy,
     uploads: Uploads,
     downloads: HashMap<(ConnId, StreamId), File>,
 }
@@ -279,13 +283,15 @@ impl Worker {
         })
     }
 
-    /// What is told to be a chunk is one after a loss of power, too.
+    /// What is told to be a chunk is one after a loss of power, too, unless the operator does not ask for it.
     fn publish(&self, upload: UploadId, sender: &EntityId) -> io::Result<()> {
         let file = self.uploads.lock().remove(&upload);
         let Some(Ok(file)) = file else {
             return Err(io::Error::other("the upload is not written"));
         };
-        file.sync_data()?;
+        if self.sync != SyncPolicy::Os {
+            file.sync_data()?;
+        }
         let path = self.chunk(&Chunk {
             sender_id: sender.clone(),
             name: None,
@@ -296,7 +302,10 @@ impl Worker {
             File::open(&self.directory)?.sync_all()?;
         }
         fs::rename(self.temporary(upload), &path)?;
-        File::open(shard)?.sync_all()
+        match self.sync {
+            SyncPolicy::Always | SyncPolicy::Batch => File::open(shard)?.sync_all(),
+            SyncPolicy::Os => Ok(()),
+        }
     }
 
     fn read(&mut self, bytes: usize, asker: &Asker) -> Option<BytesMut> {

@@ -121,10 +121,11 @@ impl Server {
         let fingerprint = credentials.chain().fingerprint();
         let (doors, xftp) = identity(settings, credentials)?;
         let site = Arc::new(page::site(settings, fingerprint));
-        let disk = Disk::open(&settings.files).map_err(|error| ServerError::Files {
-            path: settings.files.clone(),
-            error,
-        })?;
+        let disk =
+            Disk::open(&settings.files, settings.sync).map_err(|error| ServerError::Files {
+                path: settings.files.clone(),
+                error,
+            })?;
         let port = settings.port;
         let listener = bind(network, port).await;
         let (listener, address) = listener.map_err(|error| ServerError::Listen { port, error })?;

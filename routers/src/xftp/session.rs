@@ -21,6 +21,7 @@ use super::disk::{Asker, Disk};
 use super::upper::Upper;
 use crate::listener::{Limits, Open};
 use crate::plaintext;
+use crate::prompt::Prompt;
 use crate::web::Site;
 
 /// What a session needs, the same for all.
@@ -85,7 +86,13 @@ pub(crate) async fn serve(
         sender,
         calls,
     };
-    let session = drive(machine, Stream(stream), clock, owner, Policy::ROUTER);
+    let session = drive(
+        machine,
+        Prompt(Stream(stream)),
+        clock,
+        owner,
+        Policy::ROUTER,
+    );
     limits.run(place, Box::pin(session)).await;
 }
 

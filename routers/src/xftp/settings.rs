@@ -8,6 +8,7 @@ use simplex_sans_io::xftp::description::FileSize;
 use simplex_sans_io::xftp::router::{Config, Expiration, NewFiles};
 
 use crate::ini::{INFORMATION, Ini, IniError, Switch, information};
+use crate::store::SyncPolicy;
 
 /// The settings of an XFTP router.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Settings {
     pub log_tls_errors: Switch,
     /// Where records are kept.
     pub store: StoreKind,
+    /// How durable records and chunks are when they are acknowledged.
+    pub sync: SyncPolicy,
     /// Where chunks are kept.
     pub files: PathBuf,
     /// What files do.
@@ -113,6 +116,7 @@ const KNOWN: &[(&str, &[&str])] = &[
             "db_store_log",
         ],
     ),
+    ("STORE", &["sync"]),
     (
         "AUTH",
         &[
@@ -141,6 +145,7 @@ impl Settings {
             port,
             log_tls_errors: Switch::Off,
             store: StoreKind::Memory,
+            sync: SyncPolicy::default(),
             files: files.to_owned(),
             router: Config::default(),
             inactive_clients: None,
@@ -167,7 +172,7 @@ impl Settings {
         Ok(Self::of(&ini)?)
     }
 
-    fn of(ini: &Ini) -> Result<Self, IniError> {
+    pub(crate) fn of(ini: &Ini) -> Result<Self, IniError> {
         let unknown = ini.unknown(KNOWN).into_iter();
         let mut advice: Vec<String> = unknown
             .map(|key| format!("{key} is not known and has no effect"))
@@ -183,6 +188,13 @@ impl Settings {
                 "records of files are kept in the embedded store: what is acknowledged survives a crash".to_owned(),
             );
         }
+        let policy = |value: &str| match value {
+            "always" => Some(SyncPolicy::Always),
+            "batch" => Some(SyncPolicy::Batch),
+            "os" => Some(SyncPolicy::Os),
+            _ => None,
+        };
+        let sync = ini.read("STORE", "sync", "`always`, `batch` or `os`", policy)?;
         ini.required("TRANSPORT", "port")?;
         let port = ini.parse("TRANSPORT", "port", "one port")?;
         let port = port.unwrap_or_default();
@@ -195,6 +207,7 @@ impl Settings {
                 .collect(),
             log_tls_errors: ini.switch("TRANSPORT", "log_tls_errors", Switch::Off)?,
             store,
+            sync: sync.unwrap_or_default(),
             router: router(ini)?,
             inactive_clients: inactive_clients(ini)?,
             web: web(ini, port, &mut advice)?,
@@ -305,7 +318,7 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_said() {
-        let base = "[FILES]\npath = /srv\n[TRANSPORT]\nport = 443\nprot = 1\n[WEB]\nhttps = 8443\n";
+        let base = "[FILES]\npath = /srv\n[TRANSPORT]\nport = 443\nprot = 1\n[WEB]\nhttps = 8443\n[STORE]\nsync = os\n";
         let settings = settings(base).unwrap();
         let advice = settings.advice.join("\n");
         assert!(
@@ -314,6 +327,7 @@ mod tests {
         );
         assert!(advice.contains("`https` in [WEB]"), "{advice}");
         assert_eq!(settings.store, StoreKind::Memory);
+        assert_eq!(settings.sync, SyncPolicy::Os);
     }
 
     #[test]

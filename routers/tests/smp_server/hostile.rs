@@ -102,3 +102,29 @@ async fn who_reads_nothing_is_let_go_and_disturbs_nobody() {
     let received = queue.receive_all(&mut other).await;
     assert_eq!(received, [Bytes::from_static(b"quick")]);
 }
+
+#[tokio::test]
+async fn hellos_that_come_byte_by_byte_disturb_nobody() {
+    use crate::websockets::Stream;
+    let directory = tempfile::tempdir().unwrap();
+    let router = Process::start(directory.path());
+    let client = Client::connect(&router.address).await;
+    let (address, port) = (router.address.clone(), router.address.port().unwrap());
+    let connecting = tokio::task::spawn_blocking(move || {
+        let connect = |_| Stream::connect(&address, port);
+        (0..20).map(connect).collect::<Vec<_>>()
+    });
+    let mut slow = connecting.await.unwrap();
+    for byte in 0..50_u8 {
+        let sending = tokio::task::spawn_blocking(move || {
+            for stream in &mut slow {
+                stream.send(&[byte]);
+            }
+            slow
+        });
+        client.smp.ping().await.unwrap();
+        slow = sending.await.unwrap();
+    }
+    let newcomer = Client::connect(&router.address).await;
+    newcomer.smp.ping().await.unwrap();
+}

@@ -9,6 +9,7 @@
 mod console;
 mod files;
 mod hostile;
+mod load;
 mod process;
 mod websockets;
 

@@ -37,10 +37,14 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(directory: &Path) -> Self {
-        let program = env!("CARGO_BIN_EXE_smp-server");
-        let mut child = Command::new(program)
-            .args(["run", "--port", "0", "--dir"])
-            .arg(directory)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smp-server"));
+        command.args(["run", "--port", "0", "--dir"]).arg(directory);
+        Self::spawn(command, directory)
+    }
+
+    /// The same, by a command that becomes the program.
+    pub(crate) fn spawn(mut command: Command, directory: &Path) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -63,7 +63,7 @@ impl Connection for Plain {
 }
 
 /// A TLS connection that waits for what it reads.
-struct Stream {
+pub(crate) struct Stream {
     socket: TcpStream,
     tls: Tls<Plain>,
     facts: Option<Box<SessionFacts>>,
@@ -72,7 +72,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn connect(address: &Address, port: u16) -> Self {
+    pub(crate) fn connect(address: &Address, port: u16) -> Self {
         let identity = Fingerprint::try_from(&**address.key_hash()).unwrap();
         let config = ClientConfig::new(ClientOptions {
             protocols: vec!["smp/1"],
@@ -131,7 +131,7 @@ impl Stream {
         self.drain();
     }
 
-    fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         let command = Input::Command(Bytes::copy_from_slice(bytes));
         self.tls.handle(Self::now(), command).unwrap();
         self.drain();

@@ -49,7 +49,6 @@ impl Dial<'_> {
         let protocols = self.protocols.iter();
         config.alpn_protocols = protocols.map(|name| name.as_bytes().to_vec()).collect();
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        stream.set_nodelay(true)?;
         let name = match self.name {
             Some(name) => ServerName::try_from(name.to_owned()).unwrap(),
             None => ServerName::from(std::net::Ipv4Addr::LOCALHOST),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use simplex_agent::xftp::{Plan, Server, Sessions, delete, receive, send};
-use simplex_runtime_tokio::rng;
+use simplex_runtime_tokio::{Tokio, rng};
 use simplex_sans_io::drive::{XftpClient, XftpOptions};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::xftp::ErrorType;
@@ -59,18 +59,17 @@ async fn there_and_back(sizes: &[u64]) {
     let plan = Plan {
         servers: &servers,
         recipients: 1,
+        replicas: 1,
+        journal: &at("journal"),
     };
-    let sessions = Sessions::new(1, rng().unwrap());
+    let (sessions, running) = Sessions::new(Tokio::new(), 1, rng().unwrap());
+    tokio::spawn(running);
     for size in sizes {
         let path = file(directory.path(), *size);
-        let started = std::time::Instant::now();
         let sent = send(&sessions, &path, &plan, |_, _| {}).await.unwrap();
-        let up = started.elapsed();
         let (description, to) = (&sent.recipients[0], at("received"));
         let received = receive(&sessions, description, &to, |_, _| {});
         let received = received.await.unwrap();
-        let down = started.elapsed() - up;
-        println!("{size} bytes: {up:?} there, {down:?} back");
         assert_same(&received.path, &path);
         delete(&sessions, &sent.sender).await.unwrap();
         std::fs::remove_file(received.path).unwrap();
@@ -196,7 +195,7 @@ async fn a_client_that_dies_in_the_middle_leaves_room_for_its_next_attempt() {
     let file = create(&client, SIZE, 1).await;
     for part in [1, 65_536, 1_000_000] {
         let options = XftpOptions::to(&router.address).unwrap();
-        let network = simplex_runtime_tokio::Tokio::new();
+        let network = Tokio::new();
         let dying = XftpClient::connect(&network, options, rng().unwrap()).await;
         let (dying, _, session) = dying.unwrap();
         let session = tokio::spawn(session);

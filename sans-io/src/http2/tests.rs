@@ -275,6 +275,35 @@ proptest! {
     }
 
     #[test]
+    fn a_connection_that_is_cut_at_any_byte_ends_once_and_gives_no_body_for_a_whole_one(
+        size in 0..100_000_usize,
+        after in 0..110_000_usize,
+    ) {
+        let mut pair = Pair::new(Options::default());
+        let body = Bytes::from((0..size).map(|i| (i % 251) as u8).collect::<Vec<_>>());
+        pair.ask(0, body.clone());
+        let mut left = after;
+        while left > 0 {
+            let length = left.min(1 + after % 16_384);
+            // The server's own words always arrive.
+            let moved = carry(&mut pair.client, &mut pair.server, length)
+                || carry(&mut pair.server, &mut pair.client, usize::MAX);
+            if !moved {
+                break;
+            }
+            left = left.saturating_sub(length);
+        }
+        pair.server.give(machine::Input::Eof);
+        prop_assert!(pair.server.died.is_none(), "{:?}", pair.server.died);
+        prop_assert!(pair.server.closed.is_some());
+        prop_assert_eq!(pair.server.machine.streams(), 0);
+        let exchange = pair.server.machine.exchange();
+        let came = exchange.bodies.values().next().cloned().unwrap_or_default();
+        prop_assert!(body.starts_with(&came));
+        prop_assert!(exchange.ended.is_empty() || came.len() == size);
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), preface: bool) {
         let mut server = Side::new(Http2::server(Options::default(), Recorder::default(), Now::START));
         if preface {

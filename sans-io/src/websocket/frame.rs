@@ -122,13 +122,10 @@ impl Reader {
             match kind {
                 Kind::Part | Kind::LastPart => {
                     let read = self.read.unwrap_or(0).saturating_add(payload.len());
-                    self.read = Some(read);
-                    if ended && kind == Kind::LastPart {
-                        if read < self.message {
-                            return Err(Violation::Short);
-                        }
-                        self.read = None;
-                    }
+                    self.read = match ended && kind == Kind::LastPart {
+                        true => None,
+                        false => Some(read),
+                    };
                     if !payload.is_empty() {
                         return Ok(Some(Heard::Data(payload)));
                     }
@@ -201,8 +198,13 @@ impl Reader {
         };
         match kind {
             Kind::Part | Kind::LastPart => {
-                if self.read.unwrap_or(0).saturating_add(left) > self.message {
+                let length = self.read.unwrap_or(0).saturating_add(left);
+                if length > self.message {
                     return Err(Violation::Long);
+                }
+                // Nothing of such a part is heard, however it was cut.
+                if length < self.message && kind == Kind::LastPart {
+                    return Err(Violation::Short);
                 }
             }
             Kind::Close | Kind::Ping | Kind::Pong if left > CONTROL => {

@@ -9,7 +9,7 @@ use simplex_sans_io::wire::{self, EntityId, Version};
 
 use crate::control::Role;
 
-pub(super) const IDS: GeneralPurpose = GeneralPurpose::new(
+pub(crate) const IDS: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
@@ -47,7 +47,7 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
-    pub(super) const fn text(self) -> &'static str {
+    pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Unknown => "error: Failed reading: bad ControlProtocol command\n",
             Self::Role => "AUTH\n",

@@ -14,7 +14,7 @@ use crate::control::Role;
 use crate::listener::Sockets;
 
 /// What became of an operation.
-pub(super) fn shown(outcome: &Outcome) -> String {
+pub(crate) fn shown(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Deleted(messages) => format!("ok, {messages} messages deleted\n"),
         Outcome::Status(info) => format!(
@@ -70,7 +70,7 @@ fn reason(info: &BlockingInfo) -> String {
 }
 
 /// The answer to `stats`.
-pub(super) fn stats(gauges: &Gauges, counters: &Counters, admin: bool) -> String {
+pub(crate) fn stats(gauges: &Gauges, counters: &Counters, admin: bool) -> String {
     let c = counters;
     let triple = |a: u64, b: u64, c: u64| format!("({a},{b},{c})");
     let since = UtcTime::from_seconds(gauges.counting_since.seconds());
@@ -173,7 +173,7 @@ pub(super) fn csv(now: Now, clients: &[ClientInfo]) -> String {
 }
 
 /// The answer to `server-info`.
-pub(super) fn server_info(
+pub(crate) fn server_info(
     gauges: &Gauges,
     clients: &[ClientInfo],
     tasks: usize,

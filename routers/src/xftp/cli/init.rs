@@ -135,7 +135,9 @@ fn configuration(init: &Init, host: &str, port: u16, passwords: Option<[String; 
         .as_ref()
         .map(|path| path.display().to_string());
     let pages = set("static_path", pages, "/var/opt/simplex-xftp/www");
-    let (path, quota) = (init.path.display(), init.quota);
+    // It means the same wherever the router is started.
+    let path = std::path::absolute(&init.path).unwrap_or_else(|_| init.path.clone());
+    let (path, quota) = (path.display(), init.quota);
     format!(
         "[INFORMATION]\n\
          # Shown on the page, if source_code is set.\n\
@@ -154,6 +156,11 @@ fn configuration(init: &Init, host: &str, port: u16, passwords: Option<[String; 
          log_stats = off\n\
          # Metrics, in xftp-server-metrics.txt, every so many seconds.\n\
          # prometheus_interval = 60\n\
+         \n\
+         [STORE]\n\
+         # When records and chunks are on disk before they are acknowledged: `batch`, many together, or\n\
+         # `os`, when the operating system likes (a loss of power may undo the last seconds).\n\
+         sync = batch\n\
          \n\
          [METRICS]\n\
          # /metrics, /health/live and /health/ready, for this machine only.\n\

@@ -35,7 +35,7 @@ pub(super) fn run(directories: &Directories) -> Result<(), CliError> {
             runtime.block_on(serving)
         }
         StoreKind::Embedded => {
-            let mut store = Store::open(&directories.store())?;
+            let mut store = Store::open_with(&directories.store(), settings.sync)?;
             let taken_over = take_over(&mut store, &settings, directories)?;
             let orphans = match is_new && !taken_over {
                 true => Orphans::Kept,

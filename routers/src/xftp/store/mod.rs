@@ -31,7 +31,7 @@ use simplex_sans_io::xftp::storelog::File;
 
 use self::table::{age, owned, owner_prefix};
 use crate::store::engine::{Effect, Engine, Write};
-use crate::store::{Fault, Options};
+use crate::store::{Fault, Options, SyncPolicy};
 
 /// Entries in memory.
 pub type Memory = crate::store::engine::Memory<Table>;
@@ -84,9 +84,14 @@ impl Store<Memory> {
 impl Store<Embedded> {
     /// Opens the store in a directory, or makes one.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, SyncPolicy::default())
+    }
+
+    /// The same, with commits that are as durable as this says.
+    pub fn open_with(path: &Path, policy: SyncPolicy) -> Result<Self, StoreError> {
         let options = Options {
+            policy,
             cache_bytes: 32 << 20,
-            ..Options::default()
         };
         Self::new(Embedded::open(path, options)?)
     }

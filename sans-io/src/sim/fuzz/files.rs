@@ -11,7 +11,7 @@ use crate::crypto::hash::sha256;
 use crate::crypto::{AuthPrivateKey, ed25519};
 use crate::rng::Rng;
 use crate::sim::Trace;
-use crate::sim::xftp::{Storing, World};
+use crate::sim::xftp::{Room, Storing, World};
 use crate::smp::{BlockingInfo, BlockingReason};
 use crate::wire::{EntityId, NonEmpty, Short};
 use crate::xftp::NewFile;
@@ -142,6 +142,17 @@ impl Run {
                 .world
                 .wait(Duration::from_secs(u64::from(choices.byte()))),
             11 => self.settle(),
+            30 => {
+                self.world.room = match self.world.room {
+                    Room::Enough => Room::None,
+                    Room::None => Room::Enough,
+                };
+            }
+            31 => {
+                let stream = u64::from(choices.byte());
+                self.world.reset(conn, stream);
+                self.hear();
+            }
             _ => {
                 for _ in 0..=small {
                     self.world.step();
@@ -310,6 +321,7 @@ impl Run {
     /// Everything that was promised is there.
     fn ask_for_promises(&mut self) {
         self.world.storing = Storing::Works;
+        self.world.room = Room::Enough;
         for file in 0..self.files.len() {
             let conn = self.world.connect();
             self.conns = vec![conn];
@@ -323,7 +335,11 @@ impl Run {
             if waits == 1 && of.uploaded == Promise::Given && of.deleted == Promise::None {
                 assert_eq!(self.requests.len(), 0, "a request was not answered");
             }
+            // Whoever goes leaves nothing behind.
+            self.world.cut(conn);
+            self.world.settle();
         }
+        assert_eq!(self.world.faults(), Vec::<&str>::new());
     }
 }
 

@@ -238,7 +238,9 @@ impl Run {
                 self.pair
                     .command_right(server::Call::Answer { block, answers });
             }
-            server::Event::Established(_) | server::Event::Service { .. } => {}
+            server::Event::Established(_)
+            | server::Event::Service { .. }
+            | server::Event::Counted(_) => {}
         }
         true
     }

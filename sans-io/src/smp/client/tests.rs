@@ -62,7 +62,9 @@ fn play(
                         .owner(server::Call::Answer { block, answers })
                         .unwrap();
                 }
-                server::Event::Established(_) | server::Event::Service { .. } => {}
+                server::Event::Established(_)
+                | server::Event::Service { .. }
+                | server::Event::Counted(_) => {}
             }
         }
     }

@@ -12,6 +12,7 @@ impl Router {
     /// Executes the requests of a block, one after the other.
     pub(super) fn execute(&mut self, connection: ConnId, block: BlockId, requests: Vec<Request>) {
         self.begin_execution(connection, block, requests.len());
+        self.count_block(&requests);
         for (index, request) in requests.into_iter().enumerate() {
             let place = Place {
                 connection,

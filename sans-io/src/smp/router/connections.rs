@@ -243,6 +243,7 @@ impl Router {
                     .insert(id, Connection::new(*client, self.now));
             }
             server::Event::Service { role, chain } => self.introduced(id, role, &chain),
+            server::Event::Counted(tally) => self.tallied(&tally),
             server::Event::Lookup { block, lookups } => {
                 self.begin_lookup(id, block, lookups.len());
                 for (index, Lookup { party, id: queue }) in lookups.into_iter().enumerate() {
@@ -336,7 +337,10 @@ impl Router {
 
     /// A subscriber is told that it is none any more.
     pub(super) fn tell_ended(&mut self, connection: ConnId, queue: &EntityId) {
-        self.counters.subscriptions_ended = self.counters.subscriptions_ended.saturating_add(1);
+        let counters = &mut self.counters;
+        counters.subscriptions_ended = counters.subscriptions_ended.saturating_add(1);
+        // Each is told at once, and so in a block of its own.
+        counters.subscription_end_blocks = counters.subscription_end_blocks.saturating_add(1);
         self.announce(connection, queue.clone(), BrokerMessage::End);
     }
 }

@@ -106,7 +106,7 @@ impl Router {
         self.forget_notifications(notifier, before, notifications.len());
         for (_, notification) in notifications.into_iter().skip(superfluous) {
             if let Some(message) = nmsg(&notification) {
-                self.counters.notifications = self.counters.notifications.saturating_add(1);
+                self.count_notification();
                 self.announce(connection, notifier.clone(), message);
             }
         }
@@ -158,12 +158,19 @@ impl Router {
             .or_else(|| service.and_then(|service| self.services.notifier(service)));
         match (subscriber, nmsg(&notification)) {
             (Some(connection), Some(message)) => {
-                self.counters.notifications = self.counters.notifications.saturating_add(1);
+                self.count_notification();
                 self.announce(connection, notifier.id, message);
             }
             (Some(_), None) => {}
             (None, _) => self.keep_notification(notifier.id, notification),
         }
+    }
+
+    /// Each is told at once, and so in a block of its own.
+    fn count_notification(&mut self) {
+        let counters = &mut self.counters;
+        counters.notifications = counters.notifications.saturating_add(1);
+        counters.notification_blocks = counters.notification_blocks.saturating_add(1);
     }
 
     /// Only the newest are kept.

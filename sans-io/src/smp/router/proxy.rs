@@ -709,6 +709,7 @@ mod tests {
         let prohibited = to_relay(Command::Sub);
         assert!(script.execute(prohibited).is_err());
 
+        assert_eq!(script.world.router.counters().forwarded_received, 3);
         let counters = script.proxy.take_counters().unwrap();
         assert_eq!(counters.relay_sessions_successes, 1);
         assert_eq!(counters.relay_sessions_own_successes, 1);

@@ -427,7 +427,12 @@ impl Router {
             Some(_) | None => None,
         };
         if let Some(connection) = self.connections.get_mut(place.connection) {
-            connection.gets.insert(queue.clone(), delivered);
+            let again = delivered.is_some();
+            let before = connection.gets.insert(queue.clone(), delivered.clone());
+            if again && before == Some(delivered) {
+                let counter = &mut self.counters.messages_get_duplicate;
+                *counter = counter.saturating_add(1);
+            }
         }
         match first {
             Some(say) => self.answer(place, Answer::only(say)),

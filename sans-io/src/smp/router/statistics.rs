@@ -10,8 +10,9 @@ use bytes::Bytes;
 
 use super::store::Change;
 use super::{Action, Gauges, Router, Wake};
-use crate::smp::ServiceQueues;
 use crate::smp::handshake::ServiceRole;
+use crate::smp::server::{Request, Tally};
+use crate::smp::{Command, ServiceQueues};
 use crate::time::{Now, UnixTime};
 use crate::wire::EntityId;
 
@@ -436,6 +437,48 @@ impl Router {
             let beginning = u64::from_be_bytes(*beginning);
             self.statistics.used(beginning, periods);
         }
+    }
+
+    /// Counts what a session has not passed on.
+    pub(super) fn tallied(&mut self, tally: &Tally) {
+        let counters = &mut self.counters;
+        for (counter, count) in [
+            (&mut counters.subscriptions_auth, tally.subscriptions),
+            (
+                &mut counters.notifier_subscriptions_auth,
+                tally.notifier_subscriptions,
+            ),
+            (&mut counters.messages_get_auth, tally.gets),
+            (&mut counters.messages_sent_auth, tally.messages),
+            (&mut counters.forwarded_received, tally.forwarded),
+        ] {
+            *counter = counter.saturating_add(count);
+        }
+    }
+
+    /// Counts a block by the kinds of its requests.
+    pub(super) fn count_block(&mut self, requests: &[Request]) {
+        let counters = &mut self.counters;
+        let has = |command: fn(&Command) -> bool, counter: &mut u64| {
+            let any = requests.iter().any(|request| command(&request.command));
+            *counter = counter.saturating_add(u64::from(any));
+        };
+        has(
+            |command| matches!(command, Command::Sub),
+            &mut counters.subscription_blocks,
+        );
+        has(
+            |command| matches!(command, Command::Del),
+            &mut counters.queues_deleted_blocks,
+        );
+        has(
+            |command| matches!(command, Command::NSub),
+            &mut counters.notifier_subscription_blocks,
+        );
+        has(
+            |command| matches!(command, Command::NDel),
+            &mut counters.notifiers_deleted_blocks,
+        );
     }
 
     /// Adds what the proxy role has counted.

@@ -62,6 +62,7 @@
 
 mod answer;
 mod known;
+mod tally;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verify;
@@ -74,6 +75,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 pub use self::answer::{Answer, Say};
+pub use self::tally::Tally;
 pub use self::verify::{Lookup, Party, QueueKeys, Work};
 
 use self::known::Known;
@@ -158,6 +160,8 @@ pub enum Event {
         /// Its certificates: the session has proved that they are its own.
         chain: Arc<Chain>,
     },
+    /// What there is to count of a block besides its requests.
+    Counted(Tally),
     /// The keys of these queues are needed: the answer is [`Call::Keys`].
     Lookup {
         /// The block that needs them.
@@ -393,7 +397,10 @@ impl Server {
         };
         let one = block.of_one_queue().cloned();
         let service = ready.fingerprint();
-        block.verify(queues, service.as_ref(), &mut ready.verifier());
+        let tally = block.verify(queues, service.as_ref(), &mut ready.verifier());
+        if tally != Tally::default() {
+            self.outbox.event(Event::Counted(tally));
+        }
         if let (Some(one), [Some(keys)], true) = (one, queues, block.has_requests()) {
             ready.known.learn(one, Arc::clone(keys));
         }
@@ -414,6 +421,14 @@ impl Server {
                 Stage::Lookup => in_order = false,
                 Stage::Verified if !in_order && block.has_requests() => {}
                 Stage::Verified => {
+                    let forwarded = block.forwarded();
+                    if forwarded > 0 {
+                        let tally = Tally {
+                            forwarded,
+                            ..Tally::default()
+                        };
+                        self.outbox.event(Event::Counted(tally));
+                    }
                     let requests = block.execute();
                     if requests.is_empty() {
                         done.push(block.id);

@@ -61,8 +61,9 @@ fn results(sides: &mut Sides) -> Vec<(u64, Result<Response, RequestError>)> {
 /// The blocks and look-ups that the owner is asked for.
 fn lookups(sides: &mut Sides) -> Vec<(BlockId, Vec<Lookup>)> {
     let events = sides.server.events();
-    let lookups = events.into_iter().map(|event| match event {
-        Event::Lookup { block, lookups } => (block, lookups),
+    let lookups = events.into_iter().filter_map(|event| match event {
+        Event::Lookup { block, lookups } => Some((block, lookups)),
+        Event::Counted(_) => None,
         other => panic!("not a look-up: {other:?}"),
     });
     lookups.collect()
@@ -70,14 +71,15 @@ fn lookups(sides: &mut Sides) -> Vec<(BlockId, Vec<Lookup>)> {
 
 fn executed(sides: &mut Sides) -> Vec<(BlockId, Vec<u8>)> {
     let events = sides.server.events();
-    let executed = events.into_iter().map(|event| match event {
-        Event::Execute { block, requests } => (
+    let executed = events.into_iter().filter_map(|event| match event {
+        Event::Execute { block, requests } => Some((
             block,
             requests
                 .iter()
                 .map(|request| request.entity_id[0])
                 .collect(),
-        ),
+        )),
+        Event::Counted(_) => None,
         other => panic!("not requests: {other:?}"),
     });
     executed.collect()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::answer::{Answer, Say};
+use super::tally::Tally;
 use super::verify::{Claim, Lookup, Party, QueueKeys, Verdict, Verifier};
 use super::{BlockId, Request};
 use crate::crypto::certificate::Fingerprint;
@@ -140,13 +141,13 @@ impl Block {
         }
     }
 
-    /// Verifies the transmissions with the keys that were looked up, in the order of the look-ups.
+    /// Verifies the transmissions with the keys that were looked up, in the order of the look-ups: what was not authorised.
     pub(super) fn verify(
         &mut self,
         queues: &[Option<Arc<QueueKeys>>],
         service: Option<&Fingerprint>,
         verifier: &mut Verifier<'_>,
-    ) {
+    ) -> Tally {
         let mut queues = queues.iter();
         let mut verdicts = Vec::with_capacity(self.items.len());
         for item in &self.items {
@@ -168,6 +169,7 @@ impl Block {
             .collect::<Vec<_>>();
         let all_signed = ed25519::verify_all(&signed);
         let mut verdicts = verdicts.iter();
+        let mut tally = Tally::default();
         for item in &mut self.items {
             let ItemState::Claimed(claimed) = &mut item.state else {
                 continue;
@@ -180,11 +182,21 @@ impl Block {
                 false => verdict.holds(bound),
             };
             item.state = match authorized {
-                false => ItemState::Answered(Box::new(Answer::from(ErrorType::Auth))),
+                false => {
+                    tally.refused(&claimed.request.command);
+                    ItemState::answered(ErrorType::Auth)
+                }
                 true => claimed.authorized_by(verdict.key()),
             };
         }
         self.stage = Stage::Verified;
+        tally
+    }
+
+    /// How many of the transmissions were forwarded.
+    pub(super) fn forwarded(&self) -> u64 {
+        let forwarded = self.items.iter().filter(|item| item.forwarded.is_some());
+        u64::try_from(forwarded.count()).unwrap_or(u64::MAX)
     }
 
     /// Whether anything is to be executed.

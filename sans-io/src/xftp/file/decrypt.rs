@@ -53,6 +53,15 @@ impl FileDecryptor {
         }
     }
 
+    /// How much of the content has not been decrypted yet, once the header is known; it is not authentic before the end.
+    #[must_use]
+    pub const fn content_left(&self) -> Option<u64> {
+        match &self.state {
+            State::Front(_) => None,
+            State::Content(_, left) => Some(*left),
+        }
+    }
+
     /// Decrypts the next piece: the part of the content that is in it.
     pub fn update(&mut self, piece: &[u8]) -> Result<BytesMut, FileError> {
         let ours = usize::try_from(self.ciphertext).unwrap_or(usize::MAX);

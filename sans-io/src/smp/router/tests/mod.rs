@@ -6,6 +6,7 @@ mod messages;
 mod operator;
 mod queues;
 mod services;
+mod statistics;
 
 use std::sync::Arc;
 use std::time::Duration;
