@@ -23,6 +23,7 @@ use crate::handle::{Error, Joining, NewLink};
 use simplex_sans_io::agent::lines::Transmission;
 use simplex_sans_io::agent::lines::command::{Command, JoinLine, JoinLink, NewLine};
 use simplex_sans_io::agent::lines::text::{self, Level, Said};
+use simplex_sans_io::agent::lines::words;
 
 /// What was carried out.
 pub(super) struct Executed {
@@ -126,7 +127,7 @@ impl Session {
     fn wrong(&self, wrong: Wrong) -> Said {
         let text = match wrong {
             Wrong::Text(text) => text,
-            Wrong::Error(Error::Agent(error)) => text::error(&error, self.level),
+            Wrong::Error(Error::Agent(error)) => words::error(&error, self.level),
             Wrong::Error(Error::Ended) => "INACTIVE".to_owned(),
         };
         Said::line(format!("ERR {text}"))
@@ -321,7 +322,7 @@ impl Session {
             }
             Command::Check => {
                 let statistics = agent.statistics(&connection(entity)?).await?;
-                let statistics = text::stats(&statistics, self.level);
+                let statistics = words::stats(&statistics, self.level);
                 Ok(Said::line(format!("STAT {statistics}")))
             }
             Command::Synchronize { pq, force } => {

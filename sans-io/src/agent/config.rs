@@ -45,6 +45,8 @@ pub struct Config {
     pub delete_wait: Duration,
     /// How long each phase of the rotation of a queue may take, before it is given up.
     pub rotation_phase: Duration,
+    /// For how long messages of a new queue wait for those of the old one, if its router cannot be asked whether there are any.
+    pub order_patience: Duration,
     /// How often deleting a queue may fail before it is given up.
     pub delete_attempts: u16,
     /// For how long it is remembered what was received and sent.
@@ -96,6 +98,7 @@ impl Default for Config {
             quota_expiry: Duration::from_secs(7 * 86400),
             delete_wait: Duration::from_secs(2 * 86400),
             rotation_phase: Duration::from_secs(2 * 86400),
+            order_patience: Duration::from_secs(600),
             delete_attempts: 10,
             memory: Duration::from_secs(21 * 86400),
             cleanup: Duration::from_secs(300),

@@ -103,7 +103,8 @@ impl Step<'_> {
             .any(|task| matches!(task, Task::Send(queue, _) if *queue == number));
         let most = match queue.status {
             SendStatus::Gone => 0,
-            _ if refused || self.shared.wants_proxy(user, router) => 1,
+            _ if refused || self.shared.is_busy() => 1,
+            _ if self.shared.wants_proxy(user, router) => 1,
             SendStatus::New
             | SendStatus::Secured
             | SendStatus::Confirmed

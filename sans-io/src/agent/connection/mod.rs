@@ -73,6 +73,8 @@ pub(super) struct Connection {
     pub(super) held: BTreeMap<QueueNumber, Delivery>,
     /// Whether they wait.
     pub(super) order: Order,
+    /// Since when nobody knows whether the old one is empty.
+    pub(super) unknown_since: Option<Instant>,
     /// Who waits for the connection.
     pub(super) callers: Vec<Caller>,
     /// What the application wants to know of its queue.
@@ -98,7 +100,7 @@ pub(super) struct Connection {
 pub(super) enum Order {
     /// They do.
     Kept,
-    /// The router of the old one cannot be asked: they do not.
+    /// The router of the old one could not be asked for long: they do not.
     GivenUp,
 }
 
@@ -206,6 +208,7 @@ impl Connection {
             next_ack: 0,
             held: BTreeMap::new(),
             order: Order::Kept,
+            unknown_since: None,
             callers: Vec::new(),
             questions: Vec::new(),
             receiving: Receiving::AtOnce,

@@ -22,7 +22,7 @@ use crate::agent::error::AgentError;
 use crate::agent::event::{Direction, EventContent, SwitchPhase};
 use crate::agent::id::QueueNumber;
 use crate::agent::message::{AMessage, AddedQueue, KeyedQueue, UsedQueue};
-use crate::agent::queue::{QueueUri, SmpQueueInfo};
+use crate::agent::queue::{QueueAddress, QueueUri, SmpQueueInfo};
 use crate::agent::store::record::{
     OutgoingPurpose, RatchetSync, ReceivePhase, ReceiveRotation, ReceiveStatus, SendPhase,
     SendRotation, SendStatus, Stage,
@@ -154,6 +154,7 @@ impl Step<'_> {
 
     /// So much is in a queue.
     pub(super) fn inspected(&mut self, number: QueueNumber, size: u64) {
+        self.connection.unknown_since = None;
         if self.overdue() == Some(number) {
             return match (size, self.rotating()) {
                 (0, Some((old, new, _))) => self.abort(old, new),
@@ -176,7 +177,11 @@ impl Step<'_> {
             }
             (Some(_), Some((old, new, _))) => self.abort(old, new),
             (_, _) if error.is_temporary() => {
-                self.connection.order = Order::GivenUp;
+                let now = self.now.instant;
+                let since = *self.connection.unknown_since.get_or_insert(now);
+                if now >= since + self.shared.config.order_patience {
+                    self.connection.order = Order::GivenUp;
+                }
                 self.failed_for_now(super::Task::Inspect(number), error);
             }
             (_, _) => self.remove_receive_queue(number),
@@ -283,6 +288,7 @@ impl Step<'_> {
             queue.rotation = None;
         }
         self.connection.order = Order::Kept;
+        self.connection.unknown_since = None;
         self.set_phase(old, new, ReceivePhase::Received);
         self.switched(Direction::Receive, SwitchPhase::Completed);
     }
@@ -324,6 +330,7 @@ impl Step<'_> {
         let Some(info) = added.queue.agreed(self.shared.config.client_versions) else {
             return self.rotation_error("QADD: version");
         };
+        self.tested(replaced);
         let send = &self.connection.record.send;
         let known = send
             .iter()
@@ -357,6 +364,19 @@ impl Step<'_> {
                 self.drop_replacement(old);
                 self.error(error);
             }
+        }
+    }
+
+    /// A recipient who replaces the queue that is being tried has heard from it, even if we do not know that yet.
+    fn tested(&mut self, replaced: &QueueAddress) {
+        let mut send = self.connection.record.send.iter();
+        let queue = send.find(|queue| queue.address.is_same(replaced));
+        let tried = queue.filter(|queue| {
+            let replaces = matches!(queue.rotation, Some(SendRotation::Replaces { .. }));
+            replaces && queue.status == SendStatus::Secured
+        });
+        if let Some(new) = tried.map(|queue| queue.number) {
+            self.queue_test_sent(new);
         }
     }
 

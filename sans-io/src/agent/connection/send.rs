@@ -136,11 +136,12 @@ impl Step<'_> {
         let Some(mut outgoing) = self.connection.outgoing.get(&message).cloned() else {
             return;
         };
-        match outgoing.queues.contains(&number) {
-            true => outgoing.queues.retain(|queue| *queue != number),
-            // It was to go another way, but has arrived.
-            false => outgoing.queues = List::default(),
+        if !outgoing.queues.contains(&number) {
+            // It goes another way meanwhile: whoever has replaced the queue may not look into it any more. If he does, he knows that he has
+            // the message already.
+            return;
         }
+        outgoing.queues.retain(|queue| *queue != number);
         if !outgoing.queues.is_empty() {
             return self.keep_outgoing(message, outgoing);
         }

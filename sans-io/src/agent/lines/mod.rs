@@ -24,7 +24,9 @@
 //! ```
 
 pub mod command;
+mod options;
 pub mod text;
+pub mod words;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 

@@ -39,6 +39,7 @@ mod statistics;
 mod subscriptions;
 mod suspension;
 mod told;
+mod turning;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -157,6 +158,9 @@ pub(super) struct LateQueue {
     key: AuthPrivateKey,
 }
 
+/// Sessions take four times as many requests before they refuse any.
+const BUSY: usize = 1024;
+
 /// How many queues that may have been made are remembered.
 const MAX_LATE: usize = 1024;
 
@@ -177,6 +181,11 @@ impl Shared {
             true => SubscriptionMode::Subscribe,
             false => SubscriptionMode::OnlyCreate,
         }
+    }
+
+    /// Whether so much is under way that nobody should ask for more than one thing at a time.
+    pub(super) fn is_busy(&self) -> bool {
+        self.requests.len() >= BUSY
     }
 
     /// Whether anything may be asked for a user now.
@@ -359,59 +368,6 @@ impl Agent {
         }
         for delivery in released {
             self.with(now, id, Work::Receive(delivery, Found::default()));
-        }
-    }
-
-    /// Asks for what a step needs. Once the message is decrypted the connection must not change before the step is made.
-    fn need(&mut self, id: &ConnectionId, delivery: Delivery, found: Found, need: Need) {
-        let turns = found.is_turned() || matches!(need, Need::Turn(_));
-        if turns && let Some(entry) = self.connections.remove(id) {
-            let entry = match entry {
-                Entry::Ready(connection) => Entry::Turning(connection, VecDeque::new()),
-                entry @ (Entry::Loading(_) | Entry::Turning(..)) => entry,
-            };
-            self.connections.insert(id.clone(), entry);
-        }
-        match need {
-            Need::Records(keys) => {
-                let found = Box::new(found.asking(&keys));
-                let what = Loading::Message(id.clone(), delivery, found);
-                self.load(Load::Get(keys), what);
-            }
-            Need::Turn(turn) => {
-                let turn_id = self.next_turn;
-                self.next_turn = TurnId(turn_id.0.saturating_add(1));
-                self.turning.insert(turn_id, (id.clone(), delivery));
-                self.actions.push(Action::Turn(turn_id, turn));
-            }
-        }
-    }
-
-    /// What a message needs is there: it comes before all that has waited for it.
-    fn receive(&mut self, now: Now, id: &ConnectionId, delivery: Delivery, found: Found) {
-        let turned = found.is_turned();
-        let work = Work::Receive(delivery, found);
-        let mut waiting = VecDeque::new();
-        match self.connections.remove(id) {
-            Some(Entry::Turning(connection, others)) if turned => {
-                waiting = others;
-                let entry = Entry::Ready(connection);
-                self.connections.insert(id.clone(), entry);
-            }
-            Some(entry) => {
-                self.connections.insert(id.clone(), entry);
-            }
-            None => {}
-        }
-        self.with(now, id, work);
-        for work in waiting {
-            self.with(now, id, work);
-        }
-    }
-
-    fn turned(&mut self, now: Now, id: TurnId, turned: Box<Turned>) {
-        if let Some((connection, delivery)) = self.turning.remove(&id) {
-            self.receive(now, &connection, delivery, Found::turned(turned));
         }
     }
 

@@ -255,3 +255,17 @@ fn a_connection_is_deleted_while_its_queue_is_replaced() {
         assert_eq!(queues, 1, "{steps}: Bob's only");
     }
 }
+
+/// The response to QTEST is lost: the sender learns from the next rotation that it has arrived.
+#[test]
+fn a_queue_is_replaced_again_before_its_sender_knows_that_it_works() {
+    crate::sim::chaos::survive(crate::sim::chaos::Scenario::Queues, 1672);
+}
+
+/// The router of the old queue is away for a while: what comes through the new one waits for what is left there.
+#[test]
+fn messages_of_a_new_queue_wait_until_the_router_of_the_old_one_is_back() {
+    for seed in [1246, 2236, 3160, 3394, 4714, 4972] {
+        crate::sim::chaos::survive(crate::sim::chaos::Scenario::Queues, seed);
+    }
+}
