@@ -360,3 +360,26 @@ impl Core {
 pub(crate) fn answered(core: &CoreHandle, ticket: Ticket, message: BrokerMessage) {
     core.tell(Message::Input(Input::Answered(ticket, message)));
 }
+
+#[cfg(test)]
+mod tests {
+    use simplex_sans_io::smp::router::store::{Load, Position};
+    use simplex_sans_io::smp::router::{LoadId, OpId};
+    use simplex_sans_io::wire::EntityId;
+
+    use super::*;
+
+    #[test]
+    fn only_the_deletion_of_what_was_received_can_wait() {
+        let received = || Change::DeleteMessages {
+            queue: EntityId::from([1; 24]),
+            from: 0,
+            position: Position::default(),
+        };
+        let promised = Change::PutStatistics(Default::default());
+        let commit = |changes| Command::Commit(OpId(1), changes);
+        assert!(can_wait(&commit(vec![received(), received()])));
+        assert!(!can_wait(&commit(vec![received(), promised])));
+        assert!(!can_wait(&Command::Load(LoadId(1), Load::Totals)));
+    }
+}

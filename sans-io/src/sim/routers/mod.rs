@@ -13,6 +13,7 @@
 )]
 
 mod model;
+mod operation;
 mod run;
 
 pub use self::run::{Seen, run};

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::Routers;
 use super::model::{Promised, SessionAt, There};
+use super::operation::{CLIENTS, Operation, QUEUES, ROUTERS};
 use crate::crypto::certificate::Chain;
 use crate::crypto::{Algorithm, AuthPrivateKey, x25519};
 use crate::rng::Rng;
@@ -22,9 +23,6 @@ use crate::smp::{
 };
 use crate::wire::EntityId;
 
-const ROUTERS: usize = 3;
-const CLIENTS: usize = 5;
-const QUEUES: usize = 8;
 const QUOTA: u64 = 6;
 const TTL: Duration = Duration::from_secs(7200);
 const STEPS: usize = 300;
@@ -66,118 +64,6 @@ pub fn run(seed: u64, trace: &mut Trace) -> Seen {
     run.finish();
     run.record(Direction::Action, format_args!("{:?}", run.seen.clone()));
     run.seen
-}
-
-/// What happens next. Clients, routers and queues are numbers, whose rest counts.
-#[derive(Debug, Clone, Copy)]
-enum Operation {
-    Create {
-        client: usize,
-        router: usize,
-    },
-    Send {
-        client: usize,
-        queue: usize,
-    },
-    SendThrough {
-        client: usize,
-        queue: usize,
-        proxy: usize,
-    },
-    Subscribe {
-        client: usize,
-        queue: usize,
-    },
-    Acknowledge {
-        queue: usize,
-    },
-    Delete {
-        client: usize,
-        queue: usize,
-    },
-    /// So many commits become durable.
-    Sync {
-        router: usize,
-        count: usize,
-    },
-    Forward {
-        router: usize,
-    },
-    Reconnect {
-        client: usize,
-        router: usize,
-    },
-    Crash {
-        router: usize,
-    },
-    /// The disk refuses what is not durable.
-    Fail {
-        router: usize,
-    },
-    Part {
-        router: usize,
-        relay: usize,
-    },
-    Join {
-        router: usize,
-        relay: usize,
-    },
-    Pass {
-        milliseconds: u64,
-    },
-}
-
-impl Operation {
-    /// The same operation on one of so many queues.
-    fn on(mut self, queues: usize) -> Self {
-        if let Self::Send { queue, .. }
-        | Self::SendThrough { queue, .. }
-        | Self::Subscribe { queue, .. }
-        | Self::Acknowledge { queue }
-        | Self::Delete { queue, .. } = &mut self
-        {
-            *queue %= queues.max(1);
-        }
-        self
-    }
-
-    fn draw(rng: &mut Rng) -> Self {
-        let mut below = |bound: usize| {
-            let bound = u32::try_from(bound).expect("small");
-            usize::try_from(rng.below(bound)).expect("small")
-        };
-        let (client, router, queue) = (below(CLIENTS), below(ROUTERS), below(QUEUES));
-        let relay = below(ROUTERS);
-        match below(100) {
-            0..6 => Self::Create { client, router },
-            6..20 => Self::Send { client, queue },
-            // Few clients do so, through few proxies, so that most of them have a session with the relay already.
-            20..40 => Self::SendThrough {
-                client: client % 2,
-                queue,
-                proxy: relay % 2,
-            },
-            40..50 => Self::Subscribe { client, queue },
-            50..61 => Self::Acknowledge { queue },
-            61..62 => Self::Delete { client, queue },
-            62..77 => Self::Sync {
-                router,
-                count: below(12),
-            },
-            77..91 => Self::Forward { router },
-            91..92 => Self::Reconnect { client, router },
-            92..93 => Self::Crash { router },
-            93..94 => Self::Fail { router },
-            94..95 => Self::Part { router, relay },
-            95..97 => Self::Join { router, relay },
-            97..99 => Self::Pass {
-                milliseconds: u64::try_from(below(20_000)).expect("small"),
-            },
-            _ => Self::Pass {
-                milliseconds: u64::try_from(below(2_000_000)).expect("small"),
-            },
-        }
-    }
 }
 
 /// What a client waits for.
