@@ -288,6 +288,12 @@ impl Connection {
         })
     }
 
+    /// Whether a queue has not taken a message for now.
+    pub(super) fn is_refused(&self, number: QueueNumber) -> bool {
+        let mut refused = self.retries.keys();
+        refused.any(|task| matches!(task, Task::Send(queue, _) if *queue == number))
+    }
+
     /// Whether it has something to do that it must not forget.
     pub(super) fn has_work(&self) -> bool {
         let waits = match &self.record.stage {

@@ -211,7 +211,7 @@ impl Step<'_> {
         let message = AMessage::EReady { last_msg_id };
         let flags = MsgFlags { notification: true };
         if let Some(queue) = self.connection.current_send_queue() {
-            let queues = vec![queue.number];
+            let queues = self.route(queue.number);
             self.enqueue(message, OutgoingPurpose::RatchetReady, flags, queues)
                 .ok();
         }
