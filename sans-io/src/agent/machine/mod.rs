@@ -148,6 +148,8 @@ pub(super) struct Shared {
     activity: Activity,
     statistics: Statistics,
     pub(super) services: Services,
+    /// The sessions in which a service receives.
+    pub(super) services_up: BTreeSet<SessionKey>,
 }
 
 /// A queue that was asked for, and not answered in time.
@@ -314,6 +316,7 @@ impl Agent {
                 activity: Activity::Active,
                 statistics: Statistics::default(),
                 services: Services::default(),
+                services_up: BTreeSet::new(),
             },
             connections: BTreeMap::new(),
             loading: BTreeMap::new(),
