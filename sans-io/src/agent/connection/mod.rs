@@ -263,7 +263,8 @@ impl Connection {
                 | Kind::Request
                 | Kind::Queue
                 | Kind::Event
-                | Kind::Link => {}
+                | Kind::Link
+                | Kind::Statistics => {}
             }
         }
         connection.unsaved = false;

@@ -290,6 +290,7 @@ enum Loading {
     /// The queues of a service, each to be subscribed to by itself.
     OneByOne(SessionKey),
     Request(CommandId, Command),
+    Statistics,
     DeletedUser(UserId),
     Link(Box<OpenLink>),
     Join(CommandId, Box<Command>),
@@ -597,6 +598,7 @@ impl Machine for Agent {
             Input::Turned(id, turned) => self.turned(now, id, turned),
             Input::Timeout => self.timeout(now),
         }
+        self.keep_statistics(now);
         self.settle(now);
         self.clean(now);
         self.evict();
@@ -612,7 +614,9 @@ impl Machine for Agent {
             (Activity::Suspended, _) => None,
             (Activity::Suspending(until), _) => Some(until),
             (Activity::Active, NetworkState::Online) => {
-                self.deadlines.first().map(|(deadline, _)| *deadline)
+                let connections = self.deadlines.first().map(|(deadline, _)| *deadline);
+                let statistics = self.shared.statistics.deadline();
+                connections.into_iter().chain(statistics).min()
             }
             (Activity::Active, NetworkState::Offline) => None,
         }
