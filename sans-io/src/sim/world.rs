@@ -11,7 +11,7 @@ use crate::rng::Rng;
 use crate::smp::BrokerMessage;
 use crate::smp::client::{self, Client, Event, Request};
 use crate::smp::handshake::client::ServiceCredentials;
-use crate::smp::router::store::Load;
+use crate::smp::router::store::{Load, Loaded};
 use crate::smp::router::{self, Action, ConnId, Input, LoadId, OpId, Outcome, Router, Ticket};
 use crate::smp::server::{self, Server};
 use crate::time::{Instant, Now};
@@ -38,8 +38,8 @@ pub struct World {
     pub sync: Sync,
     /// Whether connections take what is announced at once.
     pub takes: bool,
-    /// Loads whose answers follow the commits before them.
-    loading: VecDeque<(Option<OpId>, LoadId, Load)>,
+    /// What loads have found, which is told when the commits before them are durable.
+    loading: VecDeque<(Option<OpId>, LoadId, Load, Loaded)>,
     committed: Option<OpId>,
     stored: Option<OpId>,
     /// What the operator was told.
@@ -258,6 +258,9 @@ impl World {
     pub fn fail(&mut self) {
         if let Some((first, last)) = self.store.fail() {
             self.stored = Some(last);
+            for (_, _, load, found) in &mut self.loading {
+                *found = self.store.load(load);
+            }
             self.give(Input::NotStored(first, last));
         }
         self.answer_loads();
@@ -266,11 +269,10 @@ impl World {
 
     /// Answers the loads before which everything is stored.
     fn answer_loads(&mut self) {
-        while let Some((_, id, load)) = self
+        while let Some((_, id, _, loaded)) = self
             .loading
             .pop_front_if(|(after, ..)| *after <= self.stored)
         {
-            let loaded = self.store.load(&load);
             self.give(Input::Loaded(id, loaded));
         }
     }
@@ -329,7 +331,8 @@ impl World {
                 }
             }
             Action::Load(id, load) if self.sync == Sync::WhenTold => {
-                self.loading.push_back((self.committed, id, load));
+                let found = self.store.load(&load);
+                self.loading.push_back((self.committed, id, load, found));
             }
             Action::Load(id, load) => follow.push(Input::Loaded(id, self.store.load(&load))),
             Action::Operated(ticket, outcome) => self.outcomes.push((ticket, outcome)),

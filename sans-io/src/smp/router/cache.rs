@@ -93,7 +93,7 @@ pub(super) struct Cache {
     hand: EntityId,
     keys_version: u64,
     capacity: usize,
-    /// Queues that were deleted, until the deletion is stored, by the number of deletions of that id.
+    /// Queues that were deleted, until the deletion is stored.
     deleted: BTreeSet<EntityId>,
 }
 
@@ -202,7 +202,8 @@ impl Cache {
         Some(queue)
     }
 
-    pub(super) fn deletion_stored(&mut self, recipient_id: &EntityId) {
+    /// The deletion of a queue is stored, or did not happen.
+    pub(super) fn deletion_settled(&mut self, recipient_id: &EntityId) {
         self.deleted.remove(recipient_id);
     }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::blocks::Place;
 use super::cache::Loading;
 use super::operator::Operation;
-use super::store::{Load, Loaded};
+use super::store::{self, Load, Loaded};
+use super::totals::Amounts;
 use super::{Action, ConnId, LoadId, Router, Ticket};
 use crate::smp::ErrorType;
 use crate::smp::handshake::ServiceRole;
@@ -62,8 +63,10 @@ pub(super) enum For {
     Expired,
     /// Notifiers with old notifications.
     ExpiredNotifications,
-    /// How much there is.
+    /// How much there is, at the start.
     Totals,
+    /// How much there is, when this had changed.
+    Recount(Amounts),
 }
 
 /// What is being loaded.
@@ -85,11 +88,14 @@ impl Loads {
 }
 
 impl Router {
-    pub(super) fn load(&mut self, what: For, load: Load) {
+    pub(super) fn load(&mut self, mut what: For, load: Load) {
         if self.loads.in_flight.len() >= self.config.max_loads {
             self.loads.waiting.push_back((what, load));
             self.counters.loads_delayed = self.counters.loads_delayed.saturating_add(1);
             return;
+        }
+        if let For::Recount(changed) = &mut what {
+            *changed = self.totals.changed;
         }
         let id = LoadId(self.loads.next);
         self.loads.next = self.loads.next.wrapping_add(1);
@@ -163,17 +169,18 @@ impl Router {
             }
             (For::Messages(id), Loaded::Messages(messages)) => {
                 let jobs = self.loads.message_jobs.remove(&id).unwrap_or_default();
-                let known = self.cache.get_mut(&id);
-                let complete = known.is_some_and(|queue| {
+                let found = self.cache.get_mut(&id).map(|queue| {
                     queue.loading = Loading::No;
                     let empty = messages.is_empty();
                     queue.messages.loaded(messages);
                     !empty
                 });
                 for job in jobs {
-                    match complete {
-                        true => self.run(Some(&id), job),
-                        false => self.job_fails(job),
+                    match found {
+                        Some(true) => self.run(Some(&id), job),
+                        Some(false) => self.job_fails(job),
+                        // It was deleted, or what was done with it was not stored.
+                        None => self.with_queue(Party::Recipient, &id, job),
                     }
                 }
             }
@@ -198,29 +205,23 @@ impl Router {
             (For::Expired, Loaded::Ids(ids)) => self.expired_loaded(ids),
             (For::ExpiredNotifications, Loaded::Ids(ids)) => self.notifications_expired(ids),
             (For::Totals, Loaded::Totals(totals)) => self.totals_loaded(&totals),
+            (For::Recount(changed), Loaded::Totals(totals)) => {
+                self.totals.counted(&totals, changed);
+            }
             (
                 For::Notifications(..)
                 | For::ServiceQueues(..)
                 | For::Expired
                 | For::ExpiredNotifications
-                | For::Totals,
+                | For::Totals
+                | For::Recount(_),
                 _,
             ) => {}
         }
     }
 
-    fn totals_loaded(&mut self, totals: &super::store::Totals) {
-        self.totals.queues = self.totals.queues.saturating_add(totals.queues);
-        self.totals.messages = self.totals.messages.saturating_add(totals.messages);
-        self.totals.notifiers = self.totals.notifiers.saturating_add(totals.notifiers);
-        self.totals.notifications = self
-            .totals
-            .notifications
-            .saturating_add(totals.notifications);
-        self.totals.messaging_services = totals.messaging_services;
-        self.totals.notifier_services = totals.notifier_services;
-        self.totals.messaging_service_queues = totals.messaging_service_queues;
-        self.totals.notifier_service_queues = totals.notifier_service_queues;
+    fn totals_loaded(&mut self, totals: &store::Totals) {
+        self.totals.counted(totals, Amounts::default());
         if let Some(statistics) = &totals.statistics {
             self.restore_statistics(statistics);
         }
