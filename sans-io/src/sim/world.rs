@@ -246,34 +246,42 @@ impl World {
 
     /// Makes the first so many commits durable, and does all that follows.
     pub fn sync(&mut self, count: usize) {
-        if let Some(op) = self.store.sync(count) {
-            self.stored = Some(op);
-            self.give(Input::Stored(op));
-        }
-        self.answer_loads();
+        let synced = self.store.sync(count).max(self.stored);
+        self.answer_loads(synced);
+        self.tell_stored(synced);
         self.run();
     }
 
     /// The disk refuses all commits that are not durable.
     pub fn fail(&mut self) {
+        self.answer_loads(self.stored);
         if let Some((first, last)) = self.store.fail() {
-            self.stored = Some(last);
             for (_, _, load, found) in &mut self.loading {
                 *found = self.store.load(load);
             }
+            self.stored = Some(last);
             self.give(Input::NotStored(first, last));
         }
-        self.answer_loads();
+        self.answer_loads(self.stored);
         self.run();
     }
 
-    /// Answers the loads before which everything is stored.
-    fn answer_loads(&mut self) {
-        while let Some((_, id, _, loaded)) = self
-            .loading
-            .pop_front_if(|(after, ..)| *after <= self.stored)
+    /// Answers the loads before which everything is durable, in their places between the commits.
+    fn answer_loads(&mut self, synced: Option<OpId>) {
+        while let Some((after, id, _, loaded)) =
+            self.loading.pop_front_if(|(after, ..)| *after <= synced)
         {
+            self.tell_stored(after);
             self.give(Input::Loaded(id, loaded));
+        }
+    }
+
+    fn tell_stored(&mut self, op: Option<OpId>) {
+        if let Some(op) = op
+            && self.stored < Some(op)
+        {
+            self.stored = Some(op);
+            self.give(Input::Stored(op));
         }
     }
 

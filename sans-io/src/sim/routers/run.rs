@@ -194,6 +194,9 @@ impl<'a> Run<'a> {
             Operation::Fail { router } => {
                 self.routers.world(router).fail();
                 self.forget_confirmations(router);
+                // What is confirmed in this step may not be stored.
+                self.settle();
+                self.forget_confirmations(router);
             }
             Operation::Part { router, relay } => self.routers.part(router, relay),
             Operation::Join { router, relay } => self.routers.join(router, relay),

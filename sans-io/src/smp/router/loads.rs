@@ -76,7 +76,9 @@ pub(super) struct Loads {
     next: u64,
     /// Loads that wait until others are answered.
     waiting: VecDeque<(For, Load)>,
-    jobs: BTreeMap<(Party, EntityId), Vec<Job>>,
+    /// Jobs that wait for a queue, by the id that they know it by, each with its place in the order of all.
+    jobs: BTreeMap<(Party, EntityId), Vec<(u64, Job)>>,
+    next_job: u64,
     /// Jobs that wait for the messages of their queue.
     message_jobs: BTreeMap<EntityId, Vec<Job>>,
 }
@@ -103,14 +105,18 @@ impl Router {
         self.actions.push(Action::Load(id, load));
     }
 
-    /// Does a job on a queue: now, or when it is loaded.
+    /// Does a job on a queue: now, or when it is loaded, and after the jobs that wait for its messages.
     pub(super) fn with_queue(&mut self, party: Party, id: &EntityId, job: Job) {
         if let Some(recipient_id) = self.cache.find(party, id) {
-            self.cache.touch(&recipient_id);
-            self.run(Some(&recipient_id), job);
+            match self.loads.message_jobs.get_mut(&recipient_id) {
+                Some(jobs) if !matches!(job, Job::Keys(_)) => jobs.push(job),
+                Some(_) | None => self.run(Some(&recipient_id), job),
+            }
             return;
         }
         let key = (party, id.clone());
+        let job = (self.loads.next_job, job);
+        self.loads.next_job = self.loads.next_job.wrapping_add(1);
         match self.loads.jobs.get_mut(&key) {
             Some(jobs) => jobs.push(job),
             None => {
@@ -158,29 +164,25 @@ impl Router {
             (For::Queue(party, id), Loaded::Queue(queue)) => {
                 let inserted = queue.and_then(|queue| self.cache.insert(*queue));
                 let recipient_id = self.cache.find(party, &id).or(inserted);
-                for job in self.loads.jobs.remove(&(party, id)).unwrap_or_default() {
-                    self.run(recipient_id.as_ref(), job);
-                }
+                self.queue_loaded((party, id), recipient_id);
             }
             (For::Queue(party, id), _) => {
-                for job in self.loads.jobs.remove(&(party, id)).unwrap_or_default() {
+                for (_, job) in self.loads.jobs.remove(&(party, id)).unwrap_or_default() {
                     self.job_fails(job);
                 }
             }
             (For::Messages(id), Loaded::Messages(messages)) => {
                 let jobs = self.loads.message_jobs.remove(&id).unwrap_or_default();
+                let missing = messages.is_empty();
+                // What was done with it may not have been stored: then it is loaded again.
                 let found = self.cache.get_mut(&id).map(|queue| {
                     queue.loading = Loading::No;
-                    let empty = messages.is_empty();
                     queue.messages.loaded(messages);
-                    !empty
                 });
                 for job in jobs {
                     match found {
-                        Some(true) => self.run(Some(&id), job),
-                        Some(false) => self.job_fails(job),
-                        // It was deleted, or what was done with it was not stored.
-                        None => self.with_queue(Party::Recipient, &id, job),
+                        Some(()) if missing => self.job_fails(job),
+                        Some(()) | None => self.with_queue(Party::Recipient, &id, job),
                     }
                 }
             }
@@ -217,6 +219,30 @@ impl Router {
                 | For::Recount(_),
                 _,
             ) => {}
+        }
+    }
+
+    /// Does all that waited for a queue, by whatever id, in order: nobody overtakes who has waited longer.
+    fn queue_loaded(&mut self, by: (Party, EntityId), recipient_id: Option<EntityId>) {
+        let queue = recipient_id.as_ref().and_then(|id| self.cache.get(id));
+        let ids = queue.into_iter().flat_map(|queue| queue.record.ids());
+        let recipient = recipient_id.as_ref().map(|id| (Party::Recipient, id));
+        let mut jobs = self.loads.jobs.remove(&by).unwrap_or_default();
+        for (party, id) in ids.chain(recipient) {
+            jobs.extend(
+                self.loads
+                    .jobs
+                    .remove(&(party, id.clone()))
+                    .into_iter()
+                    .flatten(),
+            );
+        }
+        jobs.sort_by_key(|(place, _)| *place);
+        for (_, job) in jobs {
+            match &recipient_id {
+                Some(id) => self.with_queue(Party::Recipient, id, job),
+                None => self.run(None, job),
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! What is promised is stored, and what leaves the memory comes back.
 
 use super::*;
-use crate::smp::client::Event;
 
 #[test]
 fn nothing_is_promised_before_it_is_stored_and_delivery_does_not_wait() {
