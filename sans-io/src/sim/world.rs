@@ -11,7 +11,7 @@ use crate::rng::Rng;
 use crate::smp::BrokerMessage;
 use crate::smp::client::{self, Client, Event, Request};
 use crate::smp::handshake::client::ServiceCredentials;
-use crate::smp::router::store::Load;
+use crate::smp::router::store::{Load, Loaded};
 use crate::smp::router::{self, Action, ConnId, Input, LoadId, OpId, Outcome, Router, Ticket};
 use crate::smp::server::{self, Server};
 use crate::time::{Instant, Now};
@@ -38,8 +38,8 @@ pub struct World {
     pub sync: Sync,
     /// Whether connections take what is announced at once.
     pub takes: bool,
-    /// Loads whose answers follow the commits before them.
-    loading: VecDeque<(Option<OpId>, LoadId, Load)>,
+    /// What loads have found, which is told when the commits before them are durable.
+    loading: VecDeque<(Option<OpId>, LoadId, Load, Loaded)>,
     committed: Option<OpId>,
     stored: Option<OpId>,
     /// What the operator was told.
@@ -246,32 +246,42 @@ impl World {
 
     /// Makes the first so many commits durable, and does all that follows.
     pub fn sync(&mut self, count: usize) {
-        if let Some(op) = self.store.sync(count) {
-            self.stored = Some(op);
-            self.give(Input::Stored(op));
-        }
-        self.answer_loads();
+        let synced = self.store.sync(count).max(self.stored);
+        self.answer_loads(synced);
+        self.tell_stored(synced);
         self.run();
     }
 
     /// The disk refuses all commits that are not durable.
     pub fn fail(&mut self) {
+        self.answer_loads(self.stored);
         if let Some((first, last)) = self.store.fail() {
+            for (_, _, load, found) in &mut self.loading {
+                *found = self.store.load(load);
+            }
             self.stored = Some(last);
             self.give(Input::NotStored(first, last));
         }
-        self.answer_loads();
+        self.answer_loads(self.stored);
         self.run();
     }
 
-    /// Answers the loads before which everything is stored.
-    fn answer_loads(&mut self) {
-        while let Some((_, id, load)) = self
-            .loading
-            .pop_front_if(|(after, ..)| *after <= self.stored)
+    /// Answers the loads before which everything is durable, in their places between the commits.
+    fn answer_loads(&mut self, synced: Option<OpId>) {
+        while let Some((after, id, _, loaded)) =
+            self.loading.pop_front_if(|(after, ..)| *after <= synced)
         {
-            let loaded = self.store.load(&load);
+            self.tell_stored(after);
             self.give(Input::Loaded(id, loaded));
+        }
+    }
+
+    fn tell_stored(&mut self, op: Option<OpId>) {
+        if let Some(op) = op
+            && self.stored < Some(op)
+        {
+            self.stored = Some(op);
+            self.give(Input::Stored(op));
         }
     }
 
@@ -329,7 +339,8 @@ impl World {
                 }
             }
             Action::Load(id, load) if self.sync == Sync::WhenTold => {
-                self.loading.push_back((self.committed, id, load));
+                let found = self.store.load(&load);
+                self.loading.push_back((self.committed, id, load, found));
             }
             Action::Load(id, load) => follow.push(Input::Loaded(id, self.store.load(&load))),
             Action::Operated(ticket, outcome) => self.outcomes.push((ticket, outcome)),

@@ -155,6 +155,9 @@ impl Fleet {
             Kind::Fail => {
                 self.script.world.fail();
                 self.forget_confirmations();
+                // What is confirmed in this step may not be stored.
+                self.settle();
+                self.forget_confirmations();
             }
             Kind::Crash => self.crash(),
         }

@@ -194,6 +194,9 @@ impl<'a> Run<'a> {
             Operation::Fail { router } => {
                 self.routers.world(router).fail();
                 self.forget_confirmations(router);
+                // What is confirmed in this step may not be stored.
+                self.settle();
+                self.forget_confirmations(router);
             }
             Operation::Part { router, relay } => self.routers.part(router, relay),
             Operation::Join { router, relay } => self.routers.join(router, relay),
@@ -590,6 +593,7 @@ impl<'a> Run<'a> {
         for router in 0..ROUTERS {
             let gauges = self.routers.world(router).router.gauges();
             assert!(gauges.queues <= queues, "{gauges:?}");
+            assert!(gauges.messages <= (QUOTA + 1) * queues, "{gauges:?}");
             assert!(gauges.subscriptions <= queues && gauges.delivered <= queues);
             assert!(gauges.cached <= 3 + queues);
             let sessions = u64::try_from(CLIENTS + ROUTERS).expect("few");
@@ -627,6 +631,18 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The metrics say what is there, whatever the disk has refused.
+    fn check_totals(&mut self) {
+        for router in 0..ROUTERS {
+            let world = self.routers.world(router);
+            let gauges = world.router.gauges();
+            let contents = world.store.contents();
+            let there = (contents.queues.len(), contents.messages.len());
+            let there = (u64::try_from(there.0), u64::try_from(there.1));
+            assert_eq!((Ok(gauges.queues), Ok(gauges.messages)), there);
+        }
+    }
+
     fn quiet(&mut self) {
         for _ in 0..4 {
             for router in 0..ROUTERS {
@@ -646,6 +662,7 @@ impl<'a> Run<'a> {
         }
         self.quiet();
         self.check_subscriptions();
+        self.check_totals();
         for router in 0..ROUTERS {
             self.crash(router);
         }

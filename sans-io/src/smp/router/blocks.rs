@@ -1,9 +1,11 @@
 //! The blocks of commands that are being worked on: their answers, and the commits that these wait for.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::loads::Job;
+use super::store::ServiceTotals;
 use super::{Action, ConnId, OpId, Outcome, Router, Ticket};
 use crate::smp::server::{self, Answer, BlockId, Party, QueueKeys};
 use crate::smp::{BrokerMessage, ErrorType};
@@ -17,13 +19,11 @@ pub(super) struct Place {
     pub(super) index: usize,
 }
 
-/// Answers that are not complete.
+/// Answers that are not complete, each with the commit that it depends on.
 #[derive(Debug, Clone)]
 struct Work<T> {
-    answers: Vec<Option<T>>,
+    answers: Vec<Option<(T, OpId)>>,
     missing: usize,
-    /// The commit that the answers depend on.
-    after: OpId,
 }
 
 impl<T> Work<T> {
@@ -31,16 +31,20 @@ impl<T> Work<T> {
         Self {
             answers: (0..count).map(|_| None).collect(),
             missing: count,
-            after: OpId::default(),
         }
     }
 
     fn answer(&mut self, index: usize, answer: T, after: OpId) {
         if let Some(place @ None) = self.answers.get_mut(index) {
-            *place = Some(answer);
+            *place = Some((answer, after));
             self.missing = self.missing.saturating_sub(1);
-            self.after = self.after.max(after);
         }
+    }
+
+    /// The commit that all answers depend on.
+    fn after(&self) -> OpId {
+        let answers = self.answers.iter().flatten();
+        answers.map(|(_, after)| *after).max().unwrap_or_default()
     }
 }
 
@@ -66,13 +70,19 @@ enum Waiter {
     Operated(Ticket, Outcome),
 }
 
-/// What is settled in memory when a commit is stored.
+/// What happens when a commit is stored, and does not if it is not.
 #[derive(Debug, Clone)]
 enum Then {
     /// A queue may leave the memory.
     Unpin(EntityId, u64),
-    /// A queue is gone.
-    Deleted(EntityId),
+    /// A queue is gone, and who has deleted it knows.
+    Deleted(EntityId, Option<ConnId>),
+    /// A notifier is gone.
+    NotifierRemoved(EntityId),
+    /// A service has more queues, or fewer.
+    Adjusted(EntityId, ServiceTotals),
+    /// A connection is told.
+    Announce(ConnId, EntityId, BrokerMessage),
 }
 
 /// The blocks that are being worked on.
@@ -127,7 +137,11 @@ impl Router {
         {
             let call = server::Call::Keys {
                 block: place.block,
-                queues: work.answers.into_iter().map(Option::flatten).collect(),
+                queues: work
+                    .answers
+                    .into_iter()
+                    .map(|answer| answer.and_then(|(keys, _)| keys))
+                    .collect(),
             };
             self.actions.push(Action::Conn(place.connection, call));
         }
@@ -151,7 +165,7 @@ impl Router {
         if work.missing > 0 {
             return;
         }
-        let after = work.after;
+        let after = work.after();
         if after <= self.blocks.stored {
             self.answers_leave(place.connection, place.block);
         } else {
@@ -167,7 +181,7 @@ impl Router {
             let call = server::Call::Answer {
                 block,
                 answers: answers
-                    .map(|answer| answer.unwrap_or_else(missing))
+                    .map(|answer| answer.map_or_else(missing, |(answer, _)| answer))
                     .collect(),
             };
             self.actions.push(Action::Conn(connection, call));
@@ -198,8 +212,34 @@ impl Router {
             .push_back((op, Then::Unpin(queue.clone(), messages_before)));
     }
 
-    pub(super) fn gone_after(&mut self, queue: EntityId, op: OpId) {
-        self.blocks.then.push_back((op, Then::Deleted(queue)));
+    /// A queue is gone when a commit is stored.
+    pub(super) fn gone_after(&mut self, queue: EntityId, by: Option<ConnId>, op: OpId) {
+        self.blocks.then.push_back((op, Then::Deleted(queue, by)));
+    }
+
+    /// A notifier, if there was one, is gone when a commit is stored.
+    pub(super) fn notifier_gone_after(&mut self, notifier: Option<EntityId>, op: OpId) {
+        let then = notifier.map(|notifier| (op, Then::NotifierRemoved(notifier)));
+        self.blocks.then.extend(then);
+    }
+
+    /// A commit adjusts what a service has.
+    pub(super) fn adjusted_with(&mut self, service: EntityId, by: ServiceTotals, op: OpId) {
+        self.blocks
+            .then
+            .push_back((op, Then::Adjusted(service, by)));
+    }
+
+    /// Tells a connection something when a commit is stored.
+    pub(super) fn announce_after(
+        &mut self,
+        connection: ConnId,
+        entity_id: EntityId,
+        message: BrokerMessage,
+        op: OpId,
+    ) {
+        let then = Then::Announce(connection, entity_id, message);
+        self.blocks.then.push_back((op, then));
     }
 
     pub(super) fn stored(&mut self, op: OpId) {
@@ -233,48 +273,27 @@ impl Router {
                         queue.messages.stored(before);
                     }
                 }
-                Then::Deleted(id) => self.cache.deletion_stored(&id),
+                Then::Deleted(id, by) => {
+                    self.cache.deletion_settled(&id);
+                    self.queue_deleted(id, by);
+                }
+                Then::NotifierRemoved(id) => self.notifier_removed(id),
+                Then::Adjusted(..) => {}
+                Then::Announce(connection, id, message) => {
+                    self.announce(connection, id, message);
+                }
             }
         }
     }
 
     /// What was not stored did not happen: the queues are loaded again, and those who wait are told.
     pub(super) fn not_stored(&mut self, first: OpId, last: OpId) {
-        let affected: BTreeSet<EntityId> = self
-            .blocks
-            .then
-            .iter()
-            .filter(|(op, _)| (first..=last).contains(op))
-            .map(|(_, then)| match then {
-                Then::Unpin(id, _) | Then::Deleted(id) => id.clone(),
-            })
-            .collect();
-        for id in &affected {
-            self.cache.remove(id);
-            self.connections.undeliver(id);
-        }
-        let failed: Vec<OpId> = self
-            .blocks
-            .waiting
-            .range(first..=last)
-            .map(|(op, _)| *op)
-            .collect();
-        for op in failed {
-            for waiter in self.blocks.waiting.remove(&op).unwrap_or_default() {
-                match waiter {
-                    Waiter::Answer(connection, block) => self.answers_fail(connection, block),
-                    Waiter::Operated(ticket, _) => self.operated(ticket, Outcome::Failed),
-                    Waiter::AcceptService(connection, _) => {
-                        let error = crate::smp::TransportError::Handshake {
-                            error: crate::smp::HandshakeError::BadService,
-                        };
-                        let call = server::Call::Service(Err(error));
-                        self.actions.push(Action::Conn(connection, call));
-                    }
-                }
-            }
-        }
+        let failed = first..=last;
+        let affected = self.undo(&failed);
+        self.fail_answers(&failed);
+        self.fail_waiters(&failed);
         self.stored(last);
+        self.recount();
         // A message that was acknowledged may be there again, and its subscriber does not ask for it.
         for id in affected {
             if let Some(subscription) = self.connections.subscription(&id) {
@@ -284,18 +303,65 @@ impl Router {
         }
     }
 
-    /// The text of a storage error is for the operator, not for clients.
-    fn answers_fail(&mut self, connection: ConnId, block: BlockId) {
-        let executions = self.blocks.executions.get_mut(&connection);
-        if let Some(work) = executions.and_then(|blocks| blocks.get_mut(&block)) {
-            for answer in &mut work.answers {
+    /// Forgets what commits have changed in memory: the queues that they concern.
+    fn undo(&mut self, failed: &RangeInclusive<OpId>) -> BTreeSet<EntityId> {
+        let mut affected = BTreeSet::new();
+        for (op, then) in std::mem::take(&mut self.blocks.then) {
+            if !failed.contains(&op) {
+                self.blocks.then.push_back((op, then));
+                continue;
+            }
+            match then {
+                Then::Unpin(id, _) => {
+                    affected.insert(id);
+                }
+                Then::Deleted(id, _) => {
+                    self.cache.deletion_settled(&id);
+                    affected.insert(id);
+                }
+                Then::Adjusted(service, by) => self.not_adjusted(&service, &by),
+                Then::NotifierRemoved(_) | Then::Announce(..) => {}
+            }
+        }
+        for id in &affected {
+            self.cache.remove(id);
+            self.connections.undeliver(id);
+        }
+        affected
+    }
+
+    /// Refuses what depends on commits, also in blocks that are not complete. The text of a storage error is for the operator, not for
+    /// clients.
+    fn fail_answers(&mut self, failed: &RangeInclusive<OpId>) {
+        let blocks = self.blocks.executions.values_mut();
+        let answers = blocks
+            .flat_map(BTreeMap::values_mut)
+            .flat_map(|work| work.answers.iter_mut().flatten());
+        for (answer, after) in answers {
+            if failed.contains(after) {
                 let error = ErrorType::Store {
                     error: "storage failed".into(),
                 };
-                *answer = Some(Answer::from(error));
+                *answer = Answer::from(error);
             }
         }
-        self.answers_leave(connection, block);
+    }
+
+    /// Tells those who wait for commits, besides clients, whose answers are refused.
+    fn fail_waiters(&mut self, failed: &RangeInclusive<OpId>) {
+        let waiting = self.blocks.waiting.range_mut(failed.clone());
+        let others: Vec<_> = waiting
+            .flat_map(|(_, waiters)| {
+                waiters.extract_if(.., |waiter| !matches!(waiter, Waiter::Answer(..)))
+            })
+            .collect();
+        for waiter in others {
+            match waiter {
+                Waiter::Answer(..) => {}
+                Waiter::Operated(ticket, _) => self.operated(ticket, Outcome::Failed),
+                Waiter::AcceptService(connection, _) => self.refuse_service(connection),
+            }
+        }
     }
 
     /// How many blocks of a connection are looked up, and how many are executed.

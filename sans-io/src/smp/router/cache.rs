@@ -93,7 +93,7 @@ pub(super) struct Cache {
     hand: EntityId,
     keys_version: u64,
     capacity: usize,
-    /// Queues that were deleted, until the deletion is stored, by the number of deletions of that id.
+    /// Queues that were deleted, until the deletion is stored.
     deleted: BTreeSet<EntityId>,
 }
 
@@ -121,14 +121,16 @@ impl Cache {
             .count()
     }
 
-    /// The recipient's id of a queue in memory.
-    pub(super) fn find(&self, party: Party, id: &EntityId) -> Option<EntityId> {
-        match party {
-            Party::Recipient => self.queues.contains_key(id).then(|| id.clone()),
+    /// The recipient's id of a queue in memory, which is used now.
+    pub(super) fn find(&mut self, party: Party, id: &EntityId) -> Option<EntityId> {
+        let recipient_id = match party {
+            Party::Recipient => id.clone(),
             Party::Sender | Party::Notifier | Party::Link => {
-                self.ids.get(&(party, id.clone())).cloned()
+                self.ids.get(&(party, id.clone()))?.clone()
             }
-        }
+        };
+        self.queues.get_mut(&recipient_id)?.used = Used::Yes;
+        Some(recipient_id)
     }
 
     pub(super) fn get(&self, recipient_id: &EntityId) -> Option<&Queue> {
@@ -137,13 +139,6 @@ impl Cache {
 
     pub(super) fn get_mut(&mut self, recipient_id: &EntityId) -> Option<&mut Queue> {
         self.queues.get_mut(recipient_id).map(Box::as_mut)
-    }
-
-    /// The same, and it was used now.
-    pub(super) fn touch(&mut self, recipient_id: &EntityId) -> Option<&mut Queue> {
-        let queue = self.queues.get_mut(recipient_id)?;
-        queue.used = Used::Yes;
-        Some(queue)
     }
 
     /// Adds a queue that was loaded or created; what is known already is newer.
@@ -161,8 +156,7 @@ impl Cache {
             self.queues.insert(recipient_id.clone(), queue);
         }
         self.evict(&recipient_id);
-        self.touch(&recipient_id);
-        Some(recipient_id)
+        self.find(Party::Recipient, &recipient_id)
     }
 
     /// Changes a queue, and returns the ids that lead to it no more.
@@ -202,7 +196,8 @@ impl Cache {
         Some(queue)
     }
 
-    pub(super) fn deletion_stored(&mut self, recipient_id: &EntityId) {
+    /// The deletion of a queue is stored, or did not happen.
+    pub(super) fn deletion_settled(&mut self, recipient_id: &EntityId) {
         self.deleted.remove(recipient_id);
     }
 

@@ -4,6 +4,7 @@ use super::Router;
 use super::loads::{For, Job};
 use super::messages::First;
 use super::store::{Change, Load};
+use super::totals;
 use crate::smp::server::Party;
 use crate::wire::EntityId;
 
@@ -82,7 +83,7 @@ impl Router {
         if took_delivered {
             self.connections.undeliver(queue);
         }
-        self.totals.messages = self.totals.messages.saturating_sub(expired);
+        totals::fewer(&mut self.totals.changed.messages, expired);
         self.counters.messages_expired = self.counters.messages_expired.saturating_add(expired);
         let op = self.commit(vec![Change::DeleteMessages {
             queue: queue.clone(),

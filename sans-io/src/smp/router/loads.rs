@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::blocks::Place;
 use super::cache::Loading;
 use super::operator::Operation;
-use super::store::{Load, Loaded};
+use super::store::{self, Load, Loaded};
+use super::totals::Amounts;
 use super::{Action, ConnId, LoadId, Router, Ticket};
 use crate::smp::ErrorType;
 use crate::smp::handshake::ServiceRole;
@@ -62,8 +63,10 @@ pub(super) enum For {
     Expired,
     /// Notifiers with old notifications.
     ExpiredNotifications,
-    /// How much there is.
+    /// How much there is, at the start.
     Totals,
+    /// How much there is, when this had changed.
+    Recount(Amounts),
 }
 
 /// What is being loaded.
@@ -73,7 +76,9 @@ pub(super) struct Loads {
     next: u64,
     /// Loads that wait until others are answered.
     waiting: VecDeque<(For, Load)>,
-    jobs: BTreeMap<(Party, EntityId), Vec<Job>>,
+    /// Jobs that wait for a queue, by the id that they know it by, each with its place in the order of all.
+    jobs: BTreeMap<(Party, EntityId), Vec<(u64, Job)>>,
+    next_job: u64,
     /// Jobs that wait for the messages of their queue.
     message_jobs: BTreeMap<EntityId, Vec<Job>>,
 }
@@ -85,11 +90,14 @@ impl Loads {
 }
 
 impl Router {
-    pub(super) fn load(&mut self, what: For, load: Load) {
+    pub(super) fn load(&mut self, mut what: For, load: Load) {
         if self.loads.in_flight.len() >= self.config.max_loads {
             self.loads.waiting.push_back((what, load));
             self.counters.loads_delayed = self.counters.loads_delayed.saturating_add(1);
             return;
+        }
+        if let For::Recount(changed) = &mut what {
+            *changed = self.totals.changed;
         }
         let id = LoadId(self.loads.next);
         self.loads.next = self.loads.next.wrapping_add(1);
@@ -97,14 +105,18 @@ impl Router {
         self.actions.push(Action::Load(id, load));
     }
 
-    /// Does a job on a queue: now, or when it is loaded.
+    /// Does a job on a queue: now, or when it is loaded, and after the jobs that wait for its messages.
     pub(super) fn with_queue(&mut self, party: Party, id: &EntityId, job: Job) {
         if let Some(recipient_id) = self.cache.find(party, id) {
-            self.cache.touch(&recipient_id);
-            self.run(Some(&recipient_id), job);
+            match self.loads.message_jobs.get_mut(&recipient_id) {
+                Some(jobs) if !matches!(job, Job::Keys(_)) => jobs.push(job),
+                Some(_) | None => self.run(Some(&recipient_id), job),
+            }
             return;
         }
         let key = (party, id.clone());
+        let job = (self.loads.next_job, job);
+        self.loads.next_job = self.loads.next_job.wrapping_add(1);
         match self.loads.jobs.get_mut(&key) {
             Some(jobs) => jobs.push(job),
             None => {
@@ -152,28 +164,25 @@ impl Router {
             (For::Queue(party, id), Loaded::Queue(queue)) => {
                 let inserted = queue.and_then(|queue| self.cache.insert(*queue));
                 let recipient_id = self.cache.find(party, &id).or(inserted);
-                for job in self.loads.jobs.remove(&(party, id)).unwrap_or_default() {
-                    self.run(recipient_id.as_ref(), job);
-                }
+                self.queue_loaded((party, id), recipient_id);
             }
             (For::Queue(party, id), _) => {
-                for job in self.loads.jobs.remove(&(party, id)).unwrap_or_default() {
+                for (_, job) in self.loads.jobs.remove(&(party, id)).unwrap_or_default() {
                     self.job_fails(job);
                 }
             }
             (For::Messages(id), Loaded::Messages(messages)) => {
                 let jobs = self.loads.message_jobs.remove(&id).unwrap_or_default();
-                let known = self.cache.get_mut(&id);
-                let complete = known.is_some_and(|queue| {
+                let missing = messages.is_empty();
+                // What was done with it may not have been stored: then it is loaded again.
+                let found = self.cache.get_mut(&id).map(|queue| {
                     queue.loading = Loading::No;
-                    let empty = messages.is_empty();
                     queue.messages.loaded(messages);
-                    !empty
                 });
                 for job in jobs {
-                    match complete {
-                        true => self.run(Some(&id), job),
-                        false => self.job_fails(job),
+                    match found {
+                        Some(()) if missing => self.job_fails(job),
+                        Some(()) | None => self.with_queue(Party::Recipient, &id, job),
                     }
                 }
             }
@@ -198,29 +207,47 @@ impl Router {
             (For::Expired, Loaded::Ids(ids)) => self.expired_loaded(ids),
             (For::ExpiredNotifications, Loaded::Ids(ids)) => self.notifications_expired(ids),
             (For::Totals, Loaded::Totals(totals)) => self.totals_loaded(&totals),
+            (For::Recount(changed), Loaded::Totals(totals)) => {
+                self.totals.counted(&totals, changed);
+            }
             (
                 For::Notifications(..)
                 | For::ServiceQueues(..)
                 | For::Expired
                 | For::ExpiredNotifications
-                | For::Totals,
+                | For::Totals
+                | For::Recount(_),
                 _,
             ) => {}
         }
     }
 
-    fn totals_loaded(&mut self, totals: &super::store::Totals) {
-        self.totals.queues = self.totals.queues.saturating_add(totals.queues);
-        self.totals.messages = self.totals.messages.saturating_add(totals.messages);
-        self.totals.notifiers = self.totals.notifiers.saturating_add(totals.notifiers);
-        self.totals.notifications = self
-            .totals
-            .notifications
-            .saturating_add(totals.notifications);
-        self.totals.messaging_services = totals.messaging_services;
-        self.totals.notifier_services = totals.notifier_services;
-        self.totals.messaging_service_queues = totals.messaging_service_queues;
-        self.totals.notifier_service_queues = totals.notifier_service_queues;
+    /// Does all that waited for a queue, by whatever id, in order: nobody overtakes who has waited longer.
+    fn queue_loaded(&mut self, by: (Party, EntityId), recipient_id: Option<EntityId>) {
+        let queue = recipient_id.as_ref().and_then(|id| self.cache.get(id));
+        let ids = queue.into_iter().flat_map(|queue| queue.record.ids());
+        let recipient = recipient_id.as_ref().map(|id| (Party::Recipient, id));
+        let mut jobs = self.loads.jobs.remove(&by).unwrap_or_default();
+        for (party, id) in ids.chain(recipient) {
+            jobs.extend(
+                self.loads
+                    .jobs
+                    .remove(&(party, id.clone()))
+                    .into_iter()
+                    .flatten(),
+            );
+        }
+        jobs.sort_by_key(|(place, _)| *place);
+        for (_, job) in jobs {
+            match &recipient_id {
+                Some(id) => self.with_queue(Party::Recipient, id, job),
+                None => self.run(None, job),
+            }
+        }
+    }
+
+    fn totals_loaded(&mut self, totals: &store::Totals) {
+        self.totals.counted(totals, Amounts::default());
         if let Some(statistics) = &totals.statistics {
             self.restore_statistics(statistics);
         }

@@ -6,7 +6,8 @@
 //!                    │     └─no─▶ Load … Loaded ──▶ Keys           │
 //!   Conn: Execute ──▶│ change the queues, one command after another│
 //!                    │     ├─ Commit(op): what must survive        │──▶ store
-//!                    │     ├─ Announce: messages, END, DELD, NMSG  │──▶ subscribers, at once
+//!                    │     ├─ Announce: messages, END, NMSG        │──▶ subscribers, at once
+//!                    │     │            DELD: when op is Stored     │
 //!                    │     └─ Answer: when op is Stored            │──▶ the connection
 //!                    └─────────────────────────────────────────────┘
 //! ```
@@ -14,8 +15,8 @@
 //! ([`Server`](super::server::Server)) verify and encrypt, in parallel; it decides. Commands on one queue are executed in order, and each
 //! in one step: a subscription and the delivery of its first message cannot be separated by a message that is sent between them.
 //!
-//! What a response promises is durable before the response leaves: it waits for the commit that it depends on. Delivery and
-//! acknowledgement do not wait: a crash may deliver a message again, never lose it.
+//! What a response promises is durable before the response leaves: it waits for the commit that it depends on, and so does what others
+//! are told of a change that is stored. Delivery and acknowledgement do not wait: a crash may deliver a message again, never lose it.
 //!
 //! Queues are loaded on demand and kept in a bounded cache; subscriptions are not part of it, so that a queue that is subscribed to
 //! and at rest costs a few words.
@@ -56,6 +57,7 @@ mod statistics;
 pub mod store;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -72,7 +74,8 @@ use self::loads::Loads;
 use self::notifications::Notifications;
 use self::services::Services;
 use self::statistics::Statistics;
-use self::store::{Change, Load, Loaded};
+use self::store::{Change, Load, Loaded, ServiceTotals};
+use self::totals::Totals;
 use super::server;
 use super::{BrokerMessage, SimplexDomain};
 use crate::machine::{Actions, Machine};
@@ -339,7 +342,7 @@ pub struct Router {
     counters: Counters,
     statistics: Statistics,
     ack_times: AckTimes,
-    totals: Gauges,
+    totals: Totals,
     actions: Actions<Action>,
 }
 
@@ -362,7 +365,7 @@ impl Router {
             counters: Counters::default(),
             statistics: Statistics::new(now),
             ack_times: AckTimes::default(),
-            totals: Gauges::default(),
+            totals: Totals::default(),
             actions: Actions::default(),
             config,
         };
@@ -394,7 +397,7 @@ impl Router {
             counting_since: self.statistics.since(),
             active,
             active_notified,
-            ..self.with_subscribers(self.totals)
+            ..self.with_subscribers(self.totals.gauges())
         }
     }
 
@@ -461,6 +464,20 @@ impl Router {
     /// Stores changes; what depends on them waits for the number that is returned.
     fn commit(&mut self, changes: Vec<Change>) -> OpId {
         let op = self.blocks.next_op();
+        for change in &changes {
+            if let Change::AdjustServiceTotals {
+                service,
+                count,
+                ids_hash,
+            } = change
+            {
+                let adjusted = ServiceTotals {
+                    count: *count,
+                    ids_hash: *ids_hash,
+                };
+                self.adjusted_with(service.clone(), adjusted, op);
+            }
+        }
         self.actions.push(Action::Commit(op, changes));
         op
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::blocks::Place;
 use super::loads::For;
 use super::store::{Change, Load, NotificationRecord};
-use super::{ConnId, Router};
+use super::{ConnId, Router, totals};
 use crate::crypto::Nonce;
 use crate::crypto::secret_box::Key;
 use crate::smp::body::NMsgMeta;
@@ -33,11 +33,6 @@ impl Notifications {
                 self.subscribers.remove(notifier);
             }
         }
-    }
-
-    fn end(&mut self, notifier: &EntityId) -> Option<ConnId> {
-        self.waiting.remove(notifier);
-        self.subscribers.remove(notifier)
     }
 
     /// Places grow with time, so that old ones are known by them.
@@ -113,8 +108,7 @@ impl Router {
     }
 
     fn forget_notifications(&mut self, notifier: &EntityId, before: u64, count: usize) {
-        let count = u64::try_from(count).unwrap_or(u64::MAX);
-        self.totals.notifications = self.totals.notifications.saturating_sub(count);
+        totals::fewer(&mut self.totals.changed.notifications, count);
         if let Some(waiting) = self.notifications.waiting.get_mut(notifier) {
             waiting.retain(|place| *place >= before);
             if waiting.is_empty() {
@@ -189,11 +183,11 @@ impl Router {
             sequence,
             notification,
         }];
-        self.totals.notifications = self.totals.notifications.saturating_add(1);
+        totals::more(&mut self.totals.changed.notifications, 1_i64);
         if waiting.len() > self.config.max_notifications {
             waiting.pop_front();
             let before = waiting.front().copied().unwrap_or(sequence);
-            self.totals.notifications = self.totals.notifications.saturating_sub(1);
+            totals::fewer(&mut self.totals.changed.notifications, 1_i64);
             let counter = &mut self.counters.notifications_lost;
             *counter = counter.saturating_add(1);
             changes.push(Change::DeleteNotifications { notifier, before });
@@ -201,21 +195,15 @@ impl Router {
         self.commit(changes);
     }
 
-    /// Ends what a queue's notifier has: its subscription, and the notifications that wait.
-    pub(super) fn remove_notifier(&mut self, queue: &EntityId) -> Vec<Change> {
-        let record = self.cache.get(queue).map(|queue| &queue.record);
-        let Some(notifier) = record.and_then(|record| record.notifier.clone()) else {
-            return Vec::new();
-        };
+    /// What is to be stored when the notifier of a queue, which is returned, is its notifier no more.
+    pub(super) fn remove_notifier(&mut self, queue: &EntityId) -> Option<(EntityId, Vec<Change>)> {
+        let record = &self.cache.get(queue)?.record;
+        let notifier = record.notifier.clone()?;
         let waiting = self.notifications.waiting.get(&notifier.id);
-        let waiting = u64::try_from(waiting.map_or(0, VecDeque::len)).unwrap_or(u64::MAX);
-        self.totals.notifications = self.totals.notifications.saturating_sub(waiting);
-        if let Some(subscriber) = self.notifications.end(&notifier.id) {
-            if let Some(connection) = self.connections.get_mut(subscriber) {
-                connection.notifiers.remove(&notifier.id);
-            }
-            self.announce(subscriber, notifier.id.clone(), BrokerMessage::Deld);
-        }
+        let waiting = waiting.map_or(0, VecDeque::len);
+        let changed = &mut self.totals.changed;
+        totals::fewer(&mut changed.notifiers, 1_i64);
+        totals::fewer(&mut changed.notifications, waiting);
         let mut changes = vec![Change::DeleteNotifications {
             notifier: notifier.id.clone(),
             before: u64::MAX,
@@ -223,7 +211,18 @@ impl Router {
         if let Some(service) = &notifier.service_id {
             changes.push(self.adjust_service(ServiceRole::Notifier, service, &notifier.id, -1));
         }
-        changes
+        Some((notifier.id, changes))
+    }
+
+    /// Ends what a notifier had: its subscription, and the notifications that waited.
+    pub(super) fn notifier_removed(&mut self, notifier: EntityId) {
+        self.notifications.waiting.remove(&notifier);
+        if let Some(subscriber) = self.notifications.subscribers.remove(&notifier) {
+            if let Some(connection) = self.connections.get_mut(subscriber) {
+                connection.notifiers.remove(&notifier);
+            }
+            self.announce(subscriber, notifier, BrokerMessage::Deld);
+        }
     }
 
     pub(super) fn expire_notifications(&mut self) {

@@ -142,11 +142,11 @@ impl Router {
         };
         let status = QueueStatus::Blocked { info, suspended };
         if before.status != status {
-            self.change(queue, |record| record.status = status);
+            let op = self.change(queue, |record| record.status = status);
             if let Some(subscription) = self.connections.subscription(queue) {
                 let connection = subscription.connection;
                 let message = BrokerMessage::Err(ErrorType::Blocked { info });
-                self.announce(connection, queue.clone(), message);
+                self.announce_after(connection, queue.clone(), message, op);
             }
         }
         let now = QueueStatusInfo { status, ..before };

@@ -9,7 +9,7 @@ use super::store::{
     Change, LinkRecord, LoadedQueue, MessageContent, NotifierRecord, Position, QueueRecord,
     QueueStatus, Suspended,
 };
-use super::{ConnId, OpId, Router};
+use super::{ConnId, OpId, Router, totals};
 use crate::crypto::{AuthPublicKey, derivation, x25519};
 use crate::smp::handshake::ServiceRole;
 use crate::smp::server::{Answer, Party, Request};
@@ -110,10 +110,10 @@ impl Router {
             service_id: service_id.clone(),
             notifier: notifier_ids,
         };
-        self.totals.queues = self.totals.queues.saturating_add(1);
+        totals::more(&mut self.totals.changed.queues, 1_i64);
         self.counters.queues_created = self.counters.queues_created.saturating_add(1);
         if record.notifier.is_some() {
-            self.totals.notifiers = self.totals.notifiers.saturating_add(1);
+            totals::more(&mut self.totals.changed.notifiers, 1_i64);
             let counter = &mut self.counters.notifiers_created_new;
             *counter = counter.saturating_add(1);
         }
@@ -368,16 +368,15 @@ impl Router {
             return;
         }
         let (record, (notifier_id, dh_key)) = self.notifier(keys);
-        let removed = self.remove_notifier(queue);
-        if removed.is_empty() {
-            self.totals.notifiers = self.totals.notifiers.saturating_add(1);
-        }
+        let (removed, changes) = self.remove_notifier(queue).unzip();
+        totals::more(&mut self.totals.changed.notifiers, 1_i64);
         self.counters.notifiers_created = self.counters.notifiers_created.saturating_add(1);
         let op = self.change_with(
             queue,
             |queue| queue.notifier = Some(Box::new(record)),
-            removed,
+            changes.unwrap_or_default(),
         );
+        self.notifier_gone_after(removed, op);
         let nid = BrokerMessage::Nid {
             notifier_id,
             dh_key,
@@ -389,13 +388,12 @@ impl Router {
         if !self.used(place, queue) {
             return;
         }
-        let removed = self.remove_notifier(queue);
-        if removed.is_empty() {
+        let Some((removed, changes)) = self.remove_notifier(queue) else {
             return self.answer(place, BrokerMessage::Ok);
-        }
-        self.totals.notifiers = self.totals.notifiers.saturating_sub(1);
+        };
         self.counters.notifiers_deleted = self.counters.notifiers_deleted.saturating_add(1);
-        let op = self.change_with(queue, |queue| queue.notifier = None, removed);
+        let op = self.change_with(queue, |queue| queue.notifier = None, changes);
+        self.notifier_gone_after(Some(removed), op);
         self.answer_after(place, BrokerMessage::Ok, op);
     }
 
@@ -501,7 +499,7 @@ impl Router {
         }]);
         self.pin(queue, op, 0);
         self.used_for_messages(queue, notification);
-        self.totals.messages = self.totals.messages.saturating_sub(1);
+        totals::fewer(&mut self.totals.changed.messages, 1_i64);
         let counter = match subscribed {
             true => &mut self.counters.messages_received,
             false => &mut self.counters.messages_received_get,
@@ -558,21 +556,20 @@ impl Router {
         }
     }
 
-    /// Deletes a queue: the number of messages that were in it.
+    /// Deletes a queue: the number of messages that were in it. It has its subscriber until that is stored.
     pub(super) fn delete_queue(
         &mut self,
         queue: &EntityId,
         by: Option<ConnId>,
     ) -> Option<(OpId, u64)> {
-        let mut changes = self.remove_notifier(queue);
+        let (notifier, changes) = self.remove_notifier(queue).unzip();
+        let mut changes = changes.unwrap_or_default();
         let deleted = self.cache.delete(queue)?;
         let record = deleted.record;
         let messages = deleted.messages.len();
-        self.totals.queues = self.totals.queues.saturating_sub(1);
-        self.totals.messages = self.totals.messages.saturating_sub(messages);
-        if record.notifier.is_some() {
-            self.totals.notifiers = self.totals.notifiers.saturating_sub(1);
-        }
+        let changed = &mut self.totals.changed;
+        totals::fewer(&mut changed.queues, 1_i64);
+        totals::fewer(&mut changed.messages, messages);
         if let Some(service) = &record.service_id {
             changes.push(self.adjust_service(ServiceRole::Messaging, service, queue, -1));
         }
@@ -586,16 +583,21 @@ impl Router {
             queue: Box::new(record),
             position: deleted.messages.position(),
         });
-        if let Some(connection) = by.and_then(|by| self.connections.get_mut(by)) {
-            connection.gets.remove(queue);
-        }
-        let subscriber = self.connections.unsubscribe(queue);
-        if let Some(subscriber) = subscriber.filter(|subscriber| Some(*subscriber) != by) {
-            self.announce(subscriber, queue.clone(), BrokerMessage::Deld);
-        }
         let op = self.commit(changes);
-        self.gone_after(queue.clone(), op);
+        self.gone_after(queue.clone(), by, op);
+        self.notifier_gone_after(notifier, op);
         Some((op, messages))
+    }
+
+    /// A queue is gone for good: its subscriber is told, unless it has deleted the queue itself.
+    pub(super) fn queue_deleted(&mut self, queue: EntityId, by: Option<ConnId>) {
+        if let Some(connection) = by.and_then(|by| self.connections.get_mut(by)) {
+            connection.gets.remove(&queue);
+        }
+        let subscriber = self.connections.unsubscribe(&queue);
+        if let Some(subscriber) = subscriber.filter(|subscriber| Some(*subscriber) != by) {
+            self.announce(subscriber, queue, BrokerMessage::Deld);
+        }
     }
 
     pub(super) fn que(&mut self, place: Place, queue: &EntityId, request: Request) {

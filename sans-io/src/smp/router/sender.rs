@@ -7,6 +7,7 @@ use super::blocks::Place;
 use super::loads::Job;
 use super::messages::Sent;
 use super::store::{Change, MessageContent, MessageRecord, QueueStatus};
+use super::totals;
 use crate::crypto::AuthPublicKey;
 use crate::smp::server::Request;
 use crate::smp::version::max_message_length;
@@ -93,7 +94,7 @@ impl Router {
         };
         let id = message.id.clone();
         let time = message.time;
-        self.totals.messages = self.totals.messages.saturating_add(1);
+        totals::more(&mut self.totals.changed.messages, 1_i64);
         let op = self.commit(vec![Change::PutMessage {
             queue: queue.clone(),
             sequence,

@@ -7,7 +7,7 @@ use super::blocks::Place;
 use super::connections::ServiceSubscription;
 use super::loads::{For, Job};
 use super::store::{Change, Load, ServiceRecord, ServiceTotals};
-use super::{Action, ConnId, OpId, Router};
+use super::{Action, ConnId, OpId, Router, totals};
 use crate::crypto::IdsHash;
 use crate::crypto::certificate::Chain;
 use crate::smp::handshake::ServiceRole;
@@ -119,10 +119,12 @@ impl Router {
             created_at: self.today(),
         };
         let counter = match role {
-            ServiceRole::Notifier => &mut self.totals.notifier_services,
-            ServiceRole::Messaging | ServiceRole::Proxy => &mut self.totals.messaging_services,
+            ServiceRole::Notifier => &mut self.totals.changed.notifier_services,
+            ServiceRole::Messaging | ServiceRole::Proxy => {
+                &mut self.totals.changed.messaging_services
+            }
         };
-        *counter = counter.saturating_add(1);
+        totals::more(counter, 1_i64);
         let id = record.id.clone();
         self.services
             .totals
@@ -222,16 +224,24 @@ impl Router {
             totals.ids_hash = totals.ids_hash.combine(ids_hash);
         }
         let queues = match role {
-            ServiceRole::Notifier => &mut self.totals.notifier_service_queues,
+            ServiceRole::Notifier => &mut self.totals.changed.notifier_service_queues,
             ServiceRole::Messaging | ServiceRole::Proxy => {
-                &mut self.totals.messaging_service_queues
+                &mut self.totals.changed.messaging_service_queues
             }
         };
-        *queues = queues.saturating_add_signed(by);
+        totals::more(queues, by);
         Change::AdjustServiceTotals {
             service: service.clone(),
             count: by,
             ids_hash,
+        }
+    }
+
+    /// What a service has more, or less, was not stored.
+    pub(super) fn not_adjusted(&mut self, service: &EntityId, by: &ServiceTotals) {
+        if let Some(totals) = self.services.totals.get_mut(service) {
+            totals.count = totals.count.saturating_sub(by.count);
+            totals.ids_hash = totals.ids_hash.combine(by.ids_hash);
         }
     }
 

@@ -494,11 +494,12 @@ impl Router {
         self.timers.set(Wake::Hour, next);
     }
 
-    /// What was counted is stored, so that a crash loses an hour of it at most.
+    /// What was counted is stored, so that a crash loses an hour of it at most, and what only the store knows is counted.
     pub(super) fn end_hour(&mut self) {
         self.start_hour();
         self.end_day();
         self.store_statistics();
+        self.recount();
     }
 
     /// Ends the day on which counting began, if it is over.

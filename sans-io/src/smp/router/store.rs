@@ -1,7 +1,7 @@
 //! What a router keeps, and how it asks for it: the only words between the core and its store.
 //!
 //! A store carries out [`Change`]s and [`Load`]s in the order in which they are given, and reports in that order: a load sees all
-//! changes before it, and `Stored` names the last change that is durable, and with it all before. Changes of one
+//! changes before it and none after it, and `Stored` names the last change that is durable, and with it all before. Changes of one
 //! commit are stored together or not at all. A message that is put and deleted before it was stored never needs to
 //! reach the disk.
 //!

@@ -42,6 +42,8 @@ fn what_could_not_be_stored_is_told_and_did_not_happen() {
     };
     assert_eq!(error.as_bytes(), b"storage failed");
     script.world.sync = Sync::AtOnce;
+    script.world.sync(0);
+    assert_eq!(script.world.router.gauges().messages, 0);
     assert_eq!(
         script.recipient(recipient, &queue, Command::Sub),
         Ok(Response::Subscribed { service_id: None })
@@ -137,4 +139,96 @@ fn an_acknowledgement_that_was_not_stored_brings_the_message_again() {
     script.world.fail();
     let [(_, again)] = script.messages(recipient, &queue).try_into().unwrap();
     assert_eq!(text(&again), b"hello");
+}
+
+#[test]
+fn nobody_is_told_of_what_is_not_stored() {
+    let mut script = Script::new();
+    let (recipient, other, ntf) = (
+        script.world.connect(),
+        script.world.connect(),
+        script.world.connect(),
+    );
+    let queue = script.new_queue(recipient);
+    let (id, key, _) = services::notifier(&mut script, recipient, &queue);
+    script.command(ntf, &id, &key, Command::NSub).unwrap();
+    for refused in [true, false] {
+        script.world.sync = Sync::WhenTold;
+        let (recipient_id, own) = (queue.ids.recipient_id.clone(), Arc::clone(&queue.key));
+        let info = BlockingInfo {
+            reason: BlockingReason::Spam,
+            notice: None,
+        };
+        let block = Operation::Block(queue.ids.sender_id.clone(), info);
+        assert_eq!(script.world.operate(block), None);
+        let request = script.request(&recipient_id, Some(&own), Command::Del);
+        let delete = request.id;
+        script.world.send(other, vec![request]);
+        assert_eq!(script.response(other, delete), None);
+        assert_eq!(script.told(recipient), []);
+        assert_eq!(script.told(ntf), []);
+        match refused {
+            true => script.world.fail(),
+            false => script.world.sync(usize::MAX),
+        }
+        script.world.sync = Sync::AtOnce;
+        script.world.sync(0);
+        let deleted = script.response(other, delete).unwrap();
+        if refused {
+            assert!(deleted.is_err());
+            // Everything is as it was.
+            script.send(other, &queue, b"hello").unwrap();
+            let [(message, _)] = script.messages(recipient, &queue).try_into().unwrap();
+            script
+                .recipient(recipient, &queue, Command::Ack(message))
+                .unwrap();
+            assert_eq!(script.told(ntf).len(), 1);
+            assert_eq!(script.world.router.gauges().queues, 1);
+        } else {
+            assert_eq!(deleted, Ok(Response::Done));
+            let blocked = BrokerMessage::Err(ErrorType::Blocked { info });
+            let told = [
+                (recipient_id.clone(), blocked),
+                (recipient_id, BrokerMessage::Deld),
+            ];
+            assert_eq!(script.told(recipient), told);
+            assert_eq!(script.told(ntf), [(id.clone(), BrokerMessage::Deld)]);
+            assert_eq!(script.world.router.gauges().queues, 0);
+        }
+    }
+}
+
+#[test]
+fn what_was_not_stored_is_refused_in_a_block_that_waits_for_other_things() {
+    let mut script = Script::new();
+    let (client, sender) = (script.world.connect(), script.world.connect());
+    let (first, second) = (script.new_queue(client), script.new_queue(client));
+    for body in [b"1".as_slice(), b"2"] {
+        script.send(sender, &second, body).unwrap();
+    }
+    let [(message, _)] = script.messages(client, &second).try_into().unwrap();
+    let key = Command::Key(script.key().public_key());
+    // The next message is on the disk.
+    let ack = Command::Ack(message);
+    let requests = [(&first, key), (&second, ack), (&first, Command::Sub)]
+        .map(|(queue, command)| script.request(&queue.ids.recipient_id, Some(&queue.key), command));
+    let ids = requests.clone().map(|request| request.id);
+    script.world.sync = Sync::WhenTold;
+    script.world.send(client, requests.to_vec());
+    script.world.fail();
+    script.world.sync(usize::MAX);
+    let mut results: Vec<_> = ids.map(|_| None).into();
+    for event in script.world.events(client) {
+        if let Event::Response { request, result } = event {
+            results[ids.iter().position(|id| *id == request).unwrap()] = Some(result);
+        }
+    }
+    assert!(matches!(
+        results[0],
+        Some(Err(RequestError::Protocol(ErrorType::Store { .. })))
+    ));
+    // The message was there again, and is acknowledged now.
+    assert!(matches!(results[1], Some(Ok(Response::Message(Some(_))))));
+    let subscribed = Response::Subscribed { service_id: None };
+    assert_eq!(results[2], Some(Ok(subscribed)));
 }

@@ -411,3 +411,76 @@ fn who_has_a_message_that_expires_gets_the_next_one() {
     assert_eq!(next, Ok(Response::Message(None)));
     assert_eq!(text(&second), b"2");
 }
+
+#[test]
+fn what_waits_for_a_message_on_the_disk_is_not_overtaken() {
+    let mut script = Script::new();
+    let (recipient, sender) = (script.world.connect(), script.world.connect());
+    let queue = script
+        .create(recipient, None, SubscriptionMode::OnlyCreate)
+        .unwrap();
+    for body in [b"1".as_slice(), b"2"] {
+        script.send(sender, &queue, body).unwrap();
+    }
+    let Ok(Response::Message(Some((first, _)))) = script.recipient(recipient, &queue, Command::Get)
+    else {
+        panic!()
+    };
+    let acknowledged = script.recipient(recipient, &queue, Command::Ack(first));
+    assert_eq!(acknowledged, Ok(Response::Message(None)));
+    let requests = [Command::Get, Command::Del]
+        .map(|command| script.request(&queue.ids.recipient_id, Some(&queue.key), command));
+    let [get, delete] = requests.clone().map(|request| request.id);
+    script.world.send(recipient, requests.to_vec());
+    let events = script.world.events(recipient);
+    let result = |id| {
+        events.iter().find_map(|event| match event {
+            Event::Response { request, result } if *request == id => Some(result.clone()),
+            _ => None,
+        })
+    };
+    assert!(matches!(result(get), Some(Ok(Response::Message(Some(_))))));
+    assert_eq!(result(delete), Some(Ok(Response::Done)));
+}
+
+#[test]
+fn who_waits_for_a_queue_is_not_overtaken_when_it_comes_by_another_id() {
+    let mut script = Script::with(Config {
+        cache: 1,
+        ..Config::default()
+    });
+    let (recipient, sender) = (script.world.connect(), script.world.connect());
+    let queue = script
+        .create(recipient, None, SubscriptionMode::OnlyCreate)
+        .unwrap();
+    // The session knows the keys of the queue from now on.
+    script.send(sender, &queue, b"0").unwrap();
+    let other = script.new_queue(recipient);
+    script.world.sync = Sync::WhenTold;
+    let (id, key) = (queue.ids.recipient_id.clone(), Arc::clone(&queue.key));
+    let subscribe = script.request(&id, Some(&key), Command::Sub);
+    script.world.send(recipient, vec![subscribe]);
+    let send_to = |script: &mut Script, queue: &Queue, body| {
+        let request = script.request(&queue.ids.sender_id, None, send(body));
+        script.world.send(sender, vec![request]);
+    };
+    send_to(&mut script, &other, b"something to store");
+    send_to(&mut script, &queue, b"1");
+    script.world.sync(0);
+    send_to(&mut script, &queue, b"2");
+    script.world.sync(usize::MAX);
+    let mut bodies = Vec::new();
+    let mut received = script.messages(recipient, &queue);
+    while let Some((id, delivered)) = received.pop() {
+        bodies.push(text(&delivered).to_vec());
+        let ack = script.request(&queue.ids.recipient_id, Some(&key), Command::Ack(id));
+        let ack_id = ack.id;
+        script.world.send(recipient, vec![ack]);
+        script.world.sync(usize::MAX);
+        if let Some(Ok(Response::Message(Some((id, body))))) = script.response(recipient, ack_id) {
+            let delivered = Delivered::decrypt(&queue.secret, &id, &body).unwrap();
+            received.push((id, delivered));
+        }
+    }
+    assert_eq!(bodies, [b"0", b"1", b"2"]);
+}

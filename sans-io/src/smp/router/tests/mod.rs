@@ -20,7 +20,7 @@ use crate::sim::script::{AUTH, Queue, Script, refused, send, text};
 use crate::sim::store::Contents;
 use crate::sim::world::Sync;
 use crate::smp::body::{Delivered, NMsgMeta};
-use crate::smp::client::{RequestError, Response};
+use crate::smp::client::{Event, RequestError, Response};
 use crate::smp::handshake::ServiceRole;
 use crate::smp::{
     BlockingInfo, BlockingReason, ClientNotice, Command, CommandError, ContactLink, ErrorType,
