@@ -246,7 +246,7 @@ async fn an_address_is_asked_through_telnet() {
 async fn what_is_wrong_is_said_and_strangers_hear_nothing() {
     let router = Router::start().await;
     let directory = tempfile::tempdir().unwrap();
-    let agent = Process::start(directory.path(), &router, "agent", &[]);
+    let agent = Process::start(directory.path(), &router, "agent", &["--max-new", "1"]);
     let mut client = agent.client().await;
     let cases = [
         ("", "HELLO", "ERR CMD SYNTAX parseCommand"),
@@ -278,6 +278,18 @@ async fn what_is_wrong_is_said_and_strangers_hear_nothing() {
     assert!(
         link.starts_with("INV simplex:/invitation#/?v=2-7&smp="),
         "{link}"
+    );
+
+    client.send("212", "", "NEW T INV").await;
+    let (_, _, refused) = loop {
+        match client.hear().await {
+            (corr_id, ..) if corr_id.is_empty() => {}
+            response => break response,
+        }
+    };
+    assert_eq!(
+        refused,
+        "ERR CMD PROHIBITED too many connections in a minute"
     );
 
     for stranger in [

@@ -24,6 +24,7 @@ use tracing_subscriber::filter::LevelFilter;
 use zeroize::Zeroizing;
 
 use super::hub::Hub;
+use super::rate::Rate;
 use super::session::serve;
 use super::{Shared, Trust};
 use crate::builder::Builder;
@@ -75,6 +76,9 @@ struct Cli {
     /// Reach all routers through this SOCKS proxy: `[USER:PASSWORD@]HOST[:PORT]`.
     #[arg(long)]
     socks_proxy: Option<socks::Proxy>,
+    /// How many connections clients may make in a minute.
+    #[arg(long, default_value_t = 3000)]
+    max_new: u32,
     /// How much is logged; never what is said.
     #[arg(long, default_value = "info")]
     log_level: LevelFilter,
@@ -178,6 +182,7 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
         routers: routers.into(),
         users: Arc::new(Mutex::new(BTreeMap::new())),
         rng: Arc::new(Mutex::new(rng)),
+        rate: Arc::new(Mutex::new(Rate::new(cli.max_new))),
     };
     // The first user is there without being asked for.
     shared.user(UserId(1).0).await.ok();

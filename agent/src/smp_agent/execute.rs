@@ -461,6 +461,9 @@ impl Session {
 
     /// The name of a new connection, which is the client's from now on.
     fn new_connection(&self, entity: &mut String) -> Result<ConnectionId, Wrong> {
+        if !self.shared.may_make() {
+            return Err(prohibited("too many connections in a minute"));
+        }
         if entity.is_empty() {
             *entity = self.shared.random_name();
         }

@@ -5,6 +5,7 @@
 mod cli;
 mod execute;
 mod hub;
+mod rate;
 mod session;
 
 pub use self::cli::main;
@@ -18,6 +19,7 @@ use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::pool::UserId;
 
 use self::hub::Hub;
+use self::rate::Rate;
 use crate::handle::{Agent, Error};
 
 /// Whether a client has to say who it is.
@@ -39,6 +41,8 @@ struct Shared {
     /// The routers of each user.
     users: Arc<Mutex<BTreeMap<UserId, Vec<UserRouter>>>>,
     rng: Arc<Mutex<Rng>>,
+    /// How many connections clients may make.
+    rate: Arc<Mutex<Rate>>,
 }
 
 impl Shared {
@@ -73,6 +77,11 @@ impl Shared {
 
     fn users(&self) -> Vec<UserId> {
         lock(&self.users).keys().copied().collect()
+    }
+
+    /// Whether one more connection may be made now.
+    fn may_make(&self) -> bool {
+        lock(&self.rate).take(std::time::Instant::now())
     }
 
     fn random_name(&self) -> String {
