@@ -351,6 +351,17 @@ async fn the_program_sends_shows_receives_and_deletes() {
             "-s",
             &address,
         ]);
+        let steps = [
+            "\rEncrypting file...       \r",
+            "\rUploading file...        \r",
+            "\rUploaded 100%            \r",
+            "\rFile uploaded!           \n",
+            "Sender file description: ",
+            "Pass file descriptions to the recipient(s):\n",
+            "Web link:\n",
+        ];
+        let places = steps.map(|step| said.find(step));
+        assert!(places.is_sorted() && places[0].is_some(), "{said:?}");
         let link = said.lines().find(|line| line.starts_with("https://"));
         let link = link.unwrap_or_else(|| panic!("{said}")).to_owned();
         let description = |name: &str| at(&format!("out/photo.jpg.xftp/{name}"));

@@ -31,8 +31,12 @@ pub(crate) fn site(settings: &Settings, fingerprint: Fingerprint) -> Site {
         }
     }
     let mut body = information(settings, fingerprint);
-    if site.read(SENDING).is_some() {
-        body.push_str("<p><a class=\"open\" href=\"/file/\">Send a file</a></p>");
+    if site.page(SENDING).is_some() {
+        // Links to files lead here, and what they say is after the `#`, which only browsers see.
+        body.push_str(
+            "<p><a class=\"open\" href=\"/file/\">Send a file</a></p>\
+             <script>if(location.hash.length>1)location.replace('/file/'+location.hash)</script>",
+        );
     }
     site.with("/", HTML, document("XFTP router", &body))
 }
@@ -83,7 +87,7 @@ fn of_directory(mut site: Site, directory: &Path, path: &str, room: &mut u64) ->
                 "index.html" => path.to_owned(),
                 name => format!("{path}/{name}"),
             };
-            site = site.with(path, kind_of(&name), content);
+            site = site.with_theirs(path, kind_of(&name), content);
         }
     }
     Ok(site)
@@ -93,9 +97,9 @@ fn kind_of(name: &str) -> &'static str {
     match name.rsplit_once('.').map_or("", |(_, suffix)| suffix) {
         "html" => HTML,
         "css" => "text/css; charset=utf-8",
-        "js" => "text/javascript; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
         "svg" => "image/svg+xml",
-        "json" | "webmanifest" => "application/json",
+        "json" | "map" | "webmanifest" => "application/json",
         "png" => "image/png",
         "jpg" | "jpeg" => "image/jpeg",
         "ico" => "image/x-icon",
@@ -124,13 +128,17 @@ mod tests {
         let mut settings = Settings::of_port(443, directory.path());
         settings.web.pages = Some(directory.path().to_owned());
         let site = site(&settings, Fingerprint::from_bytes([1; 32]));
-        let read = |path: &str| site.read(path).map(|(kind, body)| (kind, body.to_vec()));
-        assert_eq!(read("/file/"), Some((HTML, b"send".to_vec())));
-        let css = ("text/css; charset=utf-8", b"css".to_vec());
+        let read = |path: &str| {
+            let page = site.page(path)?;
+            let (_, kind) = page.headers().next()?;
+            Some((kind, String::from_utf8(page.body().to_vec()).unwrap()))
+        };
+        assert_eq!(read("/file/"), Some((HTML, "send".to_owned())));
+        let css = ("text/css; charset=utf-8", "css".to_owned());
         assert_eq!(read("/media/a.css"), Some(css));
         assert!(read("/.well-known/b").is_some() && read("/../page.rs").is_none());
         let (_, ours) = read("/").unwrap();
-        let ours = String::from_utf8(ours).unwrap();
         assert!(ours.contains("<h1>XFTP router</h1>") && ours.contains("href=\"/file/\""));
+        assert!(ours.contains("location.replace('/file/'+location.hash)"));
     }
 }
