@@ -27,6 +27,7 @@
 //! # Ok::<(), std::convert::Infallible>(())
 //! ```
 
+pub(crate) mod directory;
 pub(crate) mod plain;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,9 @@ use simplex_sans_io::websocket;
 /// The longest head of a request.
 const HEAD: usize = 8192;
 
+/// What our own pages need.
+const POLICY: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\r\n";
+
 /// How long a browser may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -56,6 +60,16 @@ pub struct Site {
 struct Page {
     kind: &'static str,
     body: Bytes,
+    origin: Origin,
+}
+
+/// Who has made a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// We have: it needs nothing but itself.
+    Ours,
+    /// The operator has, who knows what it needs.
+    Operator,
 }
 
 impl Site {
@@ -67,8 +81,19 @@ impl Site {
         kind: &'static str,
         body: impl Into<Bytes>,
     ) -> Self {
-        let body = body.into();
-        self.pages.insert(path.into(), Page { kind, body });
+        let (body, origin) = (body.into(), Origin::Ours);
+        self.pages.insert(path.into(), Page { kind, body, origin });
+        self
+    }
+
+    /// The same site with a file of the operator.
+    fn with_file(mut self, path: String, kind: &'static str, body: impl Into<Bytes>) -> Self {
+        let path = match path.is_empty() {
+            true => "/".to_owned(),
+            false => path,
+        };
+        let (body, origin) = (body.into(), Origin::Operator);
+        self.pages.insert(path, Page { kind, body, origin });
         self
     }
 
@@ -220,12 +245,16 @@ impl<C, E> Web<C, E> {
     }
 
     fn respond(&mut self, status: &str, page: Option<&Page>, body: Body, keep: Keep) {
-        let (kind, content) = match page {
-            Some(page) => (page.kind, page.body.clone()),
-            None => (
-                "text/plain; charset=utf-8",
-                Bytes::from(format!("{status}\n")),
-            ),
+        let (kind, content, origin) = match page {
+            Some(page) => (page.kind, page.body.clone(), page.origin),
+            None => {
+                let text = Bytes::from(format!("{status}\n"));
+                ("text/plain; charset=utf-8", text, Origin::Ours)
+            }
+        };
+        let policy = match origin {
+            Origin::Ours => POLICY,
+            Origin::Operator => "",
         };
         let connection = match keep {
             Keep::Open => "",
@@ -233,8 +262,7 @@ impl<C, E> Web<C, E> {
         };
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{connection}\
-             Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\r\n\
-             X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\r\n",
+             {policy}X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\r\n",
             content.len()
         );
         let mut response = BytesMut::from(head.as_bytes());
