@@ -443,12 +443,18 @@ impl Agent {
         Ok(failure)
     }
 
-    /// What was done at which router since the agent was started.
+    /// What was done at which router, since that was [forgotten](Self::reset_statistics).
     pub async fn router_statistics(&self) -> Result<Vec<RouterStatistics>, Error> {
         let Reply::Routers(statistics) = self.execute(Command::RouterStatistics).await? else {
             return Err(unexpected());
         };
         Ok(statistics)
+    }
+
+    /// Forgets what was done at which router.
+    pub async fn reset_statistics(&self) -> Result<(), Error> {
+        self.execute(Command::ResetStatistics).await?;
+        Ok(())
     }
 
     /// Stops: what is under way is finished within this time, then nothing is done until the agent is [resumed](Self::resume).

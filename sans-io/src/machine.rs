@@ -172,6 +172,11 @@ impl<A> Actions<A> {
         self.0.push_back(action);
     }
 
+    /// The last one that was added, unless it was drained.
+    pub fn last_mut(&mut self) -> Option<&mut A> {
+        self.0.back_mut()
+    }
+
     /// The next action, in order. Without actions there is no memory.
     #[expect(
         clippy::should_implement_trait,
@@ -183,6 +188,12 @@ impl<A> Actions<A> {
             self.0 = VecDeque::new();
         }
         action
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether nothing waits.

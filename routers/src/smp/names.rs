@@ -150,8 +150,11 @@ impl Resolver {
                 .map_err(failed)?;
             match response.status() {
                 StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => return Err(Failure::NotFound),
-                StatusCode::OK => {}
-                status => return Err(Failure::Resolver(format!("HTTP {}", status.as_u16()))),
+                status if status.as_u16() >= 400 => {
+                    return Err(Failure::Resolver(format!("HTTP {}", status.as_u16())));
+                }
+                // What is no answer is no JSON either.
+                _ => {}
             }
             let body = Limited::new(response.into_body(), self.max_response)
                 .collect()

@@ -16,6 +16,7 @@ use crate::ratchet::{InitialKeys, Pq};
 use crate::smp::link::{FixedData, UserData};
 use crate::smp::pool::UserId;
 use crate::smp::{MsgFlags, NameRecord, QueueInfo, SimplexDomain};
+use crate::wire;
 use crate::wire::{BasicAuth, ServerAddress, SmpScheme, Version};
 
 /// What the application wants.
@@ -173,8 +174,10 @@ pub enum Command {
         /// Its password.
         password: Option<BasicAuth>,
     },
-    /// What was done at which router since the agent was started. [`Reply::Routers`].
+    /// What was done at which router, since it was asked to forget it. [`Reply::Routers`].
     RouterStatistics,
+    /// Forget what was done at which router. [`Reply::Done`].
+    ResetStatistics,
     /// Stop: what routers have been asked is finished within this time, nothing else is begun, and sessions end. Then nothing wakes
     /// the machine. [`Reply::Done`] at once; [`Suspended`](super::event::EventContent::Suspended) follows.
     SuspendAgent {
@@ -424,33 +427,35 @@ pub struct RouterStatistics {
     pub counts: RouterCounts,
 }
 
-/// How often something was done at a router.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RouterCounts {
-    /// Sessions that were established.
-    pub sessions: u64,
-    /// Queues that were subscribed to.
-    pub subscribed: u64,
-    /// Subscriptions that were refused, or have failed for now.
-    pub not_subscribed: u64,
-    /// Messages that were received.
-    pub received: u64,
-    /// Messages that were acknowledged there.
-    pub acknowledged: u64,
-    /// Messages that it has taken.
-    pub sent: u64,
-    /// Of them, through a proxy.
-    pub sent_through_proxy: u64,
-    /// Messages that it has forwarded, as a proxy.
-    pub forwarded: u64,
-    /// Messages that it has not taken.
-    pub not_sent: u64,
-    /// Queues that were made.
-    pub created: u64,
-    /// Queues that were not.
-    pub not_created: u64,
-    /// Queues that were deleted.
-    pub deleted: u64,
+wire! {
+    /// How often something was done at a router.
+    #[derive(Copy, Default)]
+    pub struct RouterCounts {
+        /// Sessions that were established.
+        pub sessions: u64,
+        /// Queues that were subscribed to.
+        pub subscribed: u64,
+        /// Subscriptions that were refused, or have failed for now.
+        pub not_subscribed: u64,
+        /// Messages that were received.
+        pub received: u64,
+        /// Messages that were acknowledged there.
+        pub acknowledged: u64,
+        /// Messages that it has taken.
+        pub sent: u64,
+        /// Of them, through a proxy.
+        pub sent_through_proxy: u64,
+        /// Messages that it has forwarded, as a proxy.
+        pub forwarded: u64,
+        /// Messages that it has not taken.
+        pub not_sent: u64,
+        /// Queues that were made.
+        pub created: u64,
+        /// Queues that were not.
+        pub not_created: u64,
+        /// Queues that were deleted.
+        pub deleted: u64,
+    }
 }
 
 /// From when on messages can be sent.

@@ -44,6 +44,7 @@ pub(super) const fn of_connection(command: &Command) -> Option<&ConnectionId> {
         | Command::ResolveName { .. }
         | Command::TestRouter { .. }
         | Command::RouterStatistics
+        | Command::ResetStatistics
         | Command::SuspendAgent { .. }
         | Command::ResumeAgent
         | Command::Network(_) => None,
@@ -119,6 +120,7 @@ pub(super) fn command_of(step: &mut Step<'_>, id: CommandId, command: Command) {
         | Command::ResolveName { .. }
         | Command::TestRouter { .. }
         | Command::RouterStatistics
+        | Command::ResetStatistics
         | Command::SuspendAgent { .. }
         | Command::ResumeAgent
         | Command::Network(_) => Err(AgentError::internal("not a command of a connection")),

@@ -101,6 +101,25 @@ wire! {
             /// How many.
             count: u32,
         },
+        /// They do not, for now. SERVICE_DOWN.
+        "SX" => ServiceDown {
+            /// The router.
+            router: ServerAddress<SmpScheme>,
+            /// How many.
+            count: u32,
+        },
+        /// All messages that waited for a service were received. SERVICE_ALL.
+        "SA" => ServiceAll {
+            /// The router.
+            router: ServerAddress<SmpScheme>,
+        },
+        /// Another client receives as the service. SERVICE_END.
+        "SE" => ServiceEnd {
+            /// The router.
+            router: ServerAddress<SmpScheme>,
+            /// From how many connections.
+            count: u32,
+        },
         /// A queue is being replaced. SWITCH.
         "SW" => Switch {
             /// Which.
@@ -204,6 +223,9 @@ impl EventContent {
             | Self::Down { .. }
             | Self::Up { .. }
             | Self::ServiceUp { .. }
+            | Self::ServiceDown { .. }
+            | Self::ServiceAll { .. }
+            | Self::ServiceEnd { .. }
             | Self::SendWarning { .. }
             | Self::Message { .. }
             | Self::Receipts { .. }

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
-use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::scalar::{Scalar, clamp_integer};
 use curve25519_dalek::traits::{IsIdentity as _, VartimeMultiscalarMul as _};
-use ed25519_dalek::Signer as _;
 use sha2::{Digest as _, Sha512};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::algorithm::{Algorithm, KeyError, public_key, signature};
 use super::keys::InvalidSignature;
@@ -16,9 +16,12 @@ use crate::rng::Rng;
 public_key!(Ed25519, raw: 32, spki: 44);
 signature!(Ed25519, raw: 64);
 
-/// The private half of an Ed25519 key pair: a seed, with its public key kept at hand.
+/// The private half of an Ed25519 key pair: a seed, with its public key kept at hand. Agents keep one for each queue: 64 bytes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PrivateKey(ed25519_dalek::SigningKey);
+pub struct PrivateKey {
+    seed: Secret<32>,
+    public: PublicKey,
+}
 
 impl PublicKey {
     /// Checks a signature with the equation of RFC 8032 that multiplies by the cofactor, so that one signature and [many](verify_all) are
@@ -153,13 +156,16 @@ impl PrivateKey {
     /// The key of this seed.
     #[must_use]
     pub fn from_bytes(seed: [u8; 32]) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(&seed))
+        let seed = Secret::from_bytes(seed);
+        let expanded = Expanded::of(&seed);
+        let public = PublicKey(EdwardsPoint::mul_base(&expanded.scalar).compress().0);
+        Self { seed, public }
     }
 
     /// The seed.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        self.0.as_bytes()
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        self.seed.as_bytes()
     }
 
     /// Reads the PKCS#8 DER form, and nothing after it.
@@ -176,14 +182,63 @@ impl PrivateKey {
 
     /// The public half.
     #[must_use]
-    pub fn public_key(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key().to_bytes())
+    pub const fn public_key(&self) -> PublicKey {
+        self.public
     }
 
     /// Signs a message; the same message always gives the same signature.
     #[must_use]
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "in a field nothing overflows"
+    )]
     pub fn sign(&self, message: &[u8]) -> Signature {
-        Signature(self.0.sign(message).to_bytes())
+        let expanded = Expanded::of(&self.seed);
+        let nonce = Sha512::new()
+            .chain_update(expanded.prefix.as_bytes())
+            .chain_update(message);
+        let mut nonce = scalar_of(nonce);
+        let r = EdwardsPoint::mul_base(&nonce).compress();
+        let k = Sha512::new()
+            .chain_update(r.0)
+            .chain_update(self.public.0)
+            .chain_update(message);
+        let s = nonce + scalar_of(k) * expanded.scalar;
+        nonce.zeroize();
+        let mut signature = [0; 64];
+        let halves = signature.split_at_mut(32);
+        halves.0.copy_from_slice(&r.0);
+        halves.1.copy_from_slice(s.as_bytes());
+        Signature(signature)
+    }
+}
+
+fn scalar_of(hash: Sha512) -> Scalar {
+    let hash = Zeroizing::new(<[u8; 64]>::from(hash.finalize()));
+    Scalar::from_bytes_mod_order_wide(&hash)
+}
+
+/// What RFC 8032 makes of a seed.
+struct Expanded {
+    scalar: Scalar,
+    prefix: Secret<32>,
+}
+
+impl Expanded {
+    fn of(seed: &Secret<32>) -> Self {
+        let hash = Secret::<64>::from_bytes(Sha512::digest(seed.as_bytes()).into());
+        let (scalar, prefix) = hash.split::<32, 32>();
+        let clamped = Zeroizing::new(clamp_integer(*scalar.as_bytes()));
+        Self {
+            scalar: Scalar::from_bytes_mod_order(*clamped),
+            prefix,
+        }
+    }
+}
+
+impl Drop for Expanded {
+    fn drop(&mut self) {
+        self.scalar.zeroize();
     }
 }
 
@@ -195,6 +250,9 @@ impl fmt::Debug for PrivateKey {
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::Signer as _;
+    use proptest::prelude::{any, prop, prop_assert_eq, proptest};
+
     use super::*;
 
     /// The order of the base point, little-endian.
@@ -212,6 +270,21 @@ mod tests {
             key.public_key().verify(b"other", &signature),
             Err(InvalidSignature)
         );
+    }
+
+    proptest! {
+        #[test]
+        fn keys_and_signatures_are_those_of_another_implementation(
+            seed: [u8; 32],
+            message in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let (ours, theirs) = (
+                PrivateKey::from_bytes(seed),
+                ed25519_dalek::SigningKey::from_bytes(&seed),
+            );
+            prop_assert_eq!(ours.public_key().0, theirs.verifying_key().to_bytes());
+            prop_assert_eq!(ours.sign(&message).0, theirs.sign(&message).to_bytes());
+        }
     }
 
     #[test]

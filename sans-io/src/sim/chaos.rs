@@ -48,8 +48,10 @@ struct Application {
     /// What was received, in order, and under which names.
     received: Vec<u32>,
     names: BTreeSet<MessageId>,
-    /// Whether it was told that some are out of order, as they may be where a router of a replaced queue was away for long.
-    reported: bool,
+    /// The sender's numbers of those that it was told are missing, as they may be where a router of a replaced queue was away for long.
+    missing: BTreeSet<i64>,
+    /// Those of them that came in the end.
+    late: BTreeSet<u32>,
     unacknowledged: BTreeSet<MessageId>,
     sync: Option<SyncState>,
 }
@@ -310,7 +312,12 @@ impl<'a> Chaos<'a> {
                 let Some(number) = number else {
                     panic!("another message: {body:?}")
                 };
-                application.reported |= matches!(meta.integrity, Integrity::BadId { .. });
+                if let Integrity::Skipped { from, to } = meta.integrity {
+                    application.missing.extend(from..=to);
+                }
+                if application.missing.contains(&meta.sender_msg_id) {
+                    application.late.insert(number);
+                }
                 if application.names.insert(meta.message) {
                     application.received.push(number);
                 }
@@ -474,8 +481,10 @@ impl<'a> Chaos<'a> {
             assert!(sender.connected, "undecided");
             assert!(sender.sending.is_empty(), "no reply");
             assert!(receiver.unacknowledged.is_empty());
+            let follows =
+                |before: &u32, number: &u32| before < number || receiver.late.contains(number);
             assert!(
-                receiver.reported || receiver.received.is_sorted_by(|a, b| a < b),
+                receiver.received.is_sorted_by(follows),
                 "once and in order: {:?}",
                 receiver.received
             );

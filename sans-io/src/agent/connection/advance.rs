@@ -96,11 +96,7 @@ impl Step<'_> {
     fn next_messages_to(&self, queue: &SendQueue) -> impl Iterator<Item = Task> {
         let number = queue.number;
         let (user, router) = (self.connection.record.user, &queue.address.router);
-        let refused = self
-            .connection
-            .retries
-            .keys()
-            .any(|task| matches!(task, Task::Send(queue, _) if *queue == number));
+        let refused = self.connection.is_refused(number);
         let most = match queue.status {
             SendStatus::Gone => 0,
             _ if refused || self.shared.is_busy() => 1,
@@ -133,6 +129,7 @@ impl Step<'_> {
         } else {
             config.retry
         };
+        let refused = matches!(task, Task::Send(queue, _) if self.connection.is_refused(queue));
         let fallback = error.is_of_host() && matches!(error, AgentError::Proxy { .. });
         let retry = self.connection.retries.entry(task).or_default();
         let at_once = fallback && !retry.direct && self.shared.falls_back();
@@ -142,6 +139,9 @@ impl Step<'_> {
             false => retry.backoff.next(now.instant, &interval),
         };
         if let Task::Send(queue, message) = task {
+            if !refused {
+                self.go_both_ways(queue);
+            }
             self.sending_delayed(queue, message, error, full);
         }
     }

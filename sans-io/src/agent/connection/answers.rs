@@ -131,6 +131,7 @@ impl Step<'_> {
             Task::Send(_, _) if super::advance::is_full(error) && !self.is_in_handshake(task) => {
                 self.failed_for_now(task, error);
             }
+            Task::Send(queue, _) if self.is_in_test(queue) => self.test_failed(error),
             Task::Send(_, message) => self.sending_failed(message, error),
             Task::SecureAsSender(_) | Task::Secure(_) if self.is_establishing() => {
                 self.fail(error);

@@ -247,7 +247,7 @@ impl Step<'_> {
 
     pub(super) fn say_hello(&mut self) {
         if let Some(queue) = self.connection.current_send_queue() {
-            let queues = vec![queue.number];
+            let queues = self.route(queue.number);
             let flags = MsgFlags { notification: true };
             self.enqueue(AMessage::Hello, OutgoingPurpose::Hello, flags, queues)
                 .ok();

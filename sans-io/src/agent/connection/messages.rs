@@ -277,7 +277,7 @@ impl Step<'_> {
             return Ok(());
         }
         self.may_send()?;
-        let queue = self.sends_to()?.number;
+        let queues = self.route(self.sends_to()?.number);
         let too_large = |_| AgentError::Large {
             context: "receipt".into(),
         };
@@ -292,7 +292,7 @@ impl Step<'_> {
         let flags = MsgFlags {
             notification: false,
         };
-        self.enqueue(message, OutgoingPurpose::Receipt, flags, vec![queue])?;
+        self.enqueue(message, OutgoingPurpose::Receipt, flags, queues)?;
         Ok(())
     }
 }

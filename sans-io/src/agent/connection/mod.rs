@@ -263,7 +263,8 @@ impl Connection {
                 | Kind::Request
                 | Kind::Queue
                 | Kind::Event
-                | Kind::Link => {}
+                | Kind::Link
+                | Kind::Statistics => {}
             }
         }
         connection.unsaved = false;
@@ -286,6 +287,12 @@ impl Connection {
             !matches!(queue.status, SendStatus::Contact | SendStatus::Gone)
                 && !matches!(queue.rotation, Some(SendRotation::Replaces { .. }))
         })
+    }
+
+    /// Whether a queue has not taken a message for now.
+    pub(super) fn is_refused(&self, number: QueueNumber) -> bool {
+        let mut refused = self.retries.keys();
+        refused.any(|task| matches!(task, Task::Send(queue, _) if *queue == number))
     }
 
     /// Whether it has something to do that it must not forget.

@@ -158,13 +158,11 @@ impl Step<'_> {
             queue: queue.address(),
         };
         if let (Ok(()), Ok(to)) = (self.may_send(), self.sends_to()) {
-            let (to, flags) = (
-                to.number,
-                MsgFlags {
-                    notification: false,
-                },
-            );
-            self.enqueue(message, OutgoingPurpose::QueueContinue, flags, vec![to])
+            let queues = self.route(to.number);
+            let flags = MsgFlags {
+                notification: false,
+            };
+            self.enqueue(message, OutgoingPurpose::QueueContinue, flags, queues)
                 .ok();
         }
     }

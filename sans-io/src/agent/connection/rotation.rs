@@ -9,10 +9,14 @@
 //!      │◀─────────────── QKEY, old queue ─────────────────│
 //!   Securing: KEY                                         │
 //!      │──────────────── QUSE, old queue ─────────────▶ Testing
-//!   Using                                                 │
-//!      │◀─────────────── QTEST, new queue ────────────────│ taken by the router: what waits for
-//!   Received: the old queue is deleted once it is empty     the old queue goes to the new one
+//!   Using                                                 │ what waits for the old queue goes both ways
+//!      │◀─────────────── QTEST, new queue ────────────────│ taken by the router: nothing goes to the
+//!   Received: the old queue is deleted once it is empty     old queue any more
 //! ```
+//! From QUSE on the recipient may look into the old queue for the last time at any moment: what its router takes then may never be seen.
+//! So everything goes to the new queue, in order, and to the old one only what was on its way there, or what the new one does not take
+//! for now. Who receives a message twice knows it by its ratchet.
+//!
 //! Until the old queue is empty, or its router cannot be asked, what comes through the new one waits, so that messages stay in order. Up
 //! to QUSE the recipient can give up: the old queue is used as before. A phase that takes too long is given up by itself: after QUSE only
 //! if the new queue is empty, because then the sender does not use it, and will not be able to.
@@ -20,12 +24,12 @@
 use super::{Delivery, NewQueue, Order, Step};
 use crate::agent::error::AgentError;
 use crate::agent::event::{Direction, EventContent, SwitchPhase};
-use crate::agent::id::QueueNumber;
+use crate::agent::id::{MessageId, QueueNumber};
 use crate::agent::message::{AMessage, AddedQueue, KeyedQueue, UsedQueue};
 use crate::agent::queue::{QueueAddress, QueueUri, SmpQueueInfo};
 use crate::agent::store::record::{
-    OutgoingPurpose, RatchetSync, ReceivePhase, ReceiveRotation, ReceiveStatus, SendPhase,
-    SendRotation, SendStatus, Stage,
+    Outgoing, OutgoingPurpose, RatchetSync, ReceivePhase, ReceiveRotation, ReceiveStatus,
+    SendPhase, SendRotation, SendStatus, Stage,
 };
 use crate::smp::{MsgFlags, QueueMode};
 use crate::wire::{List, NonEmpty};
@@ -221,8 +225,8 @@ impl Step<'_> {
 
     /// Says something in the queue that is used for messages.
     fn say(&mut self, message: AMessage, purpose: OutgoingPurpose) -> Result<(), AgentError> {
-        let queue = self.sends_to()?.number;
-        self.enqueue(message, purpose, SILENT, vec![queue])?;
+        let queues = self.route(self.sends_to()?.number);
+        self.enqueue(message, purpose, SILENT, queues)?;
         Ok(())
     }
 
@@ -398,16 +402,19 @@ impl Step<'_> {
             .record
             .send
             .retain(|queue| queue.number != new);
-        let tests: Vec<_> = self
-            .connection
-            .outgoing
-            .iter()
-            .filter(|(_, outgoing)| outgoing.queues.contains(&new))
-            .map(|(message, _)| *message)
-            .collect();
-        for message in tests {
-            self.forget_outgoing(message);
+        for (message, outgoing) in self.outgoing_to(new) {
+            if outgoing.purpose == OutgoingPurpose::QueueTest {
+                self.forget_outgoing(message);
+            } else {
+                // The old queue may have taken it already: who receives it twice knows.
+                self.redirect(message, outgoing, old);
+            }
         }
+    }
+
+    fn redirect(&mut self, message: MessageId, mut outgoing: Outgoing, queue: QueueNumber) {
+        outgoing.queues = List::try_from(vec![queue]).unwrap_or_default();
+        self.keep_outgoing(message, outgoing);
     }
 
     pub(super) fn queue_key_sent(&mut self, _: QueueNumber) {
@@ -430,10 +437,60 @@ impl Step<'_> {
         let message = AMessage::QTest {
             queues: NonEmpty::one(address),
         };
+        self.send_also(old, new);
         match self.enqueue(message, OutgoingPurpose::QueueTest, SILENT, vec![new]) {
             Ok(_) => self.switched(Direction::Send, SwitchPhase::Secured),
             Err(error) => self.error(error),
         }
+    }
+
+    /// What goes to one queue goes to another one, too.
+    fn send_also(&mut self, from: QueueNumber, to: QueueNumber) {
+        for (message, mut outgoing) in self.outgoing_to(from) {
+            let both = outgoing.purpose != OutgoingPurpose::QueueTest;
+            if both && !outgoing.queues.contains(&to) {
+                outgoing.queues = List::try_from(vec![from, to]).unwrap_or_default();
+                self.keep_outgoing(message, outgoing);
+            }
+        }
+    }
+
+    fn outgoing_to(&self, queue: QueueNumber) -> Vec<(MessageId, Outgoing)> {
+        let outgoing = self.connection.outgoing.iter();
+        outgoing
+            .filter(|(_, outgoing)| outgoing.queues.contains(&queue))
+            .map(|(message, outgoing)| (*message, outgoing.clone()))
+            .collect()
+    }
+
+    /// The queues that a message goes to, if it would go to this one.
+    pub(super) fn route(&self, queue: QueueNumber) -> Vec<QueueNumber> {
+        match self.replacement_in_test(queue) {
+            Some(new) if self.connection.is_refused(new) => vec![queue, new],
+            Some(new) => vec![new],
+            None => vec![queue],
+        }
+    }
+
+    /// A queue does not take something for now: if it is being tried, the one before is still there.
+    pub(super) fn go_both_ways(&mut self, queue: QueueNumber) {
+        if let Some(old) = self.replaced_by(queue) {
+            self.send_also(queue, old);
+        }
+    }
+
+    /// The queue that is to be replaced by this one.
+    fn replaced_by(&self, new: QueueNumber) -> Option<QueueNumber> {
+        match self.connection.send_queue(new)?.rotation {
+            Some(SendRotation::Replaces { queue }) => Some(queue),
+            Some(SendRotation::ReplacedBy { .. }) | None => None,
+        }
+    }
+
+    /// Whether a queue is being tried.
+    pub(super) fn is_in_test(&self, new: QueueNumber) -> bool {
+        let old = self.replaced_by(new);
+        old.is_some_and(|old| self.replacement_in_test(old) == Some(new))
     }
 
     /// The queue that is being tried, and will take the place of this one.
@@ -460,18 +517,15 @@ impl Step<'_> {
             .record
             .send
             .retain(|queue| queue.number != old);
-        let waiting: Vec<_> = self
-            .connection
-            .outgoing
-            .iter()
-            .filter(|(_, outgoing)| outgoing.queues.contains(&old))
-            .map(|(message, outgoing)| (*message, outgoing.clone()))
-            .collect();
-        for (message, mut outgoing) in waiting {
-            outgoing.queues = List::try_from(vec![new]).unwrap_or_default();
-            self.keep_outgoing(message, outgoing);
+        for (message, outgoing) in self.outgoing_to(old) {
+            self.redirect(message, outgoing, new);
         }
         self.switched(Direction::Send, SwitchPhase::Completed);
+    }
+
+    /// The queue that was being tried takes nothing.
+    pub(super) fn test_failed(&mut self, error: &AgentError) {
+        self.rotation_message_lost(OutgoingPurpose::QueueTest, error);
     }
 
     /// A message about the rotation was not sent.

@@ -46,10 +46,10 @@ impl Step<'_> {
         if self.connection.outgoing.len() >= self.shared.config.max_outgoing {
             return Err(AgentError::prohibited("too many messages wait"));
         }
-        let queue = self.sends_to()?.number;
+        let queues = self.route(self.sends_to()?.number);
         let message = AMessage::Msg { body };
         let purpose = OutgoingPurpose::Message { sender_msg_id: 0 };
-        self.enqueue_with(message, purpose, flags, vec![queue], pq)
+        self.enqueue_with(message, purpose, flags, queues, pq)
     }
 
     /// While the ratchet is being replaced nothing can be sent that the old one or the new one would have to read.
@@ -141,7 +141,11 @@ impl Step<'_> {
             // the message already.
             return;
         }
-        outgoing.queues.retain(|queue| *queue != number);
+        match self.is_in_test(number) {
+            // Whatever becomes of the one before, the recipient looks into this one.
+            true => outgoing.queues = List::default(),
+            false => outgoing.queues.retain(|queue| *queue != number),
+        }
         if !outgoing.queues.is_empty() {
             return self.keep_outgoing(message, outgoing);
         }

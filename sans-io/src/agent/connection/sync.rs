@@ -115,9 +115,8 @@ impl Step<'_> {
     /// Tells the peer the keys of a new ratchet: not encrypted by any, and counted as a message nevertheless.
     fn send_ratchet_key(&mut self, keys: &OfferedKeys, version: Version) -> Result<(), AgentError> {
         let queue = self.connection.current_send_queue();
-        let queue = queue
-            .ok_or_else(|| AgentError::internal("no queue"))?
-            .number;
+        let queue = queue.ok_or_else(|| AgentError::internal("no queue"))?;
+        let queues = self.route(queue.number);
         let info = AgentMessage::RatchetInfo {
             info: bytes::Bytes::new(),
         };
@@ -137,7 +136,7 @@ impl Step<'_> {
         let message = self.next_message();
         let outgoing = Outgoing {
             purpose: OutgoingPurpose::RatchetKey,
-            queues: List::try_from(vec![queue]).unwrap_or_default(),
+            queues: List::try_from(queues).unwrap_or_default(),
             since: self.unix_seconds(),
             flags: MsgFlags { notification: true },
             content: OutgoingContent::Plain { envelope },
@@ -211,7 +210,7 @@ impl Step<'_> {
         let message = AMessage::EReady { last_msg_id };
         let flags = MsgFlags { notification: true };
         if let Some(queue) = self.connection.current_send_queue() {
-            let queues = vec![queue.number];
+            let queues = self.route(queue.number);
             self.enqueue(message, OutgoingPurpose::RatchetReady, flags, queues)
                 .ok();
         }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::options::{body, ends_with_number, join, new, options, pq, routers, user};
+use super::options::{body, ends_with_size, is_bad_size, join, new, options, pq, routers, user};
 use crate::agent::command::{NetworkState, Receiving};
 use crate::agent::config::UserRouter;
 use crate::agent::link::{ClientData, ConnectionRequest, ShortLink};
@@ -277,7 +277,8 @@ impl Line {
             false => Self::of(tag, rest),
         };
         let (command, form) = match parsed {
-            Some((_, BodyForm::Bad)) | None if ends_with_number(rest) => return Err(Lost),
+            Some((_, BodyForm::Bad)) if is_bad_size(rest) => return Err(Lost),
+            None if ends_with_size(rest) => return Err(Lost),
             Some((_, BodyForm::Bad)) => (Err(NO_BODY), BodyForm::None),
             Some((command, form)) => (Ok(command), form),
             None => (Err(SYNTAX), BodyForm::None),
@@ -396,7 +397,7 @@ impl Line {
             }
             "LGET" => without_body(Command::GetLink(Box::new(rest.parse().ok()?))),
             tag if AGENT.contains(&tag) => {
-                (!ends_with_number(rest)).then_some((Command::FromAgent, BodyForm::None))
+                (!ends_with_size(rest)).then_some((Command::FromAgent, BodyForm::None))
             }
             _ => None,
         }
@@ -497,6 +498,10 @@ mod tests {
         for line in ["SEND F hello there", "LET x y", "ACK 4 y", "ACPT x T :hi"] {
             let (line, form) = Line::parse(line.as_bytes()).unwrap();
             assert_eq!((line.command, form), (Err(NO_BODY), BodyForm::None));
+        }
+        for line in ["NEW T INV bad2", "HELLO v2", "JOIN T x :hi there 2"] {
+            let (line, form) = Line::parse(line.as_bytes()).unwrap();
+            assert_eq!((line.command, form), (Err(SYNTAX), BodyForm::None));
         }
         for line in ["QCONT", "DEL_USER x", "MSGNTF a b T"] {
             let (line, _) = Line::parse(line.as_bytes()).unwrap();

@@ -177,8 +177,15 @@ pub(super) fn body(rest: &str) -> Option<BodyForm> {
     Some(size.map_or(BodyForm::Bad, BodyForm::Size))
 }
 
-/// Whether a line ends in a way in which the size of a body could stand there.
-pub(super) fn ends_with_number(rest: &str) -> bool {
+/// Whether a line that is not understood ends with what may be the size of a body.
+pub(super) fn ends_with_size(rest: &str) -> bool {
     let last = rest.rsplit(' ').next().unwrap_or(rest);
-    last.contains(|c: char| c.is_ascii_digit()) && !last.contains([':', '/', '#'])
+    let number = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
+    number && !rest.contains(" :")
+}
+
+/// Whether what stands where the size of a body is to stand was meant as one.
+pub(super) fn is_bad_size(rest: &str) -> bool {
+    let last = rest.rsplit(' ').next().unwrap_or(rest);
+    last.contains(|c: char| c.is_ascii_digit())
 }

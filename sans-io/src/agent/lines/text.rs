@@ -146,6 +146,9 @@ pub fn events(
         | EventContent::Down { .. }
         | EventContent::Up { .. }
         | EventContent::ServiceUp { .. }
+        | EventContent::ServiceDown { .. }
+        | EventContent::ServiceAll { .. }
+        | EventContent::ServiceEnd { .. }
         | EventContent::Switch { .. }
         | EventContent::RatchetSync { .. }
         | EventContent::Sent { .. }
@@ -311,9 +314,20 @@ fn event(
             line(format!("DEL_RCVQ {router} {id}{error}"))
         }
         EventContent::Suspended => line("SUSPENDED".to_owned()),
-        EventContent::ServiceUp { router, count } => {
-            (level == Level::L7).then(|| Said::line(format!("SERVICE_UP {router} {count}")))
+        EventContent::ServiceUp { .. }
+        | EventContent::ServiceDown { .. }
+        | EventContent::ServiceAll { .. }
+        | EventContent::ServiceEnd { .. }
+            if level < Level::L7 =>
+        {
+            None
         }
+        EventContent::ServiceUp { router, count } => line(format!("SERVICE_UP {router} {count}")),
+        EventContent::ServiceDown { router, count } => {
+            line(format!("SERVICE_DOWN {router} {count}"))
+        }
+        EventContent::ServiceAll { router } => line(format!("SERVICE_ALL {router}")),
+        EventContent::ServiceEnd { router, count } => line(format!("SERVICE_END {router} {count}")),
         EventContent::Deleted => line("DEL_CONN".to_owned()),
         EventContent::UserDeleted { user } => line(format!("DEL_USER {}", user.0)),
         EventContent::Error { error } => line(format!("ERR {}", words::error(error, level))),

@@ -52,6 +52,10 @@ impl Agent {
                 let statistics = self.shared.statistics.all();
                 self.reply(id, Ok(Reply::Routers(statistics)));
             }
+            Command::ResetStatistics => {
+                self.forget_statistics(|_| true);
+                self.reply(id, Ok(Reply::Done));
+            }
             Command::Connections { user } => {
                 let what = Loading::Connections(id, user, Vec::new());
                 self.load_page(Kind::Connection, None, what);

@@ -45,6 +45,7 @@ impl Agent {
             }
             Loading::Owner(incoming) => self.owner_loaded(now, incoming, records),
             Loading::Events => self.events_loaded(&records),
+            Loading::Statistics => self.statistics_loaded(&records),
             Loading::Work => self.work_loaded(now, &records),
             Loading::Subscriptions(command, user, services) => {
                 self.subscribe_page(command, user, services, &records);
@@ -86,7 +87,7 @@ impl Agent {
             }
         }
         if !self.load_next(Kind::Event, records, Loading::Events) {
-            self.load_page(Kind::Work, None, Loading::Work);
+            self.load_page(Kind::Statistics, None, Loading::Statistics);
         }
     }
 

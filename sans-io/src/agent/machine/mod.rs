@@ -148,6 +148,8 @@ pub(super) struct Shared {
     activity: Activity,
     statistics: Statistics,
     pub(super) services: Services,
+    /// The sessions in which a service receives.
+    pub(super) services_up: BTreeSet<SessionKey>,
 }
 
 /// A queue that was asked for, and not answered in time.
@@ -288,6 +290,7 @@ enum Loading {
     /// The queues of a service, each to be subscribed to by itself.
     OneByOne(SessionKey),
     Request(CommandId, Command),
+    Statistics,
     DeletedUser(UserId),
     Link(Box<OpenLink>),
     Join(CommandId, Box<Command>),
@@ -314,6 +317,7 @@ impl Agent {
                 activity: Activity::Active,
                 statistics: Statistics::default(),
                 services: Services::default(),
+                services_up: BTreeSet::new(),
             },
             connections: BTreeMap::new(),
             loading: BTreeMap::new(),
@@ -594,6 +598,7 @@ impl Machine for Agent {
             Input::Turned(id, turned) => self.turned(now, id, turned),
             Input::Timeout => self.timeout(now),
         }
+        self.keep_statistics(now);
         self.settle(now);
         self.clean(now);
         self.evict();
@@ -609,7 +614,9 @@ impl Machine for Agent {
             (Activity::Suspended, _) => None,
             (Activity::Suspending(until), _) => Some(until),
             (Activity::Active, NetworkState::Online) => {
-                self.deadlines.first().map(|(deadline, _)| *deadline)
+                let connections = self.deadlines.first().map(|(deadline, _)| *deadline);
+                let statistics = self.shared.statistics.deadline();
+                connections.into_iter().chain(statistics).min()
             }
             (Activity::Active, NetworkState::Offline) => None,
         }

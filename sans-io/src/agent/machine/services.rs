@@ -36,6 +36,10 @@ impl Services {
     }
 }
 
+fn count(queues: &ServiceQueues) -> u32 {
+    u32::try_from(queues.count).unwrap_or(u32::MAX)
+}
+
 impl Agent {
     /// Subscribes to all queues of services at once.
     pub(super) fn subscribe_services(&mut self, services: Services) {
@@ -96,16 +100,34 @@ impl Agent {
     /// All queues of a service are subscribed to, if the router knows the same ones.
     pub(super) fn service_subscribed(&mut self, session: SessionKey, actual: &ServiceQueues) {
         if self.shared.services.0.get(&session) == Some(actual) {
-            let router = session.router;
-            let count = u32::try_from(actual.count).unwrap_or(u32::MAX);
+            self.shared.services_up.insert(session.clone());
+            let (router, count) = (session.router, count(actual));
             self.tell(None, EventContent::ServiceUp { router, count });
         } else {
             self.subscribe_one_by_one(session);
         }
     }
 
+    /// A session has ended: if a service has received in it, it does not now.
+    pub(super) fn service_down(&mut self, session: &SessionKey) {
+        if self.shared.services_up.remove(session) {
+            let queues = self.shared.services.0.get(session);
+            let count = queues.map_or(0, count);
+            let router = session.router.clone();
+            self.tell(None, EventContent::ServiceDown { router, count });
+        }
+    }
+
+    /// Another client receives in the name of the service.
+    pub(super) fn service_ended(&mut self, session: &SessionKey, queues: &ServiceQueues) {
+        self.shared.services_up.remove(session);
+        let (router, count) = (session.router.clone(), count(queues));
+        self.tell(None, EventContent::ServiceEnd { router, count });
+    }
+
     pub(super) fn subscribe_one_by_one(&mut self, session: SessionKey) {
         self.shared.services.0.remove(&session);
+        self.shared.services_up.remove(&session);
         let call = Call::UnsubscribeService {
             session: session.clone(),
         };

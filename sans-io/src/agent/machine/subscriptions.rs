@@ -101,6 +101,7 @@ impl Agent {
     }
 
     fn user_deleted(&mut self, user: UserId) {
+        self.forget_statistics(|of| of == user);
         let mut changes = Vec::new();
         let content = EventContent::UserDeleted { user };
         let event = self.shared.event(None, content, &mut changes);

@@ -30,6 +30,7 @@ impl Agent {
     pub(super) fn suspend(&mut self, now: Now, command: CommandId, within: Duration) {
         self.reply(command, Ok(Reply::Done));
         if self.shared.activity == Activity::Active {
+            self.save_statistics();
             self.shared.activity = Activity::Suspending(now.instant + within);
         }
     }

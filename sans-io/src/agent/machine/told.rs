@@ -131,6 +131,7 @@ impl Agent {
     }
 
     pub(super) fn disconnected(&mut self, session: SessionKey, queues: &[EntityId]) {
+        self.service_down(&session);
         let router = session.router;
         let connections: BTreeSet<_> = queues
             .iter()
@@ -273,6 +274,14 @@ impl Agent {
         recipient_id: EntityId,
         message: BrokerMessage,
     ) {
+        match &message {
+            BrokerMessage::Ends(queues) => return self.service_ended(&session, queues),
+            BrokerMessage::Alls => {
+                let router = session.router;
+                return self.tell(None, EventContent::ServiceAll { router });
+            }
+            _ => {}
+        }
         let router = session.router;
         let known = self.shared.index.get(&router, &recipient_id);
         match message {

@@ -31,6 +31,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::id::{ConnectionId, EventId, MessageId};
+use crate::smp::pool::UserId;
 use crate::time::UnixTime;
 use crate::wire::{self, EntityId, ServerAddress, SmpScheme, Version};
 
@@ -75,6 +76,8 @@ pub enum Kind {
     Event = 12,
     /// The key with which the reader of a link has secured its queue.
     Link = 13,
+    /// What was done at a router for a user, who is the owner.
+    Statistics = 20,
 }
 
 impl Kind {
@@ -100,7 +103,7 @@ impl Kind {
         Self::Work,
     ];
     /// All kinds.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::User,
         Self::Connection,
         Self::Ratchet,
@@ -114,6 +117,7 @@ impl Kind {
         Self::Work,
         Self::Event,
         Self::Link,
+        Self::Statistics,
     ];
 
     /// The number of the kind, as stores keep it.
@@ -169,6 +173,15 @@ impl Key {
             kind: Kind::Link,
             owner: wire::encode(router, Version::default()),
             id: Bytes::copy_from_slice(id),
+        }
+    }
+
+    /// What was done at a router for a user.
+    pub(super) fn statistics(user: UserId, router: &ServerAddress<SmpScheme>) -> Self {
+        Self {
+            kind: Kind::Statistics,
+            owner: wire::encode(&user, Version::default()),
+            id: wire::encode(router, Version::default()),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Connecting, sending, receiving.
 
+use std::time::Duration;
+
 use super::peers::{ALICE, BOB, Peers, name};
 use crate::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode, Sending};
 use crate::agent::config::Config;
@@ -238,6 +240,8 @@ fn a_connection_at_rest_keeps_no_event_and_no_message() {
             [1; 3]
         );
     }
+    // When statistics are stored, nothing wakes it any more.
+    peers.agents.wait(Duration::from_secs(60));
     assert_eq!(peers.agents.deadline(), None);
 }
 

@@ -9,6 +9,7 @@ use crate::agent::event::{Direction, EventContent, SwitchPhase};
 use crate::agent::store::record::ReceivePhase;
 use crate::ratchet::InitialKeys;
 use crate::sim::agents::Reach;
+use crate::wire::{ServerAddress, SmpScheme};
 
 fn switch(peers: &mut Peers, who: usize) -> Result<Reply, AgentError> {
     let connection = peers.names[who].clone();
@@ -268,4 +269,83 @@ fn messages_of_a_new_queue_wait_until_the_router_of_the_old_one_is_back() {
     for seed in [1246, 2236, 3160, 3394, 4714, 4972] {
         crate::sim::chaos::survive(crate::sim::chaos::Scenario::Queues, seed);
     }
+}
+
+/// The old queue is looked into for the last time while a message is on its way there: its router takes it, and nobody will see it.
+#[test]
+fn what_a_deleted_queue_has_taken_comes_through_the_new_one() {
+    crate::sim::chaos::survive(crate::sim::chaos::Scenario::Queues, 1828);
+}
+
+/// At whatever moment of a rotation the router of the new queue goes away, messages arrive through the old one until the new one works.
+#[test]
+fn messages_arrive_while_the_new_queue_cannot_be_tried() {
+    let mut tried = 0;
+    for steps in 0..80 {
+        let mut peers = Peers::connected(1, 3, InitialKeys::Later);
+        let old = router_of_alice(&mut peers);
+        let connection = peers.names[ALICE].clone();
+        peers.agents.command(ALICE, Command::Switch { connection });
+        for step in 0..steps {
+            peers.agents.step(step % 2);
+        }
+        for router in (0..3).filter(|router| *router != old) {
+            peers.agents.reach(router, Reach::Down);
+        }
+        let completed = sends_to(&mut peers) != vec![old];
+        let sent: Vec<_> = (0..3).map(|number: u32| number.to_string()).collect();
+        for text in &sent {
+            peers.send(BOB, text);
+            peers.agents.wait(Duration::from_secs(5));
+        }
+        if !completed {
+            tried += 1;
+            assert_eq!(peers.read(ALICE), sent, "{steps}");
+        }
+        for router in 0..3 {
+            peers.agents.reach(router, Reach::Up);
+        }
+        peers.agents.wait(Duration::from_secs(10 * 86400));
+        peers.send(BOB, "3");
+        peers.agents.wait(Duration::from_secs(600));
+        let last = peers.read(ALICE);
+        assert!(last.ends_with(&["3".into()]), "{steps}: {last:?}");
+        assert_eq!(
+            last.len(),
+            if completed { 4 } else { 1 },
+            "{steps}: none twice"
+        );
+        assert_eq!(routers(&mut peers, ALICE).0, 1);
+    }
+    assert!(tried > 20);
+}
+
+fn router_of_alice(peers: &mut Peers) -> usize {
+    let connection = peers.names[ALICE].clone();
+    let statistics = peers.agents.ask(ALICE, Command::Statistics { connection });
+    let Ok(Reply::Statistics(statistics)) = statistics else {
+        panic!("{statistics:?}")
+    };
+    index_of(peers, &statistics.receive[0].router)
+}
+
+/// The routers that Bob sends to, those that are being tried included only once they have taken a message.
+fn sends_to(peers: &mut Peers) -> Vec<usize> {
+    let connection = peers.names[BOB].clone();
+    let statistics = peers.agents.ask(BOB, Command::Statistics { connection });
+    let Ok(Reply::Statistics(statistics)) = statistics else {
+        panic!("{statistics:?}")
+    };
+    let routers = statistics.send.iter().map(|queue| &queue.router);
+    routers
+        .map(|router| index_of(peers, router))
+        .take(1)
+        .collect()
+}
+
+fn index_of(peers: &Peers, address: &ServerAddress<SmpScheme>) -> usize {
+    let mut routers = peers.agents.routers.iter();
+    routers
+        .position(|router| router.address == *address)
+        .unwrap()
 }

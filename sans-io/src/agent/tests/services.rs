@@ -7,7 +7,7 @@ use crate::agent::command::{Command, Reply};
 use crate::agent::config::Config;
 use crate::agent::event::EventContent;
 use crate::ratchet::InitialKeys;
-use crate::sim::agents::USER;
+use crate::sim::agents::{Reach, USER};
 
 const MANY: usize = 12;
 
@@ -58,6 +58,38 @@ fn all_queues_of_a_service_are_subscribed_to_at_once() {
     peers.agents.crash(ALICE);
     peers.agents.run();
     assert_eq!(subscribed(&mut peers), (0, MANY + 1));
+}
+
+/// What an application is told about the service, at both routers.
+fn told(peers: &mut Peers) -> Vec<String> {
+    let events = peers.agents.events(ALICE);
+    let words = events.into_iter().filter_map(|event| match event.content {
+        EventContent::ServiceUp { count, .. } => Some(format!("up {count}")),
+        EventContent::ServiceDown { count, .. } => Some(format!("down {count}")),
+        EventContent::ServiceAll { .. } => Some("all".to_owned()),
+        EventContent::ServiceEnd { count, .. } => Some(format!("end {count}")),
+        _ => None,
+    });
+    let mut words: Vec<_> = words.collect();
+    words.sort();
+    words
+}
+
+#[test]
+fn an_application_is_told_when_its_service_receives_and_when_not() {
+    let mut peers = peers();
+    peers.agents.crash(ALICE);
+    peers.agents.run();
+    assert_eq!(told(&mut peers), ["all", "all", "up 5", "up 7"]);
+    for router in 0..2 {
+        peers.agents.reach(router, Reach::Down);
+    }
+    assert_eq!(told(&mut peers), ["down 5", "down 7"]);
+    for router in 0..2 {
+        peers.agents.reach(router, Reach::Up);
+    }
+    peers.agents.wait(std::time::Duration::from_secs(60));
+    assert_eq!(told(&mut peers), ["all", "all", "up 5", "up 7"]);
 }
 
 #[test]

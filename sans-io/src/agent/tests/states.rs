@@ -168,6 +168,16 @@ fn what_was_done_at_which_router_is_counted() {
     assert_eq!(sum(&alice, |counts| counts.created), 1);
     assert_eq!(sum(&alice, |counts| counts.subscribed), 1);
     assert!(sum(&alice, |counts| counts.sessions) > 0);
+    // It outlives the agent, until it is to be forgotten.
+    peers.agents.wait(Duration::from_secs(60));
+    let before = counts(&mut peers, ALICE);
+    peers.agents.crash(ALICE);
+    assert_eq!(counts(&mut peers, ALICE), before);
+    let reset = peers.agents.ask(ALICE, Command::ResetStatistics);
+    assert_eq!(reset, Ok(Reply::Done));
+    assert_eq!(counts(&mut peers, ALICE), []);
+    peers.agents.crash(ALICE);
+    assert_eq!(counts(&mut peers, ALICE), []);
 }
 
 #[test]

@@ -68,10 +68,28 @@ enum Stage {
     Active,
 }
 
+/// What is kept of a subscription under the id of its queue. Agents have many of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Subscribed {
+    role: SubscriberRole,
+    stage: Stage,
+    key: Arc<AuthPrivateKey>,
+}
+
+impl Subscribed {
+    fn subscription(&self, queue: &EntityId) -> Subscription {
+        Subscription {
+            queue: queue.clone(),
+            role: self.role,
+            key: self.key.clone(),
+        }
+    }
+}
+
 /// The subscriptions of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Subscriptions {
-    queues: BTreeMap<EntityId, (Subscription, Stage)>,
+    queues: BTreeMap<EntityId, Subscribed>,
     asked: usize,
     pending: usize,
     service: Option<(SubscriberRole, ServiceQueues, Stage)>,
@@ -89,26 +107,28 @@ impl Subscriptions {
 
     /// Adds a subscription, or asks for it again.
     pub(super) fn add(&mut self, subscription: Subscription) {
-        let queue = subscription.queue.clone();
-        match self.queues.insert(queue, (subscription, Stage::Pending)) {
-            Some((_, Stage::Pending)) => {}
-            Some((_, Stage::Asked)) => {
+        let Subscription { queue, role, key } = subscription;
+        let stage = Stage::Pending;
+        let before = self.queues.insert(queue, Subscribed { role, stage, key });
+        match before.map(|before| before.stage) {
+            Some(Stage::Pending) => {}
+            Some(Stage::Asked) => {
                 self.asked = self.asked.saturating_sub(1);
                 self.pending = self.pending.saturating_add(1);
             }
-            Some((_, Stage::Active)) | None => self.pending = self.pending.saturating_add(1),
+            Some(Stage::Active) | None => self.pending = self.pending.saturating_add(1),
         }
     }
 
     /// Removes a subscription; the router delivers until the session ends.
     pub(super) fn remove(&mut self, queue: &EntityId) -> Option<Subscription> {
-        let (subscription, stage) = self.queues.remove(queue)?;
-        match stage {
+        let subscribed = self.queues.remove(queue)?;
+        match subscribed.stage {
             Stage::Pending => self.pending = self.pending.saturating_sub(1),
             Stage::Asked => self.asked = self.asked.saturating_sub(1),
             Stage::Active => {}
         }
-        Some(subscription)
+        Some(subscribed.subscription(queue))
     }
 
     pub(super) fn set_service(&mut self, role: SubscriberRole, queues: ServiceQueues) {
@@ -155,12 +175,12 @@ impl Subscriptions {
         }
         let chunk: Vec<_> = self
             .queues
-            .values_mut()
-            .filter(|(_, stage)| *stage == Stage::Pending)
+            .iter_mut()
+            .filter(|(_, subscribed)| subscribed.stage == Stage::Pending)
             .take(CHUNK)
-            .map(|(subscription, stage)| {
-                *stage = Stage::Asked;
-                subscription.clone()
+            .map(|(queue, subscribed)| {
+                subscribed.stage = Stage::Asked;
+                subscribed.subscription(queue)
             })
             .collect();
         self.asked = chunk.len();
@@ -174,17 +194,18 @@ impl Subscriptions {
         queue: &EntityId,
         result: &Result<(), SubscriptionError>,
     ) -> Answered {
-        let Some((_, stage @ Stage::Asked)) = self.queues.get_mut(queue) else {
+        let asked = self.queues.get_mut(queue);
+        let Some(subscribed) = asked.filter(|subscribed| subscribed.stage == Stage::Asked) else {
             return Answered::Nobody;
         };
         self.asked = self.asked.saturating_sub(1);
         match result {
             Ok(()) => {
-                *stage = Stage::Active;
+                subscribed.stage = Stage::Active;
                 Answered::Active
             }
             Err(SubscriptionError::Temporary(_)) => {
-                *stage = Stage::Pending;
+                subscribed.stage = Stage::Pending;
                 self.pending = self.pending.saturating_add(1);
                 Answered::Retry
             }
@@ -198,11 +219,11 @@ impl Subscriptions {
     /// The session has ended: all are pending again. Those that were active are told.
     pub(super) fn suspend(&mut self) -> Vec<EntityId> {
         let mut active = Vec::new();
-        for (queue, (_, stage)) in &mut self.queues {
-            if *stage == Stage::Active {
+        for (queue, subscribed) in &mut self.queues {
+            if subscribed.stage == Stage::Active {
                 active.push(queue.clone());
             }
-            *stage = Stage::Pending;
+            subscribed.stage = Stage::Pending;
         }
         if let Some((_, _, stage)) = &mut self.service {
             *stage = Stage::Pending;

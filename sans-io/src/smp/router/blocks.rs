@@ -297,7 +297,7 @@ impl Router {
         // A message that was acknowledged may be there again, and its subscriber does not ask for it.
         for id in affected {
             if let Some(subscription) = self.connections.subscription(&id) {
-                let job = Job::DeliverToService(subscription.connection);
+                let job = Job::DeliverToService(subscription.connection, id.clone());
                 self.with_queue(Party::Recipient, &id, job);
             }
         }

@@ -319,7 +319,11 @@ impl Router {
         let delayed = connection.delayed.len().min(room);
         let queues: Vec<_> = connection.delayed.drain(..delayed).collect();
         for queue in queues {
-            self.with_queue(Party::Recipient, &queue, Job::DeliverToService(id));
+            self.with_queue(
+                Party::Recipient,
+                &queue,
+                Job::DeliverToService(id, queue.clone()),
+            );
         }
     }
 
@@ -339,8 +343,10 @@ impl Router {
     pub(super) fn tell_ended(&mut self, connection: ConnId, queue: &EntityId) {
         let counters = &mut self.counters;
         counters.subscriptions_ended = counters.subscriptions_ended.saturating_add(1);
-        // Each is told at once, and so in a block of its own.
-        counters.subscription_end_blocks = counters.subscription_end_blocks.saturating_add(1);
+        let before = self.actions.len();
         self.announce(connection, queue.clone(), BrokerMessage::End);
+        let blocks = u64::from(self.actions.len() > before);
+        let counter = &mut self.counters.subscription_end_blocks;
+        *counter = counter.saturating_add(blocks);
     }
 }

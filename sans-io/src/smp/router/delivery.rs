@@ -52,7 +52,8 @@ impl Router {
 
     pub(super) fn deliver_to(&mut self, connection: ConnId, queue: &EntityId) {
         if self.first_is_stored(queue) {
-            return self.with_messages(queue, Job::DeliverToService(connection));
+            let job = Job::DeliverToService(connection, queue.clone());
+            return self.with_messages(queue, job);
         }
         let max = self.config.max_deliveries;
         let Some(subscriber) = self.connections.get_mut(connection) else {
@@ -64,9 +65,14 @@ impl Router {
             *counter = counter.saturating_add(1);
             return;
         }
-        let Some(say) = self.first(queue) else {
-            return;
-        };
+        let first = self.first(queue);
+        if let Some(say) = first {
+            self.say_first(connection, queue, say);
+        }
+        self.served(connection, queue);
+    }
+
+    fn say_first(&mut self, connection: ConnId, queue: &EntityId, say: Say) {
         if let Some(subscriber) = self.connections.get_mut(connection) {
             subscriber.on_their_way = subscriber.on_their_way.saturating_add(1);
             subscriber.last_told = self.now.instant;
@@ -81,10 +87,13 @@ impl Router {
     /// Delivers to a connection that was to receive the messages of a queue when it was not in memory, or when there was no room.
     pub(super) fn deliver_to_service(&mut self, connection: ConnId, queue: &EntityId) {
         match self.connections.subscription(queue) {
-            Some(subscription) if subscription.connection != connection => {}
+            Some(subscription) if subscription.connection != connection => {
+                self.served(connection, queue);
+            }
             Some(subscription) if subscription.delivered().is_some() => {
                 let counter = &mut self.counters.service_messages_duplicate;
                 *counter = counter.saturating_add(1);
+                self.served(connection, queue);
             }
             Some(_) => self.deliver_to(connection, queue),
             None => {
@@ -96,6 +105,8 @@ impl Router {
                     *counter = counter.saturating_add(1);
                     self.connections.subscribe(queue, connection);
                     self.deliver_to(connection, queue);
+                } else {
+                    self.served(connection, queue);
                 }
             }
         }

@@ -26,9 +26,9 @@ pub(super) enum Job {
     /// It would have an id that a new queue or link is to have.
     Claim(Place, Box<server::Request>, Claim),
     /// Its first message is to be delivered to the service that receives its messages.
-    DeliverToService(ConnId),
+    DeliverToService(ConnId, EntityId),
     /// Its notifications are to be delivered to the service that receives them.
-    NotifyService(ConnId),
+    NotifyService(ConnId, EntityId),
     /// Its old messages are to be removed.
     Expire,
     /// The operator wants something, and has named the queue by an id of this party.
@@ -265,12 +265,15 @@ impl Router {
             (Job::Claim(place, request, claim), taken) => {
                 self.claimed(place, *request, claim, taken.is_some());
             }
-            (Job::DeliverToService(connection), Some(id)) => {
+            (Job::DeliverToService(connection, _), Some(id)) => {
                 self.deliver_to_service(connection, id);
             }
-            (Job::NotifyService(connection), Some(id)) => self.notify_service(connection, id),
+            (Job::NotifyService(connection, _), Some(id)) => self.notify_service(connection, id),
             (Job::Expire, Some(id)) => self.expire_queue(id),
-            (Job::DeliverToService(_) | Job::NotifyService(_) | Job::Expire, None) => {}
+            (Job::DeliverToService(connection, id) | Job::NotifyService(connection, id), None) => {
+                self.served(connection, &id);
+            }
+            (Job::Expire, None) => {}
             (Job::Operate(ticket, operation, party), id) => {
                 self.operate_on(ticket, operation, party, id);
             }
@@ -288,7 +291,9 @@ impl Router {
                 self.refuse(place, error);
             }
             Job::Operate(ticket, ..) => self.operated(ticket, super::Outcome::Failed),
-            Job::DeliverToService(_) | Job::NotifyService(_) | Job::Expire => {}
+            Job::DeliverToService(connection, id) => self.not_served(connection, &id),
+            Job::NotifyService(connection, id) => self.served(connection, &id),
+            Job::Expire => {}
         }
     }
 }

@@ -482,8 +482,15 @@ impl Router {
         op
     }
 
+    /// Tells a connection something that it has not asked for. What it is told at once shares blocks.
     fn announce(&mut self, connection: ConnId, entity_id: EntityId, message: BrokerMessage) {
         let announcement = (entity_id, server::Say::Message(message));
+        if let Some(Action::Conn(same, server::Call::Announce(announced))) = self.actions.last_mut()
+            && *same == connection
+            && let Some((_, server::Say::Message(_))) = announced.last()
+        {
+            return announced.push(announcement);
+        }
         let call = server::Call::Announce(vec![announcement]);
         self.actions.push(Action::Conn(connection, call));
     }

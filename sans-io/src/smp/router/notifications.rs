@@ -277,6 +277,7 @@ impl Router {
             let notifier = notifier.id.clone();
             self.load_notifications(connection, notifier);
         }
+        self.served(connection, queue);
     }
 }
 

@@ -465,13 +465,17 @@ fn failure(error: PoolError) -> ProxyError {
         PoolError::Request(RequestError::TimedOut) => BrokerError::Timeout,
         PoolError::Unreachable(error) => error,
         PoolError::Relay(error) => BrokerError::Transport { error },
+        PoolError::Request(RequestError::TooLarge) => BrokerError::Transport {
+            error: TransportError::LargeMsg,
+        },
+        PoolError::Request(RequestError::NoSessionKey) => BrokerError::Transport {
+            error: TransportError::NoServerAuth,
+        },
+        PoolError::Request(RequestError::Version(_)) => BrokerError::Transport {
+            error: TransportError::Version,
+        },
         PoolError::Request(
-            RequestError::Disconnected
-            | RequestError::NotAccepted
-            | RequestError::TooLarge
-            | RequestError::NoSessionKey
-            | RequestError::NoService
-            | RequestError::Version(_),
+            RequestError::Disconnected | RequestError::NotAccepted | RequestError::NoService,
         )
         | PoolError::Busy
         | PoolError::Ended => BrokerError::Network {
@@ -522,6 +526,19 @@ mod tests {
     use crate::smp::{MsgFlags, NewQueue, QueueRequest, SubscriptionMode};
     use bytes::Bytes;
     use std::sync::Arc;
+
+    #[test]
+    fn what_is_wrong_with_a_relay_is_told_as_an_error_of_its_transport() {
+        for (error, told) in [
+            (RequestError::TooLarge, TransportError::LargeMsg),
+            (RequestError::NoSessionKey, TransportError::NoServerAuth),
+        ] {
+            let error = failure(PoolError::Request(error));
+            assert!(
+                matches!(error, ProxyError::Broker { error: BrokerError::Transport { error } } if error == told)
+            );
+        }
+    }
 
     /// A router that is its own relay.
     struct Script {

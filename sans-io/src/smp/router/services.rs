@@ -1,6 +1,6 @@
 //! Services: clients with certificates, whose queues are subscribed to all at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::blocks::Place;
@@ -27,8 +27,19 @@ pub(super) struct Services {
     /// The connection that receives what comes for the queues of a service.
     messaging: BTreeMap<EntityId, ConnId>,
     notifier: BTreeMap<EntityId, ConnId>,
-    /// Deliveries that go through all queues of a service, by connection: the last queue, and how many are on their way.
-    deliveries: BTreeMap<ConnId, EntityId>,
+    /// Deliveries that go through all queues of a service, by connection.
+    deliveries: BTreeMap<ConnId, Pass>,
+}
+
+/// Goes through the queues of a service, some at a time: the next when all of these are served.
+#[derive(Debug, Clone)]
+struct Pass {
+    service: EntityId,
+    role: ServiceRole,
+    /// The last of these.
+    last: EntityId,
+    /// Those of them whose first message is not on its way yet.
+    waiting: BTreeSet<EntityId>,
 }
 
 impl Services {
@@ -285,7 +296,14 @@ impl Router {
         counters.subscribed(known, &queues);
         self.answer(place, BrokerMessage::Soks(queues));
         if subscribed == Some(ServiceSubscription::No) {
-            self.deliver_service_queues(place.connection, role, id, EntityId::EMPTY);
+            let pass = Pass {
+                service: id,
+                role,
+                last: EntityId::EMPTY,
+                waiting: BTreeSet::new(),
+            };
+            self.services.deliveries.insert(place.connection, pass);
+            self.list_service_queues(place.connection);
         }
     }
 
@@ -295,6 +313,7 @@ impl Router {
             return;
         };
         before.service = ServiceSubscription::No;
+        self.services.deliveries.remove(&connection);
         let of_service: Vec<_> = before.queues.iter().cloned().collect();
         let notifiers = std::mem::take(&mut before.notifiers);
         for queue in of_service {
@@ -304,21 +323,17 @@ impl Router {
         self.announce(connection, id.clone(), BrokerMessage::Ends(queues.clone()));
     }
 
-    fn deliver_service_queues(
-        &mut self,
-        connection: ConnId,
-        role: ServiceRole,
-        service: EntityId,
-        after: EntityId,
-    ) {
-        self.services.deliveries.insert(connection, service.clone());
+    fn list_service_queues(&mut self, connection: ConnId) {
+        let Some(pass) = self.services.deliveries.get(&connection) else {
+            return;
+        };
         let load = Load::ServiceQueues {
-            service,
-            role,
-            after,
+            service: pass.service.clone(),
+            role: pass.role,
+            after: pass.last.clone(),
             limit: CHUNK,
         };
-        self.load(For::ServiceQueues(connection, role), load);
+        self.load(For::ServiceQueues(connection, pass.role), load);
     }
 
     pub(super) fn service_queues_loaded(
@@ -327,22 +342,49 @@ impl Router {
         role: ServiceRole,
         queues: Vec<EntityId>,
     ) {
-        let Some(service) = self.services.deliveries.remove(&connection) else {
+        let Some(pass) = self.services.deliveries.get_mut(&connection) else {
             return;
         };
-        for queue in &queues {
-            let job = match role {
-                ServiceRole::Notifier => Job::NotifyService(connection),
-                ServiceRole::Messaging | ServiceRole::Proxy => Job::DeliverToService(connection),
-            };
-            self.with_queue(Party::Recipient, queue, job);
-        }
-        match queues.into_iter().next_back() {
-            Some(last) => self.deliver_service_queues(connection, role, service, last),
-            None if role == ServiceRole::Messaging => {
+        let Some(last) = queues.last() else {
+            self.services.deliveries.remove(&connection);
+            if role == ServiceRole::Messaging {
                 self.announce(connection, EntityId::EMPTY, BrokerMessage::Alls);
             }
-            None => {}
+            return;
+        };
+        pass.last = last.clone();
+        pass.waiting = queues.iter().cloned().collect();
+        for queue in queues {
+            let id = queue.clone();
+            let job = match role {
+                ServiceRole::Notifier => Job::NotifyService(connection, queue),
+                ServiceRole::Messaging | ServiceRole::Proxy => {
+                    Job::DeliverToService(connection, queue)
+                }
+            };
+            self.with_queue(Party::Recipient, &id, job);
+        }
+    }
+
+    /// Nothing more is to be done for a queue of a service.
+    pub(super) fn served(&mut self, connection: ConnId, queue: &EntityId) {
+        let Some(pass) = self.services.deliveries.get_mut(&connection) else {
+            return;
+        };
+        if pass.waiting.remove(queue) && pass.waiting.is_empty() {
+            self.list_service_queues(connection);
+        }
+    }
+
+    /// What is in a queue of a service cannot be found out.
+    pub(super) fn not_served(&mut self, connection: ConnId, queue: &EntityId) {
+        let pass = self.services.deliveries.get(&connection);
+        if pass.is_some_and(|pass| pass.waiting.contains(queue)) {
+            let error = ErrorType::Store {
+                error: "storage failed".into(),
+            };
+            self.announce(connection, queue.clone(), BrokerMessage::Err(error));
+            self.served(connection, queue);
         }
     }
 }

@@ -72,27 +72,72 @@ impl Node {
     }
 }
 
-/// The text as a plain word if it would be read as the same text, in quotes otherwise.
+/// The text as the reference writes it: as a plain word wherever that is allowed, as the reader of its web page knows no quotes.
+///
+/// Other characters than printable ASCII do not occur in descriptions.
 pub(super) fn scalar(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_=:/@.,+-".contains(c);
-    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    match starts && text.chars().all(plain) && !text.ends_with(':') && !is_other(text) {
+    match is_plain(text) && !is_other(text) {
         true => text.to_owned(),
         false => format!("'{}'", text.replace('\'', "''")),
     }
 }
 
-/// Whether a plain word is something else than a text.
+/// Whether libyaml, which the reference writes with, would write a plain word outside of `[]` and `{}`.
+fn is_plain(text: &str) -> bool {
+    let mut rest = text.chars();
+    let Some(first) = rest.next() else {
+        return false;
+    };
+    let begins = match first {
+        '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%'
+        | '@' | '`' | ' ' => false,
+        '?' | ':' | '-' => !matches!(rest.clone().next(), None | Some(' ')),
+        _ => true,
+    };
+    let is_marker = text.starts_with("---") || text.starts_with("...");
+    let goes_on = !text.contains(": ") && !text.contains(" #");
+    let ends = !text.ends_with([':', ' ']);
+    let is_printable = text.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+    begins && !is_marker && goes_on && ends && is_printable
+}
+
+/// Whether the reference reads something else than a text from a plain word.
 fn is_other(word: &str) -> bool {
-    const WORDS: [&str; 9] = ["", "~", "null", "true", "false", "yes", "no", "on", "off"];
-    WORDS.iter().any(|other| word.eq_ignore_ascii_case(other))
-        || word.parse::<f64>().is_ok()
-        || word
-            .strip_prefix("0x")
-            .is_some_and(|hex| u64::from_str_radix(hex, 16).is_ok())
-        || word
-            .strip_prefix("0o")
-            .is_some_and(|octal| u64::from_str_radix(octal, 8).is_ok())
+    const WORDS: [&str; 10] = [
+        "~", "null", "true", "false", "yes", "no", "y", "n", "on", "off",
+    ];
+    let is = |known: &&str| {
+        let all = word == *known || word == known.to_ascii_uppercase();
+        let (first, rest) = known.split_at(1);
+        let title = word.strip_prefix(&first.to_ascii_uppercase()) == Some(rest);
+        all || title
+    };
+    word.is_empty() || WORDS.iter().any(|known| is(&known)) || is_number(word)
+}
+
+/// `0x` or `0o` with digits, or a decimal number: a sign, digits, a point with digits or none, and an exponent.
+fn is_number(word: &str) -> bool {
+    let all = |digits: &str, radix| {
+        !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix))
+    };
+    if let Some(digits) = word.strip_prefix("0x") {
+        return all(digits, 16);
+    }
+    if let Some(digits) = word.strip_prefix("0o") {
+        return all(digits, 8);
+    }
+    let unsigned = |number| str::strip_prefix(number, ['+', '-']).unwrap_or(number);
+    let (mantissa, exponent) = match word.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (word, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, fraction),
+        None => (mantissa, ""),
+    };
+    all(unsigned(whole), 10)
+        && (fraction.is_empty() || all(fraction, 10))
+        && exponent.is_none_or(|exponent| all(unsigned(exponent), 10))
 }
 
 struct Events<'a>(Parser<'a, saphyr_parser::StrInput<'a>>);
@@ -164,6 +209,7 @@ fn at(error: &ScanError) -> DescriptionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::text::base64url;
     use proptest::prelude::*;
 
     proptest! {
@@ -171,7 +217,58 @@ mod tests {
         fn any_text_comes_back(text in "[ -~]{0,40}") {
             let document = Node::parse(&format!("key: {}\n", scalar(&text))).unwrap();
             prop_assert_eq!(document.field("key").unwrap().text(), Some(text.as_str()));
+            let document = Node::parse(&format!("- {}\n", scalar(&text))).unwrap();
+            prop_assert_eq!(document.list().unwrap()[0].text(), Some(text.as_str()));
         }
+
+        #[test]
+        fn base64url_has_no_quotes(bytes in prop::collection::vec(any::<u8>(), 16..66)) {
+            let text = base64url(&bytes);
+            prop_assume!(!text.starts_with("---") && !is_number(&text));
+            prop_assert_eq!(scalar(&text), text);
+        }
+
+        #[test]
+        fn plain_words_and_both_kinds_of_quotes_are_read(text in "[ !#-&(-~]{1,40}") {
+            for quoted in [format!("'{text}'"), format!("\"{}\"", text.replace('\\', "\\\\"))] {
+                let document = Node::parse(&format!("key: {quoted}\n")).unwrap();
+                prop_assert_eq!(document.field("key").unwrap().text(), Some(text.as_str()));
+            }
+        }
+    }
+
+    #[test]
+    fn quotes_are_where_the_reference_writes_them() {
+        for plain in [
+            "-KyD3cpkLRb35Ps0guMM0bfwHjoYkLm",
+            "--KyD",
+            "_K",
+            "64kb",
+            "1:-A==:-B==:-C==:64kb",
+            "xftp://LcJUMfVhwD8yxjAiSaDzzGF3-kLG4Uh0Fl_ZIjrRwjI=@[::1],[fe80::]:7443",
+            "?a",
+            ":a",
+            "a#b",
+            "a,b",
+            "a]",
+            "1e",
+            "1e5x",
+            ".5",
+            "0xg",
+            "nan",
+            "inf",
+            "yEs",
+        ] {
+            assert_eq!(scalar(plain), plain);
+        }
+        for quoted in [
+            "", "---A", "...", "-", "- a", "?", ":", "a:", "a: b", "a #b", " a", "a ", "[::1]",
+            "]", "{a}", ",a", "@a", "*a", "%a", "#a", "\"a", "65536", "-1", "+1.", "1.5e-3", "1E5",
+            "0xff", "0o17", "~", "null", "True", "NO", "y", "Off",
+        ] {
+            assert_eq!(scalar(quoted), format!("'{quoted}'"));
+        }
+        assert_eq!(scalar("'a'"), "'''a'''");
     }
 
     #[test]

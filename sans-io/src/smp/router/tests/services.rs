@@ -164,3 +164,55 @@ fn a_connection_that_takes_over_a_service_is_told_of_all_its_messages() {
     assert_eq!(gauges.subscribed_notifier_service_queues, 1);
     assert_eq!(gauges.notifier_clients, 0);
 }
+
+/// §5.9: SOKS, MSG…, ALLS.
+#[test]
+fn all_is_said_when_the_last_message_is_on_its_way() {
+    let config = Config {
+        max_deliveries: 2,
+        ..Config::default()
+    };
+    let mut script = Script::with(config);
+    let service =
+        Credentials::issue(Algorithm::Ed25519, &mut script.rng).service(ServiceRole::Messaging);
+    let first = script.world.connect_as(Some(service.clone()));
+    let sender = script.world.connect();
+    let queues: Vec<_> = (0..5).map(|_| script.new_queue(first)).collect();
+    let service_id = queues[0].ids.service_id.clone().unwrap();
+    script.world.disconnect(first);
+    for queue in &queues {
+        script.send(sender, queue, b"while away").unwrap();
+    }
+    script.world.takes = false;
+    let second = script.world.connect_as(Some(service));
+    let subs = script.request(&service_id, None, Command::Subs(ServiceQueues::default()));
+    script.execute(second, subs).unwrap();
+    let all = (EntityId::EMPTY, BrokerMessage::Alls);
+    let told = script.told(second);
+    assert!(told.len() == 2 && !told.contains(&all), "{told:?}");
+    script.world.give(Input::Taken(second, 2));
+    let told = script.told(second);
+    assert!(told.len() == 2 && !told.contains(&all), "{told:?}");
+    script.world.give(Input::Taken(second, 2));
+    let told = script.told(second);
+    assert!(told.len() == 2 && told[1] == all, "{told:?}");
+}
+
+#[test]
+fn subscriptions_that_end_together_share_a_block() {
+    let mut script = Script::new();
+    let (one, two) = (script.world.connect(), script.world.connect());
+    let queues: Vec<_> = (0..20).map(|_| script.new_queue(one)).collect();
+    let subscriptions: Vec<_> = queues
+        .iter()
+        .map(|queue| {
+            let key = Some(&queue.key);
+            script.request(&queue.ids.recipient_id, key, Command::Sub)
+        })
+        .collect();
+    script.world.send(two, subscriptions);
+    assert_eq!(script.told(one).len(), 20);
+    let counters = script.world.router.counters();
+    assert_eq!(counters.subscriptions_ended, 20);
+    assert_eq!(counters.subscription_end_blocks, 1);
+}
