@@ -22,11 +22,14 @@ overflow-wrap:anywhere;max-height:7rem;overflow:auto}footer{margin:0 0 2rem;font
 @media(max-width:46rem){main{margin:0;min-height:100vh;border-radius:0;border-width:4px 0 0;padding:1.6rem 1.2rem}\
 dl{grid-template-columns:1fr}dd{border:0;padding-top:0}footer{display:none}}";
 
+/// What tells our pages from those of others.
+pub(crate) const GENERATOR: &str = "<meta name=\"generator\" content=\"simplex-routers\">";
+
 /// A page.
 pub(crate) fn document(title: &str, body: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>{title}</title><style>{STYLE}</style></head><body><main>{body}</main>\
+         {GENERATOR}<title>{title}</title><style>{STYLE}</style></head><body><main>{body}</main>\
          <footer>A router of the SimpleX network. It knows neither who its users are nor what they say.</footer></body></html>\n"
     )
 }

@@ -5,20 +5,31 @@ use simplex_sans_io::smp::router::NewQueues;
 
 use super::settings::Settings;
 use crate::page::{self, HTML, document};
-use crate::web::Site;
+use crate::web::{Site, directory};
 
 /// The kinds of links that clients make.
 const LINKS: [&str; 7] = ["/contact", "/invitation", "/a", "/c", "/g", "/r", "/i"];
 
-/// All pages of a router.
+/// All pages of a router: those in the directory of the operator, where ours are written too, and ours where it has none.
 pub(crate) fn site(settings: &Settings, fingerprint: Fingerprint) -> Site {
     let index = document("SMP router", &information(settings, fingerprint));
     let link = document("SimpleX link", LINK);
-    LINKS
-        .iter()
-        .fold(Site::default().with("/", HTML, index), |site, path| {
-            site.with(*path, HTML, link.clone())
-        })
+    let links = LINKS.map(|path| (path, link.as_str()));
+    let ours = || std::iter::once(("/", index.as_str())).chain(links);
+    let mut site = Site::default();
+    if let Some(pages) = &settings.pages {
+        if let Err(error) = directory::write(pages, ours()) {
+            tracing::warn!(%error, "the pages cannot be written to {}", pages.display());
+        }
+        site = directory::read(pages);
+    }
+    for (path, page) in ours() {
+        let theirs = site.page(path).is_some_and(|theirs| *theirs.body() != page);
+        if !theirs {
+            site = site.with(path, HTML, page.to_owned());
+        }
+    }
+    site
 }
 
 /// What follows the `#` never reaches the router: the browser alone makes the link that the app opens. A short link names its router by the
@@ -61,4 +72,35 @@ fn information(settings: &Settings, fingerprint: Fingerprint) -> String {
     entries.extend(settings.information.iter().cloned());
     let purpose = "It passes messages between SimpleX clients, and keeps them, encrypted, until they are received.";
     page::information("SMP router", purpose, &entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_directory_of_the_operator_has_our_pages_beside_theirs() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("c")).unwrap();
+        fs::write(at("c/index.html"), "theirs").unwrap();
+        let text = format!(
+            "[TRANSPORT]\nport = 5223\nhost = smp.example.com\n[WEB]\nstatic_path = {}\n",
+            directory.path().display()
+        );
+        let settings = Settings::of(&text.parse().unwrap()).unwrap();
+        let site = site(&settings, Fingerprint::from_bytes([1; 32]));
+        let read = |path: &str| {
+            let page = site.page(path).unwrap();
+            String::from_utf8(page.body().to_vec()).unwrap()
+        };
+        assert!(read("/").contains("smp.example.com"));
+        assert_eq!(read("/c"), "theirs");
+        assert!(read("/invitation").contains("Open in the app"));
+        // For whoever serves the directory.
+        assert_eq!(fs::read_to_string(at("index.html")).unwrap(), read("/"));
+        let link = fs::read_to_string(at("contact/index.html")).unwrap();
+        assert_eq!(link, read("/contact"));
+    }
 }

@@ -36,6 +36,8 @@ pub struct Settings {
     pub web: Option<Web>,
     /// The port where browsers are shown the page without TLS.
     pub web_plain: Option<u16>,
+    /// A directory with pages, which the router adds its own to.
+    pub pages: Option<PathBuf>,
     /// What the operator says of the router, by its name on the page.
     pub information: Vec<(&'static str, String)>,
     /// Who resolves names.
@@ -283,6 +285,7 @@ impl Settings {
             transport,
             web,
             web_plain: ini.parse("WEB", "http", "a port")?,
+            pages: ini.get("WEB", "static_path").map(PathBuf::from),
             information: information(ini),
             store,
             router,

@@ -27,6 +27,7 @@
 //! # Ok::<(), std::convert::Infallible>(())
 //! ```
 
+pub(crate) mod directory;
 pub(crate) mod plain;
 
 use std::collections::BTreeMap;
@@ -109,19 +110,14 @@ impl Site {
         self
     }
 
-    /// The same site with one more page, which the operator has written.
-    #[must_use]
-    pub(crate) fn with_theirs(
-        mut self,
-        path: impl Into<String>,
-        kind: &'static str,
-        body: impl Into<Bytes>,
-    ) -> Self {
-        let page = Page {
-            author: Author::Operator,
-            ..Page::of_router(kind, body.into())
+    /// The same site with a file of the operator.
+    fn with_file(mut self, path: String, kind: &'static str, body: impl Into<Bytes>) -> Self {
+        let path = match path.is_empty() {
+            true => "/".to_owned(),
+            false => path,
         };
-        self.pages.insert(path.into(), page);
+        let (body, author) = (body.into(), Author::Operator);
+        self.pages.insert(path, Page { kind, body, author });
         self
     }
 
@@ -391,8 +387,8 @@ mod tests {
 
     #[test]
     fn pages_of_the_operator_load_what_they_like() {
-        let site = Site::default().with("/", "text/html", "ours").with_theirs(
-            "/file",
+        let site = Site::default().with("/", "text/html", "ours").with_file(
+            "/file".to_owned(),
             "text/html",
             "theirs",
         );

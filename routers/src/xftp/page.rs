@@ -1,35 +1,19 @@
 //! The information page of an XFTP router, and the pages of its operator.
 
-use std::fs;
-use std::io;
-use std::path::Path;
-
 use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::xftp::router::NewFiles;
 
 use super::settings::Settings;
 use crate::page::{self, HTML, document};
-use crate::web::Site;
-
-/// How much of the operator's pages is kept in memory.
-const ROOM: u64 = 64 << 20;
+use crate::web::{Site, directory};
 
 /// Where the page to send files is, if the operator has one.
 const SENDING: &str = "/file";
 
 /// All pages of a router.
 pub(crate) fn site(settings: &Settings, fingerprint: Fingerprint) -> Site {
-    let mut site = Site::default();
-    if let Some(directory) = &settings.web.pages {
-        let mut room = ROOM;
-        match of_directory(site.clone(), directory, "", &mut room) {
-            Ok(read) => site = read,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                tracing::warn!(%error, "the pages in {} are not shown", directory.display());
-            }
-        }
-    }
+    let pages = settings.web.pages.as_deref();
+    let site = pages.map(directory::read).unwrap_or_default();
     let mut body = information(settings, fingerprint);
     if site.page(SENDING).is_some() {
         // Links to files lead here, and what they say is after the `#`, which only browsers see.
@@ -63,56 +47,10 @@ fn information(settings: &Settings, fingerprint: Fingerprint) -> String {
     page::information("XFTP router", purpose, &entries)
 }
 
-/// The files below a directory, by their paths. `index.html` is the page of its directory.
-fn of_directory(mut site: Site, directory: &Path, path: &str, room: &mut u64) -> io::Result<Site> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else {
-            continue;
-        };
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            let name = match name.as_str() {
-                "well-known" => ".well-known",
-                name => name,
-            };
-            site = of_directory(site, &entry.path(), &format!("{path}/{name}"), room)?;
-        } else if kind.is_file() {
-            let size = entry.metadata()?.len();
-            *room = room.checked_sub(size).ok_or_else(|| {
-                io::Error::other(format!("there are more than {ROOM} bytes of them"))
-            })?;
-            let content = fs::read(entry.path())?;
-            let path = match name.as_str() {
-                "index.html" => path.to_owned(),
-                name => format!("{path}/{name}"),
-            };
-            site = site.with_theirs(path, kind_of(&name), content);
-        }
-    }
-    Ok(site)
-}
-
-fn kind_of(name: &str) -> &'static str {
-    match name.rsplit_once('.').map_or("", |(_, suffix)| suffix) {
-        "html" => HTML,
-        "css" => "text/css; charset=utf-8",
-        "js" | "mjs" => "text/javascript; charset=utf-8",
-        "svg" => "image/svg+xml",
-        "json" | "map" | "webmanifest" => "application/json",
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "ico" => "image/x-icon",
-        "woff2" => "font/woff2",
-        "wasm" => "application/wasm",
-        "txt" => "text/plain; charset=utf-8",
-        _ => "application/octet-stream",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn the_pages_of_the_operator_are_shown_beside_our_own() {

@@ -105,7 +105,7 @@ impl Default for Config {
             cache: 256,
             max_outgoing: 10_000,
             max_in_flight: 16,
-            page: 1350,
+            page: 256,
             turns: Turns::AtOnce,
             services: BTreeSet::new(),
         }

@@ -89,8 +89,8 @@ pub(super) struct Init {
     /// The country of the router, two letters.
     #[arg(long, requires = "source_code")]
     server_country: Option<String>,
-    /// Has no effect: the page needs no files.
-    #[arg(long, hide = true)]
+    /// A directory with pages that the router shows; it writes its own there. `www` beside the store, if not said otherwise.
+    #[arg(long)]
     web_path: Option<String>,
     /// Do not serve the page for browsers; otherwise it is served as soon as web.crt and web.key are beside the configuration.
     #[arg(long)]
@@ -260,6 +260,13 @@ fn configuration(
     let certificate = directories.configuration.join("web.crt");
     let key = directories.configuration.join("web.key");
     let (certificate, key) = (certificate.display(), key.display());
+    let pages = match &init.web_path {
+        Some(path) => format!("static_path = {path}"),
+        None => format!(
+            "{unless_served}static_path = {}",
+            directories.data.join("www").display()
+        ),
+    };
     let information: String = [
         ("source_code", &init.source_code),
         ("operator", &init.operator),
@@ -341,6 +348,8 @@ fn configuration(
          {unless_served}key = {key}\n\
          # Without TLS, for a proxy of one's own:\n\
          # http = 8000\n\
+         # Pages to show, among them the router's own, which it writes there.\n\
+         {pages}\n\
          \n\
          [INACTIVE_CLIENTS]\n\
          # Clients without subscriptions are disconnected when they are silent for `ttl` seconds.\n\
