@@ -263,7 +263,11 @@ impl Connection {
                 | Kind::Request
                 | Kind::Queue
                 | Kind::Event
-                | Kind::Link => {}
+                | Kind::Link
+                | Kind::File
+                | Kind::Chunk
+                | Kind::Removal
+                | Kind::FileEvent => {}
             }
         }
         connection.unsaved = false;
