@@ -198,7 +198,20 @@ impl Files {
         due(now, record.since, patience)
     }
 
+    /// Whether jobs are under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
     pub(super) fn command(&mut self, now: Now, id: CommandId, command: Command) {
+        // What was told before all is loaded can be confirmed before.
+        if let Command::Confirm { event } = command {
+            if let Some(number) = event.file_number() {
+                self.delete(Key::file_event(number));
+            }
+            return;
+        }
         if let Some(held) = &mut self.held {
             held.push_back((id, command));
             return;
@@ -246,12 +259,7 @@ impl Files {
             Command::DeleteRemotely { user, file, sender } => {
                 self.delete_remotely(now, user, &file, sender)
             }
-            Command::Confirm { event } => {
-                if let Some(number) = event.file_number() {
-                    self.changes.push(Change::Delete(Key::file_event(number)));
-                }
-                return;
-            }
+            Command::Confirm { .. } => return,
         };
         self.after.push(Action::Reply(id, reply));
     }

@@ -8,7 +8,11 @@ use crate::agent::files::command::{Command, Reply};
 use crate::agent::files::config::Config;
 use crate::agent::files::job::{Job, Question};
 use crate::agent::files::record::Relays;
+use crate::agent::files::{Action, Files, Input};
+use crate::agent::id::CommandId;
 use crate::agent::store::Kind;
+use crate::machine::Machine as _;
+use crate::rng::Rng;
 use crate::xftp::ErrorType;
 use crate::xftp::description::{FileDescription, Parts, Redirect};
 
@@ -63,6 +67,30 @@ fn an_event_is_told_after_every_restart_until_it_is_confirmed() {
     world.events.clear();
     world.crash();
     assert!(world.events.is_empty());
+    assert!(world.store.is_empty());
+}
+
+#[test]
+fn an_event_can_be_confirmed_before_all_is_loaded() {
+    let (mut world, text) = sent(1);
+    world.receive(&text);
+    world.finish();
+    let told: Vec<_> = world.events.iter().filter_map(|event| event.id).collect();
+    let rng = Rng::from_seed([5; 32]);
+    // What it wants to load is never answered.
+    let mut files = Files::new(Config::default(), rng, world.now);
+    for (number, event) in told.into_iter().enumerate() {
+        while files.poll().is_some() {}
+        let confirm = Input::Command(
+            CommandId(u64::try_from(number).unwrap()),
+            Command::Confirm { event },
+        );
+        let Ok(()) = files.handle(world.now, confirm);
+        let Some(Action::Store(_, changes)) = files.poll() else {
+            panic!()
+        };
+        world.store.apply(changes);
+    }
     assert!(world.store.is_empty());
 }
 
