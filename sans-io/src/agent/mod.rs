@@ -99,6 +99,9 @@ mod connection;
 pub mod envelope;
 pub mod error;
 pub mod event;
+pub mod file_event;
+#[cfg(feature = "xftp")]
+pub mod files;
 pub mod id;
 mod index;
 pub mod lines;
