@@ -106,13 +106,13 @@ fn is_other(word: &str) -> bool {
     const WORDS: [&str; 10] = [
         "~", "null", "true", "false", "yes", "no", "y", "n", "on", "off",
     ];
-    let is = |known: &&str| {
-        let all = word == *known || word == known.to_ascii_uppercase();
+    let is = |known: &str| {
+        let all = word == known || word == known.to_ascii_uppercase();
         let (first, rest) = known.split_at(1);
         let title = word.strip_prefix(&first.to_ascii_uppercase()) == Some(rest);
         all || title
     };
-    word.is_empty() || WORDS.iter().any(|known| is(&known)) || is_number(word)
+    word.is_empty() || WORDS.iter().any(|known| is(known)) || is_number(word)
 }
 
 /// `0x` or `0o` with digits, or a decimal number: a sign, digits, a point with digits or none, and an exponent.
