@@ -1,6 +1,8 @@
 //! What the command lines of routers have in common.
 
+use std::fs;
 use std::io::{self, BufRead as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -8,6 +10,10 @@ use clap::{Args, Parser, ValueEnum};
 use simplex_sans_io::crypto::Algorithm;
 use simplex_sans_io::time::UnixTime;
 use tracing_subscriber::filter::LevelFilter;
+
+use crate::directories::Directories;
+use crate::doctor::Finding;
+use crate::identity::{IdentityError, IdentityFiles};
 
 /// Does what the command line asks for. Scripts know 1 as the code of whatever goes wrong.
 pub(crate) fn run<C: Parser, E: std::error::Error>(
@@ -35,15 +41,24 @@ pub(crate) fn say(text: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
 }
 
-/// Prints what is known of a router, and says how much of it is wrong.
-pub(crate) fn say_all(findings: &[crate::doctor::Finding]) -> io::Result<usize> {
+/// Something is wrong with a router.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} things are wrong")]
+pub(crate) struct Unhealthy(usize);
+
+/// Prints what is known of a router, which is an error if something is wrong.
+pub(crate) fn report<E: From<io::Error> + From<Unhealthy>>(findings: &[Finding]) -> Result<(), E> {
     for finding in findings {
         say(&finding.to_string())?;
     }
-    Ok(findings
+    match findings
         .iter()
         .filter(|finding| finding.is_problem())
-        .count())
+        .count()
+    {
+        0 => Ok(()),
+        wrong => Err(Unhealthy(wrong).into()),
+    }
 }
 
 /// Whether the answer to a warning is a capital Y, or was given on the command line.
@@ -56,6 +71,67 @@ pub(crate) fn confirm(confirmed: bool, warning: &str) -> io::Result<bool> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(answer.trim_end_matches(['\r', '\n']) == "Y")
+}
+
+/// Why a router was not removed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RemoveError {
+    #[error("not removed: the answer was not Y")]
+    NotConfirmed,
+    #[error("{path} cannot be removed: {error}")]
+    Directory { path: PathBuf, error: io::Error },
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Removes everything that a router has on this machine.
+pub(crate) fn remove(
+    directories: &Directories,
+    delete: &Delete,
+    lost: &str,
+) -> Result<(), RemoveError> {
+    let (configuration, data) = (&directories.configuration, &directories.data);
+    let warning = format!(
+        "WARNING: this removes {} and {}: {lost} are lost for ever.",
+        configuration.display(),
+        data.display()
+    );
+    if !confirm(delete.yes, &warning)? {
+        return Err(RemoveError::NotConfirmed);
+    }
+    for path in [configuration, data] {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let path = path.clone();
+                return Err(RemoveError::Directory { path, error });
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(say("Deleted configuration and data.")?)
+}
+
+/// Makes a new certificate of a router.
+pub(crate) fn renew<E: From<io::Error> + From<IdentityError>>(
+    directories: &Directories,
+    cert: &Cert,
+) -> Result<(), E> {
+    let files = IdentityFiles(&directories.configuration);
+    let algorithm = match cert.sign_algorithm {
+        Some(algorithm) => algorithm.into(),
+        None => files.algorithm()?,
+    };
+    let name = match &cert.cn {
+        Some(name) => name.clone(),
+        None => files.name()?,
+    };
+    let mut rng = simplex_runtime_tokio::rng().map_err(io::Error::other)?;
+    let fingerprint = files.renew(algorithm, &name, now(), &mut rng)?;
+    say(&format!(
+        "New certificate for {name}, signed by {}.\nFingerprint: {fingerprint}\nRestart the router to use it, or send it SIGHUP.",
+        directories.configuration.join("ca.key").display()
+    ))?;
+    Ok(())
 }
 
 /// The time.
@@ -120,4 +196,56 @@ pub(crate) struct Cert {
     /// The name in the certificate; that of the old one otherwise.
     #[arg(long)]
     pub(crate) cn: Option<String>,
+}
+
+/// Files of the reference implementation.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Export {
+    /// A directory that has no such files yet.
+    #[arg(long)]
+    pub(crate) to: PathBuf,
+    /// The directory of `run`, if that is how the router is run.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// A backup to be made.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Backup {
+    /// A file that does not exist yet. A running router writes it, as far as it may.
+    #[arg(long)]
+    pub(crate) to: PathBuf,
+    /// The directory of `run`, if that is how the router is run.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// A backup to be read.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Restore {
+    /// The backup.
+    #[arg(long)]
+    pub(crate) from: PathBuf,
+    /// Only read the backup from its beginning to its end.
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// The directory of `run`, if that is how the router is run.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// A router to be looked at.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Doctor {
+    /// The directory of `run`, if that is how the router is run.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// A router to be removed.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Delete {
+    /// Do not ask.
+    #[arg(short = 'y', long)]
+    pub(crate) yes: bool,
 }

@@ -7,6 +7,7 @@ pub mod bench;
 mod cli;
 mod control;
 mod daily;
+mod directories;
 pub mod doctor;
 #[cfg(any(test, feature = "sim"))]
 pub mod fuzz;
@@ -20,6 +21,7 @@ mod plaintext;
 mod ports;
 mod process;
 mod prompt;
+mod running;
 pub mod smp;
 pub mod store;
 mod systemd;

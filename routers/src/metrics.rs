@@ -26,8 +26,8 @@ pub(crate) trait Measured: Clone + Send + Sync + 'static {
     /// How it goes, in the words of Prometheus; nothing if it stops.
     fn text(&self) -> impl Future<Output = Option<String>> + Send;
 
-    /// Whether it does what it is there for.
-    fn is_ready(&self) -> impl Future<Output = bool> + Send;
+    /// What is to be said of it while it does what it is there for; nothing if it does not.
+    fn readiness(&self) -> impl Future<Output = Option<String>> + Send;
 }
 
 /// Samples in the words of Prometheus. Names begin with that of the router.
@@ -163,9 +163,9 @@ async fn answer(measured: &impl Measured, mut stream: TcpStream) -> io::Result<(
             None => ("503 Service Unavailable", "stopping\n".to_owned()),
         },
         Some("/health/live") => ("200 OK", "live\n".to_owned()),
-        Some("/health/ready") => match measured.is_ready().await {
-            true => ("200 OK", "ready\n".to_owned()),
-            false => ("503 Service Unavailable", "stopping\n".to_owned()),
+        Some("/health/ready") => match measured.readiness().await {
+            Some(notes) => ("200 OK", format!("ready\n{notes}")),
+            None => ("503 Service Unavailable", "stopping\n".to_owned()),
         },
         Some(_) => (
             "404 Not Found",

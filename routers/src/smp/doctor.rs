@@ -1,6 +1,7 @@
 //! Looking for what keeps a router from running well.
 
 use super::cli::Directories;
+use super::names::Resolver;
 use super::settings::{Settings, StoreKind};
 use super::store::{EmbeddedStore, Options, Store as _, StoreError};
 use crate::doctor::{Finding, certificates, clock, directory, open_files, port_is_free};
@@ -25,6 +26,7 @@ pub fn examine(directories: &Directories) -> Vec<Finding> {
                     .iter()
                     .map(|port| port_is_free(*port)),
             );
+            findings.extend(settings.names.as_ref().map(names));
             if matches!(settings.store, StoreKind::Embedded { .. }) {
                 findings.push(directory("data", &directories.data));
                 findings.push(store(directories));
@@ -33,6 +35,22 @@ pub fn examine(directories: &Directories) -> Vec<Finding> {
     }
     findings.push(open_files());
     findings
+}
+
+/// Asks the resolver of names whether it is well.
+fn names(resolver: &Resolver) -> Finding {
+    let endpoint = resolver.endpoint();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let probed = runtime.map_err(|error| error.to_string());
+    match probed.and_then(|runtime| runtime.block_on(resolver.probe())) {
+        Ok(()) => Finding::Good(format!("names: {endpoint}")),
+        Err(error) => Finding::Problem(format!(
+            "names: the resolver at {endpoint} is not well: {error}; start it, correct `resolver_endpoint` in [NAMES], \
+             or set `enable = off` there"
+        )),
+    }
 }
 
 /// Reads every record of the store, unless a router is at work on it.
@@ -70,10 +88,7 @@ mod tests {
     #[test]
     fn a_router_that_was_never_initialized_has_problems_that_are_named() {
         let nowhere = PathBuf::from("/nonexistent");
-        let directories = Directories {
-            configuration: nowhere.clone(),
-            data: nowhere,
-        };
+        let directories = crate::smp::cli::FILES.within(&nowhere);
         let findings = examine(&directories);
         let problems: Vec<_> = findings
             .iter()

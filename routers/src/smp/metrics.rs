@@ -7,6 +7,7 @@ use simplex_sans_io::smp::router::{Counters, Gauges};
 use simplex_sans_io::time::UnixTime;
 
 use super::core::CoreHandle;
+use super::names::Resolver;
 use crate::listener::{Bites, Sockets};
 use crate::metrics::{Exposition, Measured};
 
@@ -16,6 +17,8 @@ pub(crate) struct Metrics {
     pub(crate) core: CoreHandle,
     pub(crate) sockets: Vec<(u16, Arc<Sockets>)>,
     pub(crate) bites: Arc<Bites>,
+    /// Who resolves names.
+    pub(crate) names: Option<Resolver>,
 }
 
 impl Measured for Metrics {
@@ -35,8 +38,16 @@ impl Measured for Metrics {
         ))
     }
 
-    async fn is_ready(&self) -> bool {
-        self.core.read().await.is_some()
+    /// Queues do not need the resolver: without it the router is ready, and says what it cannot do.
+    async fn readiness(&self) -> Option<String> {
+        self.core.read().await?;
+        let Some(resolver) = &self.names else {
+            return Some(String::new());
+        };
+        Some(match resolver.probe().await {
+            Ok(()) => "names: the resolver is well\n".to_owned(),
+            Err(error) => format!("names: the resolver is not well: {error}\n"),
+        })
     }
 }
 

@@ -93,6 +93,12 @@ impl Resolver {
     ) {
         let resolver = Arc::new(self);
         let mut questions = JoinSet::new();
+        let probed = Arc::clone(&resolver);
+        questions.spawn(async move {
+            if let Err(error) = probed.probe().await {
+                tracing::warn!(%error, "the resolver of names is not well");
+            }
+        });
         while let Some((ticket, name)) = asked.recv().await {
             while questions.try_join_next().is_some() {}
             let (resolver, core) = (Arc::clone(&resolver), core.clone());
@@ -115,7 +121,29 @@ impl Resolver {
         BrokerMessage::Err(ErrorType::Name { error })
     }
 
+    /// Whether it is there and says that it is well; otherwise what it says.
+    pub(crate) async fn probe(&self) -> Result<(), String> {
+        let asked = tokio::time::timeout(self.timeout, self.get("/health")).await;
+        match asked {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(Failure::NotFound)) => Err("it knows nothing of /health".to_owned()),
+            Ok(Err(Failure::Resolver(error))) => Err(error),
+            Err(_) => Err("timeout".to_owned()),
+        }
+    }
+
+    /// The address at which it is asked.
+    pub(crate) const fn endpoint(&self) -> &Uri {
+        &self.uri
+    }
+
     async fn resolve(&self, name: &SimplexDomain) -> Result<NameRecord, Failure> {
+        let record = self.get(&format!("/resolve/{name}")).await?;
+        serde_json::from_slice(&record)
+            .map_err(|_| Failure::Resolver("invalid response".to_owned()))
+    }
+
+    async fn get(&self, path: &str) -> Result<Bytes, Failure> {
         let unreachable = || Failure::Resolver("transport failure".to_owned());
         let host = self.uri.host().ok_or_else(unreachable)?;
         let plain = self.uri.scheme_str() == Some("http");
@@ -124,28 +152,28 @@ impl Resolver {
         let stream = TcpStream::connect((address, port)).await;
         let stream = stream.map_err(|_| unreachable())?;
         if plain {
-            return self.ask(stream, name).await;
+            return self.ask(stream, path).await;
         }
         let name_of_host = ServerName::try_from(address.to_owned()).map_err(|_| unreachable())?;
         let config = browser().ok_or_else(unreachable)?;
         let stream = TlsConnector::from(config)
             .connect(name_of_host, stream)
             .await;
-        self.ask(stream.map_err(|_| unreachable())?, name).await
+        self.ask(stream.map_err(|_| unreachable())?, path).await
     }
 
     async fn ask(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        name: &SimplexDomain,
-    ) -> Result<NameRecord, Failure> {
+        path: &str,
+    ) -> Result<Bytes, Failure> {
         let failed = |_| Failure::Resolver("transport failure".to_owned());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(failed)?;
         let exchange = async move {
             let response = sender
-                .send_request(self.request(name)?)
+                .send_request(self.request(path)?)
                 .await
                 .map_err(failed)?;
             match response.status() {
@@ -163,8 +191,7 @@ impl Resolver {
                 true => Failure::Resolver("response too large".to_owned()),
                 false => Failure::Resolver("transport failure".to_owned()),
             })?;
-            serde_json::from_slice(&body.to_bytes())
-                .map_err(|_| Failure::Resolver("invalid response".to_owned()))
+            Ok(body.to_bytes())
         };
         tokio::pin!(connection);
         tokio::pin!(exchange);
@@ -176,10 +203,10 @@ impl Resolver {
         }
     }
 
-    fn request(&self, name: &SimplexDomain) -> Result<Request<Empty<Bytes>>, Failure> {
+    fn request(&self, path: &str) -> Result<Request<Empty<Bytes>>, Failure> {
         let failed = |_| Failure::Resolver("resolver error".to_owned());
-        let path = self.uri.path().trim_end_matches('/');
-        let mut request = Request::get(format!("{path}/resolve/{name}"));
+        let base = self.uri.path().trim_end_matches('/');
+        let mut request = Request::get(format!("{base}{path}"));
         if let Some(authority) = self.uri.authority() {
             request = request.header(HOST, authority.as_str());
         }
@@ -242,8 +269,8 @@ mod tests {
         Resolver::new(endpoint, authorization, Duration::from_secs(20), 1024)
     }
 
-    /// What a resolver that says this is asked, and what becomes of it.
-    async fn resolve(response: &'static str) -> (String, Result<NameRecord, Failure>) {
+    /// Who says this, and is told what was asked.
+    async fn serve(response: &'static str) -> (String, tokio::task::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = tokio::spawn(async move {
@@ -255,7 +282,12 @@ mod tests {
             stream.write_all(response.as_bytes()).await.unwrap();
             String::from_utf8(request).unwrap()
         });
-        let endpoint = format!("http://127.0.0.1:{port}/api/");
+        (format!("http://127.0.0.1:{port}/api/"), server)
+    }
+
+    /// What a resolver that says this is asked, and what becomes of it.
+    async fn resolve(response: &'static str) -> (String, Result<NameRecord, Failure>) {
+        let (endpoint, server) = serve(response).await;
         let resolver = resolver(&endpoint, Some("bearer token")).unwrap();
         let result = resolver.resolve(&"Foo.Testing".parse().unwrap()).await;
         (server.await.unwrap(), result)
@@ -307,6 +339,24 @@ mod tests {
         );
         assert_eq!(failure(large.leak()).await, resolver("response too large"));
         assert_eq!(failure("nothing").await, resolver("transport failure"));
+    }
+
+    #[tokio::test]
+    async fn a_resolver_is_asked_whether_it_is_well() {
+        let probe = async |response: &'static str| {
+            let (endpoint, server) = serve(response).await;
+            let probed = resolver(&endpoint, None).unwrap().probe().await;
+            let request = server.await.unwrap();
+            assert!(request.starts_with("GET /api/health HTTP/1.1\r\n"));
+            probed
+        };
+        let well = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        assert_eq!(probe(well).await, Ok(()));
+        let ill = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(probe(ill).await, Err("HTTP 500".to_owned()));
+        let nowhere = resolver("http://127.0.0.1:1", None).unwrap();
+        let unreachable = Err("transport failure".to_owned());
+        assert_eq!(nowhere.probe().await, unreachable);
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::backups::{self, Makes, Socket};
 use crate::identity::browsers;
 use crate::listener::{Limits, Sockets, listen};
 use crate::ports::{addresses, bind, bind_loopback};
+use crate::running::Running;
 use crate::web::{Site, plain};
 
 /// Where a running router is asked for backups, among its files.
@@ -198,6 +199,7 @@ impl Server {
             core: core.clone(),
             sockets: ports.iter().map(numbers).collect(),
             bites: Arc::clone(&limits.bites),
+            names: settings.names.clone(),
         };
         if let Some(interval) = settings.prometheus_interval {
             let path = data.join("smp-server-metrics.txt");
@@ -335,6 +337,22 @@ impl Server {
             Ok(closed) => Ok(closed?),
             Err(_) => Ok(()),
         }
+    }
+}
+
+impl Running for Server {
+    type Error = ServerError;
+
+    async fn failed(&mut self) {
+        Self::failed(self).await;
+    }
+
+    async fn is_alive(&self) -> bool {
+        self.numbers().await.is_some()
+    }
+
+    async fn stop(self) -> Result<(), ServerError> {
+        Self::stop(self).await
     }
 }
 

@@ -125,8 +125,8 @@ impl StoreError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| {
-            use io::ErrorKind::{QuotaExceeded, StorageFull};
-            if matches!(source.kind(), StorageFull | QuotaExceeded) {
+            use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+            if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge) {
                 return Self::Full { path };
             }
             Self::Io {

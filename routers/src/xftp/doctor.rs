@@ -152,10 +152,7 @@ mod tests {
     #[test]
     fn a_router_that_was_never_initialized_has_problems_that_are_named() {
         let nowhere = PathBuf::from("/nonexistent");
-        let directories = Directories {
-            configuration: nowhere.clone(),
-            data: nowhere,
-        };
+        let directories = crate::xftp::cli::FILES.within(&nowhere);
         let findings = examine(&directories);
         let problems: Vec<_> = findings
             .iter()

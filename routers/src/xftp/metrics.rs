@@ -29,8 +29,8 @@ impl Measured for Metrics {
         Some(self.exposition(&gauges, &counters, now))
     }
 
-    async fn is_ready(&self) -> bool {
-        self.core.read().await.is_some()
+    async fn readiness(&self) -> Option<String> {
+        self.core.read().await.map(|_| String::new())
     }
 }
 

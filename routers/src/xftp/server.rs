@@ -34,6 +34,7 @@ use crate::backups::{self, Makes, Socket};
 use crate::identity::browsers;
 use crate::listener::{Limits, Open, Sockets, listen};
 use crate::ports::{addresses, bind, bind_loopback};
+use crate::running::Running;
 use crate::store::engine::Engine;
 use crate::web::plain::{self, Nobody};
 use crate::web::{Site, Web};
@@ -349,6 +350,22 @@ impl Server {
             Ok(closed) => Ok(closed?),
             Err(_) => Ok(()),
         }
+    }
+}
+
+impl Running for Server {
+    type Error = ServerError;
+
+    async fn failed(&mut self) {
+        Self::failed(self).await;
+    }
+
+    async fn is_alive(&self) -> bool {
+        self.numbers().await.is_some()
+    }
+
+    async fn stop(self) -> Result<(), ServerError> {
+        Self::stop(self).await
     }
 }
 

@@ -339,3 +339,30 @@ fn what_fails_in_tls_is_logged_where_that_is_on() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn what_starts_the_program_elsewhere_knows_its_commands() {
+    let file = |name: &str| {
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+        fs::read_to_string(deploy.join(name)).unwrap()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let knows = |arguments: &[&str]| {
+        let help = [arguments, &["--help"]].concat();
+        assert!(
+            run(directory.path(), &help).status.success(),
+            "{arguments:?}"
+        );
+    };
+    let unit = file("smp-server.service");
+    let start = line(&unit, "ExecStart=/usr/local/bin/smp-server ");
+    knows(&start.split(' ').collect::<Vec<_>>());
+    assert!(unit.contains("\nType=notify\n") && unit.contains("\nWatchdogSec="));
+    let image = file("Dockerfile");
+    let run = line(&image, "CMD ");
+    let run: Vec<String> = serde_json::from_str(run).unwrap();
+    knows(&run.iter().map(String::as_str).collect::<Vec<_>>());
+    // Nobody in particular, and time to store everything.
+    assert_eq!(line(&image, "USER "), "smp");
+    assert_eq!(line(&image, "STOPSIGNAL "), "SIGTERM");
+}

@@ -131,25 +131,90 @@ fn with_disk(directory: &Path, megabytes: u32) -> Option<Process> {
     Some(Process::spawn(command, directory))
 }
 
+/// Fills the disk of a router and makes room again.
+trait Disk {
+    fn fill(&mut self, router: &Process);
+    fn make_room(&mut self, router: &Process);
+}
+
+/// A disk that has no room because a file takes all of it.
+struct Filled(PathBuf);
+
+impl Disk for Filled {
+    fn fill(&mut self, router: &Process) {
+        // The disk, as the router sees it.
+        let data = self.0.join("data");
+        let filler = format!("/proc/{}/root{}/filler", router.child.id(), data.display());
+        let full = Command::new("sh")
+            .args(["-c", &format!("cat /dev/zero > {filler}")])
+            .output()
+            .unwrap();
+        assert!(!full.status.success(), "the disk is full");
+        self.0 = filler.into();
+    }
+
+    fn make_room(&mut self, _: &Process) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
+/// A disk on which a file cannot grow, as the operating system does not let it: writes fail as they do on a full disk, and nobody's
+/// permission is needed.
+struct Limited;
+
+impl Limited {
+    fn limit(router: &Process, bytes: Option<u64>) {
+        let pid = rustix::process::Pid::from_raw(router.child.id().try_into().unwrap());
+        let limit = rustix::process::Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
+    }
+}
+
+impl Disk for Limited {
+    fn fill(&mut self, router: &Process) {
+        Self::limit(router, Some(4096));
+    }
+
+    fn make_room(&mut self, router: &Process) {
+        Self::limit(router, None);
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_is_told_to_senders_and_costs_nothing_that_was_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
-    let Some(router) = with_disk(directory.path(), 256) else {
-        println!("not tried: there are no namespaces for users here");
-        return;
-    };
+    match with_disk(directory.path(), 256) {
+        Some(router) => {
+            let disk = Filled(directory.path().to_owned());
+            nothing_acknowledged_is_lost_on(disk, router).await;
+        }
+        None => eprintln!("SKIPPED: no disk of its own, as users may have no namespaces here"),
+    }
+}
+
+#[tokio::test]
+async fn files_that_cannot_grow_are_like_a_full_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_smp-server");
+    let script = format!(
+        "trap '' XFSZ; exec {program} run --port 0 --dir '{}'",
+        directory.path().display()
+    );
+    command.args(["-c", &script]);
+    let router = Process::spawn(command, directory.path());
+    nothing_acknowledged_is_lost_on(Limited, router).await;
+}
+
+async fn nothing_acknowledged_is_lost_on(mut disk: impl Disk, router: Process) {
     let mut rng = rng().unwrap();
     let client = Client::connect(&router.address).await;
     let queue = Queue::create(&client, &mut rng).await;
     queue.send(&client, &[0; 10_000]).await.unwrap();
-    // The disk, as the router sees it.
-    let data: PathBuf = directory.path().join("data");
-    let filler = format!("/proc/{}/root{}/filler", router.child.id(), data.display());
-    let full = Command::new("sh")
-        .args(["-c", &format!("cat /dev/zero > {filler}")])
-        .output()
-        .unwrap();
-    assert!(!full.status.success(), "the disk is full");
+    disk.fill(&router);
     let mut acknowledged = 1_u32;
     let refused = loop {
         match queue.send(&client, &[1; 10_000]).await {
@@ -164,7 +229,7 @@ async fn a_full_disk_is_told_to_senders_and_costs_nothing_that_was_acknowledged(
     );
     // Those who are connected still get what there is.
     client.smp.ping().await.unwrap();
-    fs::remove_file(&filler).unwrap();
+    disk.make_room(&router);
     let mut tries = 0;
     while let Err(error) = queue.send(&client, &[2; 10_000]).await {
         tries += 1;

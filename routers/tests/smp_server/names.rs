@@ -12,7 +12,7 @@ use simplex_sans_io::wire::EntityId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::process::{Client, Process, configure};
+use crate::process::{Client, Process, command, configure, said};
 
 const RECORD: &str = r#"{"name":"foo.testing","nickname":"Foo","website":"","location":"","simplexContact":["https://simplex.example/a#x"],"simplexChannel":[],"eth":null,"btc":null,"xmr":null,"dot":null,"owner":"","resolver":"","more":1}"#;
 
@@ -49,6 +49,7 @@ async fn answer(mut stream: TcpStream, busy: Arc<Busy>) {
     let request = String::from_utf8(request).unwrap();
     let path = request.split(' ').nth(1).unwrap_or_default();
     let (status, body) = match path {
+        "/health" => ("200 OK", "ok"),
         "/resolve/foo.testing" => ("200 OK", RECORD),
         "/resolve/bad.testing" => ("200 OK", "no record"),
         "/resolve/down.testing" => ("502 Bad Gateway", ""),
@@ -138,4 +139,44 @@ async fn only_so_many_names_of_a_connection_are_asked_for_at_a_time() {
     let answers = client.smp.batch(vec![question("foo.testing"); 6]).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(busy.most.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_resolver_that_is_not_well_is_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(Process::start(directory.path()));
+    let (port, _) = resolver().await;
+    resolves_by(directory.path(), port, 1);
+    configure(directory.path(), "[METRICS]\n", "[METRICS]\nport = 0\n");
+    let router = Process::start(directory.path());
+    let ready = ready(&router).await;
+    assert!(
+        ready.ends_with("ready\nnames: the resolver is well\n"),
+        "{ready}"
+    );
+    drop(router);
+
+    let (port, off) = (format!("127.0.0.1:{port}"), "127.0.0.1:1");
+    configure(directory.path(), &port, off);
+    let router = Process::start(directory.path());
+    let ready = self::ready(&router).await;
+    // Queues do not need it.
+    assert!(ready.starts_with("HTTP/1.1 200 OK"), "{ready}");
+    assert!(ready.ends_with("not well: transport failure\n"), "{ready}");
+    drop(router);
+    let doctor = said(&command(directory.path(), &["doctor"]));
+    assert!(doctor.contains("PROBLEM  names: "), "{doctor}");
+    assert!(
+        doctor.contains("`resolver_endpoint` in [NAMES]"),
+        "{doctor}"
+    );
+}
+
+async fn ready(router: &Process) -> String {
+    let mut stream = TcpStream::connect(router.metrics.unwrap()).await.unwrap();
+    let request = b"GET /health/ready HTTP/1.1\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response
 }

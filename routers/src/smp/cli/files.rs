@@ -9,7 +9,7 @@ use simplex_sans_io::wire::utc::UtcTime;
 use super::start::open_store;
 use super::{CliError, Directories};
 use crate::backups::{AskError, ask};
-use crate::cli::{confirm, now, say};
+use crate::cli::{RemoveError, confirm, now, say};
 use crate::smp::settings::{Settings, StoreKind};
 use crate::smp::store::backup::{backup, restore, verify};
 use crate::smp::store::export::export;
@@ -131,7 +131,7 @@ pub(super) fn journal(directories: &Directories, command: JournalCommand) -> Res
             }
             let warning = format!("WARNING: this removes {}.", journal.display());
             if !confirm(yes, &warning)? {
-                return Err(CliError::NotConfirmed);
+                return Err(RemoveError::NotConfirmed.into());
             }
             fs::remove_dir_all(&journal).map_err(|error| CliError::File {
                 path: journal,

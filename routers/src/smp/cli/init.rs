@@ -10,7 +10,7 @@ use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::rng::Rng;
 
 use super::{CliError, Directories};
-use crate::cli::{Cert, SignAlgorithm, now, say};
+use crate::cli::{SignAlgorithm, now, say};
 use crate::identity::{IdentityFiles, Privacy, write_file};
 
 const DEFAULT_IP: &str = "127.0.0.1";
@@ -359,25 +359,6 @@ fn configuration(
     )
 }
 
-pub(super) fn renew(directories: &Directories, cert: &Cert) -> Result<(), CliError> {
-    let files = IdentityFiles(&directories.configuration);
-    let algorithm = match cert.sign_algorithm {
-        Some(algorithm) => algorithm.into(),
-        None => files.algorithm()?,
-    };
-    let name = match &cert.cn {
-        Some(name) => name.clone(),
-        None => files.name()?,
-    };
-    let mut rng = simplex_runtime_tokio::rng().map_err(io::Error::other)?;
-    let fingerprint = files.renew(algorithm, &name, now(), &mut rng)?;
-    say(&format!(
-        "New certificate for {name}, signed by {}.\nFingerprint: {fingerprint}\nRestart the router to use it, or send it SIGHUP.",
-        directories.configuration.join("ca.key").display()
-    ))?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,7 +372,7 @@ mod tests {
     #[test]
     fn what_init_writes_is_what_start_reads() {
         let directory = tempfile::tempdir().unwrap();
-        let directories = Directories::within(directory.path());
+        let directories = super::super::FILES.within(directory.path());
         let init = Init {
             control_port: Some(5224),
             no_password: false,
@@ -431,7 +412,7 @@ mod tests {
     #[test]
     fn bad_options_change_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let directories = Directories::within(directory.path());
+        let directories = super::super::FILES.within(directory.path());
         let bad = initialize(&directories, &Init::for_run(), "x");
         assert!(matches!(bad, Err(CliError::Ports(_))));
         let init = Init {

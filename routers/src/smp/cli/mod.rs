@@ -5,16 +5,14 @@ mod init;
 mod questions;
 mod start;
 
-use std::env;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use self::files::JournalCommand;
-use self::init::{Init, initialize, renew};
+use self::init::{Init, initialize};
 use self::start::run;
 use super::doctor;
 use super::server::{self, ServerError};
@@ -24,10 +22,21 @@ use super::store::backup::BackupError;
 use super::store::export::ExportError;
 use super::store::import::ImportError;
 use crate::backups::AskError;
-use crate::cli::{self, Cert, LogLevel, log, say, say_all};
+use crate::cli::{
+    self, Backup, Cert, Delete, Doctor, Export, LogLevel, RemoveError, Restore, Unhealthy, log, say,
+};
+pub use crate::directories::Directories;
+use crate::directories::Names;
 use crate::identity::IdentityError;
 
-const INI: &str = "smp-server.ini";
+/// What its files are called.
+pub(crate) const FILES: Names = Names {
+    configuration: ("SMP_SERVER_CFG_PATH", "/etc/opt/simplex"),
+    data: ("SMP_SERVER_LOG_PATH", "/var/opt/simplex"),
+    ini: "smp-server.ini",
+    store: "smp-server-store",
+    socket: server::SOCKET,
+};
 
 /// What `--version` says, and the first line of every start.
 const VERSION: &str = concat!("SMP server v", env!("CARGO_PKG_VERSION"));
@@ -113,105 +122,6 @@ struct Run {
     log_level: LogLevel,
 }
 
-#[derive(Debug, Clone, Args)]
-struct Export {
-    /// A directory that has no such files yet.
-    #[arg(long)]
-    to: PathBuf,
-    /// The directory of `run`, if that is how the router is run.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Args)]
-struct Backup {
-    /// A file that does not exist yet. A running router writes it, as far as it may.
-    #[arg(long)]
-    to: PathBuf,
-    /// The directory of `run`, if that is how the router is run.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Args)]
-struct Restore {
-    /// The backup.
-    #[arg(long)]
-    from: PathBuf,
-    /// Only read the backup from its beginning to its end.
-    #[arg(long)]
-    verify: bool,
-    /// The directory of `run`, if that is how the router is run.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Args)]
-struct Doctor {
-    /// The directory of `run`, if that is how the router is run.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Args)]
-struct Delete {
-    /// Do not ask.
-    #[arg(short = 'y', long)]
-    yes: bool,
-}
-
-/// Where the files of a router are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directories {
-    /// Configuration and certificates.
-    pub configuration: PathBuf,
-    /// Data.
-    pub data: PathBuf,
-}
-
-impl Directories {
-    fn of_machine() -> Self {
-        let path = |variable, default: &str| match env::var_os(variable) {
-            Some(path) if !path.is_empty() => PathBuf::from(path),
-            Some(_) | None => PathBuf::from(default),
-        };
-        Self {
-            configuration: path("SMP_SERVER_CFG_PATH", "/etc/opt/simplex"),
-            data: path("SMP_SERVER_LOG_PATH", "/var/opt/simplex"),
-        }
-    }
-
-    fn within(directory: &Path) -> Self {
-        Self {
-            configuration: directory.join("config"),
-            data: directory.join("data"),
-        }
-    }
-
-    /// The configuration file.
-    #[must_use]
-    pub fn ini(&self) -> PathBuf {
-        self.configuration.join(INI)
-    }
-
-    /// Those of a command that may name a directory.
-    fn or_within(self, directory: Option<&Path>) -> Self {
-        directory.map_or(self, Self::within)
-    }
-
-    /// Where a running router is asked for backups.
-    #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        self.data.join(server::SOCKET)
-    }
-
-    /// The directory of the embedded store.
-    #[must_use]
-    pub fn store(&self) -> PathBuf {
-        self.data.join("smp-server-store")
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 enum CliError {
     #[error(transparent)]
@@ -252,10 +162,10 @@ enum CliError {
         "`init` asks a few questions, and there was no answer: `smp-server init --yes` asks none"
     )]
     NoAnswer,
-    #[error("not removed: the answer was not Y")]
-    NotConfirmed,
-    #[error("{0} things are wrong")]
-    Unhealthy(usize),
+    #[error(transparent)]
+    Remove(#[from] RemoveError),
+    #[error(transparent)]
+    Unhealthy(#[from] Unhealthy),
     #[error("`{0}` is not a port, or ports separated by commas")]
     Ports(String),
     #[error("`{0}` cannot be a password: it must be printable, without spaces, `@`, `:` and `/`")]
@@ -271,7 +181,7 @@ pub fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<(), CliError> {
-    let directories = Directories::of_machine();
+    let directories = FILES.of_machine();
     match cli.command {
         _ if cli.version => Ok(say(VERSION)?),
         None => {
@@ -288,7 +198,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             };
             initialize(&directories, &init, "5223,443").map(|_| ())
         }
-        Some(Command::Cert(cert)) => renew(&directories, &cert),
+        Some(Command::Cert(cert)) => cli::renew(&directories, &cert),
         Some(Command::Start(start)) => {
             say(VERSION)?;
             log(start.log_level);
@@ -297,7 +207,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Some(Command::Run(command)) => {
             say(VERSION)?;
             log(command.log_level);
-            let directories = Directories::within(&command.dir);
+            let directories = FILES.within(&command.dir);
             if !directories.ini().exists() {
                 initialize(&directories, &Init::for_run(), &command.port)?;
             }
@@ -324,41 +234,12 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Some(Command::Database { .. }) => Err(CliError::Database),
         Some(Command::Doctor(doctor)) => {
             let directories = directories.or_within(doctor.dir.as_deref());
-            match say_all(&doctor::examine(&directories))? {
-                0 => Ok(()),
-                wrong => Err(CliError::Unhealthy(wrong)),
-            }
+            cli::report(&doctor::examine(&directories))
         }
-        Some(Command::Delete(delete)) => remove(&directories, delete.yes),
+        Some(Command::Delete(delete)) => Ok(cli::remove(
+            &directories,
+            &delete,
+            "certificates, queues and messages",
+        )?),
     }
-}
-
-fn remove(directories: &Directories, confirmed: bool) -> Result<(), CliError> {
-    let Directories {
-        configuration,
-        data,
-    } = directories;
-    let warning = format!(
-        "WARNING: this removes {} and {}: certificates, queues and messages are lost for ever.",
-        configuration.display(),
-        data.display()
-    );
-    if !cli::confirm(confirmed, &warning)? {
-        return Err(CliError::NotConfirmed);
-    }
-    for path in [configuration, data] {
-        match fs::remove_dir_all(path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let path = path.clone();
-                return Err(CliError::File {
-                    path,
-                    done: "removed",
-                    error,
-                });
-            }
-        }
-    }
-    Ok(say("Deleted configuration and data.")?)
 }

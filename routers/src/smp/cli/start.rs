@@ -8,12 +8,12 @@ use simplex_sans_io::smp::router::NewQueues;
 use super::{CliError, Directories, init};
 use crate::cli::{now, say};
 use crate::identity::IdentityFiles;
+use crate::running::Signals;
 use crate::smp::forget::forget_messages;
 use crate::smp::server::{Door, Server};
 use crate::smp::settings::{Settings, StoreKind};
 use crate::smp::store::import::{Event as ImportEvent, ImportError, Sources, import, imported};
 use crate::smp::store::{EmbeddedStore, MemoryStore, Options, Store};
-use crate::systemd;
 
 pub(super) fn run(directories: &Directories, maintenance: bool) -> Result<(), CliError> {
     let settings = Settings::read(&directories.ini())?;
@@ -40,43 +40,14 @@ async fn serve(
     store: Box<dyn Store>,
     directories: &Directories,
 ) -> Result<(), CliError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let signals = Signals::new()?;
     let data = &directories.data;
     let connections = crate::limits::connections();
-    let mut server = Server::start(settings, credentials, store, data, connections).await?;
+    let server = Server::start(settings, credentials, store, data, connections).await?;
     // A router goes on if nobody reads what it says.
     say(&banner(settings, &server, directories)).ok();
-    systemd::notify("READY=1");
-    let mut watchdog = systemd::watchdog();
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
-            _ = terminate.recv() => tracing::info!("terminated: stopping"),
-            () = server.failed() => tracing::error!("the router cannot go on: stopping"),
-            _ = hangup.recv() => {
-                match reload(directories, &mut server) {
-                    Ok(()) => tracing::info!("certificates and settings of queues are read again"),
-                    Err(error) => tracing::error!(%error, "nothing is changed"),
-                }
-                continue;
-            }
-            _ = watchdog.tick() => {
-                // A core that does not answer is not alive.
-                if server.numbers().await.is_some() {
-                    systemd::notify("WATCHDOG=1");
-                }
-                continue;
-            }
-        }
-        break;
-    }
-    systemd::notify("STOPPING=1");
-    server.stop().await?;
-    tracing::info!("stopped: everything is stored");
-    Ok(())
+    let run = signals.run(server, |server| reload(directories, server));
+    Ok(run.await?)
 }
 
 fn reload(directories: &Directories, server: &mut Server) -> Result<(), CliError> {

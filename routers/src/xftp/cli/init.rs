@@ -11,7 +11,7 @@ use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::xftp::description::FileSize;
 
 use super::{CliError, Directories, VERSION};
-use crate::cli::{Cert, SignAlgorithm, now, say};
+use crate::cli::{SignAlgorithm, now, say};
 use crate::identity::{IdentityFiles, Privacy, write_file};
 
 const DEFAULT_IP: &str = "127.0.0.1";
@@ -217,25 +217,6 @@ fn configuration(
     )
 }
 
-pub(super) fn renew(directories: &Directories, cert: &Cert) -> Result<(), CliError> {
-    let files = IdentityFiles(&directories.configuration);
-    let algorithm = match cert.sign_algorithm {
-        Some(algorithm) => algorithm.into(),
-        None => files.algorithm()?,
-    };
-    let name = match &cert.cn {
-        Some(name) => name.clone(),
-        None => files.name()?,
-    };
-    let mut rng = simplex_runtime_tokio::rng().map_err(io::Error::other)?;
-    let fingerprint = files.renew(algorithm, &name, now(), &mut rng)?;
-    say(&format!(
-        "New certificate for {name}, signed by {}.\nFingerprint: {fingerprint}\nRestart the router to use it, or send it SIGHUP.",
-        directories.configuration.join("ca.key").display()
-    ))?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,7 +230,7 @@ mod tests {
     #[test]
     fn what_init_writes_is_what_start_reads() {
         let directory = tempfile::tempdir().unwrap();
-        let directories = Directories::within(directory.path());
+        let directories = super::super::FILES.within(directory.path());
         let init = Init {
             sign_algorithm: SignAlgorithm::Ed448,
             fqdn: Some("xftp.example.com".to_owned()),

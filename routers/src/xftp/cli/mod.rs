@@ -4,15 +4,13 @@ mod files;
 mod init;
 mod start;
 
-use std::env;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use self::init::{Init, initialize, renew};
+use self::init::{Init, initialize};
 use self::start::run;
 use super::doctor;
 use super::export::ExportError;
@@ -22,10 +20,21 @@ use super::settings::SettingsError;
 use super::store::StoreError;
 use super::store::backup::BackupError;
 use crate::backups::AskError;
-use crate::cli::{self, Cert, LogLevel, confirm, log, say, say_all};
+use crate::cli::{
+    self, Backup, Cert, Delete, Doctor, Export, LogLevel, RemoveError, Restore, Unhealthy, log, say,
+};
+pub use crate::directories::Directories;
+use crate::directories::Names;
 use crate::identity::IdentityError;
 
-const INI: &str = "file-server.ini";
+/// What its files are called.
+pub(crate) const FILES: Names = Names {
+    configuration: ("XFTP_SERVER_CFG_PATH", "/etc/opt/simplex-xftp"),
+    data: ("XFTP_SERVER_LOG_PATH", "/var/opt/simplex-xftp"),
+    ini: "file-server.ini",
+    store: "file-server-store",
+    socket: server::SOCKET,
+};
 
 /// What every start, and `init`, begins with.
 const VERSION: &str = concat!("XFTP server v", env!("CARGO_PKG_VERSION"));
@@ -99,105 +108,6 @@ struct Run {
     log_level: LogLevel,
 }
 
-#[derive(Debug, Clone, Args)]
-struct Export {
-    /// A directory that has no such files yet.
-    #[arg(long)]
-    to: PathBuf,
-    /// The directory of `run`, if that is how the router is run.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Args)]
-struct Backup {
-    /// A file that does not exist yet. A running router writes it, as far as it may.
-    #[arg(long)]
-    to: PathBuf,
-    /// The directory of `run`, if that is how the router is run.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Args)]
-struct Restore {
-    /// The backup.
-    #[arg(long)]
-    from: PathBuf,
-    /// Only read the backup from its beginning to its end.
-    #[arg(long)]
-    verify: bool,
-    /// The directory of `run`, if that is how the router is run.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Args)]
-struct Doctor {
-    /// The directory of `run`, if that is how the router is run.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Args)]
-struct Delete {
-    /// Do not ask.
-    #[arg(short = 'y', long)]
-    yes: bool,
-}
-
-/// Where the files of a router are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directories {
-    /// Configuration and certificates.
-    pub configuration: PathBuf,
-    /// Data.
-    pub data: PathBuf,
-}
-
-impl Directories {
-    fn of_machine() -> Self {
-        let path = |variable, default: &str| match env::var_os(variable) {
-            Some(path) if !path.is_empty() => PathBuf::from(path),
-            Some(_) | None => PathBuf::from(default),
-        };
-        Self {
-            configuration: path("XFTP_SERVER_CFG_PATH", "/etc/opt/simplex-xftp"),
-            data: path("XFTP_SERVER_LOG_PATH", "/var/opt/simplex-xftp"),
-        }
-    }
-
-    fn within(directory: &Path) -> Self {
-        Self {
-            configuration: directory.join("config"),
-            data: directory.join("data"),
-        }
-    }
-
-    /// The configuration file.
-    #[must_use]
-    pub fn ini(&self) -> PathBuf {
-        self.configuration.join(INI)
-    }
-
-    /// The directory of the embedded store.
-    #[must_use]
-    pub fn store(&self) -> PathBuf {
-        self.data.join("file-server-store")
-    }
-
-    /// Where a running router is asked for backups.
-    #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        self.data.join(server::SOCKET)
-    }
-
-    /// Those of a command that may name a directory.
-    fn or_within(self, directory: Option<&Path>) -> Self {
-        directory.map_or(self, Self::within)
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 enum CliError {
     #[error(transparent)]
@@ -230,10 +140,10 @@ enum CliError {
     },
     #[error("{0} is there already: the router is initialized; `xftp-server delete` removes it")]
     Initialized(PathBuf),
-    #[error("not removed: the answer was not Y")]
-    NotConfirmed,
-    #[error("{0} things are wrong")]
-    Unhealthy(usize),
+    #[error(transparent)]
+    Remove(#[from] RemoveError),
+    #[error(transparent)]
+    Unhealthy(#[from] Unhealthy),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -245,7 +155,7 @@ pub fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<(), CliError> {
-    let directories = Directories::of_machine();
+    let directories = FILES.of_machine();
     match cli.command {
         _ if cli.version => Ok(say(VERSION)?),
         None => {
@@ -253,14 +163,14 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             Ok(say(&help.to_string())?)
         }
         Some(Command::Init(init)) => initialize(&directories, &init, 443),
-        Some(Command::Cert(cert)) => renew(&directories, &cert),
+        Some(Command::Cert(cert)) => cli::renew(&directories, &cert),
         Some(Command::Start(start)) => {
             log(start.log_level);
             run(&directories)
         }
         Some(Command::Run(command)) => {
             log(command.log_level);
-            let directories = Directories::within(&command.dir);
+            let directories = FILES.within(&command.dir);
             if !directories.ini().exists() {
                 let init = Init::for_run(command.dir.join("files"));
                 initialize(&directories, &init, command.port)?;
@@ -284,40 +194,12 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Some(Command::Database { .. }) => Err(CliError::Database),
         Some(Command::Doctor(doctor)) => {
             let directories = directories.or_within(doctor.dir.as_deref());
-            match say_all(&doctor::examine(&directories))? {
-                0 => Ok(()),
-                wrong => Err(CliError::Unhealthy(wrong)),
-            }
+            cli::report(&doctor::examine(&directories))
         }
-        Some(Command::Delete(delete)) => remove(&directories, delete.yes),
+        Some(Command::Delete(delete)) => Ok(cli::remove(
+            &directories,
+            &delete,
+            "certificates and records of files",
+        )?),
     }
-}
-
-fn remove(directories: &Directories, confirmed: bool) -> Result<(), CliError> {
-    let Directories {
-        configuration,
-        data,
-    } = directories;
-    let warning = format!(
-        "WARNING: this removes {} and {}: certificates and records of files are lost for ever.",
-        configuration.display(),
-        data.display()
-    );
-    if !confirm(confirmed, &warning)? {
-        return Err(CliError::NotConfirmed);
-    }
-    for path in [configuration, data] {
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let path = path.clone();
-                return Err(CliError::File {
-                    path,
-                    done: "removed",
-                    error,
-                });
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(say("Deleted configuration and data.")?)
 }

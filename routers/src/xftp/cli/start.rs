@@ -6,8 +6,8 @@ use simplex_sans_io::xftp::router::NewFiles;
 use super::{CliError, Directories, VERSION, init};
 use crate::cli::{now, say};
 use crate::identity::IdentityFiles;
+use crate::running::Signals;
 use crate::store::engine::Engine;
-use crate::systemd;
 use crate::xftp::import::{Import, STORE_LOG, import};
 use crate::xftp::server::{Orphans, Server};
 use crate::xftp::settings::{InactiveClients, Settings, StoreKind};
@@ -83,50 +83,16 @@ async fn serve<E: Engine<Table> + 'static>(
     orphans: Orphans,
     directories: &Directories,
 ) -> Result<(), CliError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let signals = Signals::new()?;
     let data = &directories.data;
     let connections = crate::limits::connections();
     let server = Server::start(settings, credentials, store, orphans, data, connections);
-    let mut server = server.await?;
+    let server = server.await?;
     let used = server.numbers().await.map(|(gauges, _)| gauges.used);
-    say(&banner(
-        settings,
-        &server,
-        used.unwrap_or_default(),
-        directories,
-    ))
-    .ok();
-    systemd::notify("READY=1");
-    let mut watchdog = systemd::watchdog();
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
-            _ = terminate.recv() => tracing::info!("terminated: stopping"),
-            () = server.failed() => tracing::error!("the router cannot go on: stopping"),
-            _ = hangup.recv() => {
-                match reload(directories, &mut server) {
-                    Ok(()) => tracing::info!("certificates and settings of files are read again"),
-                    Err(error) => tracing::error!(%error, "nothing is changed"),
-                }
-                continue;
-            }
-            _ = watchdog.tick() => {
-                // A core that does not answer is not alive.
-                if server.numbers().await.is_some() {
-                    systemd::notify("WATCHDOG=1");
-                }
-                continue;
-            }
-        }
-        break;
-    }
-    systemd::notify("STOPPING=1");
-    server.stop().await?;
-    tracing::info!("stopped: everything is stored");
-    Ok(())
+    let banner = banner(settings, &server, used.unwrap_or_default(), directories);
+    say(&banner).ok();
+    let run = signals.run(server, |server| reload(directories, server));
+    Ok(run.await?)
 }
 
 fn reload(directories: &Directories, server: &mut Server) -> Result<(), CliError> {
