@@ -4,18 +4,21 @@
 
 mod cli;
 mod execute;
+mod files;
 mod hub;
 mod session;
 
 pub use self::cli::main;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use simplex_sans_io::agent::config::UserRouter;
 use simplex_sans_io::agent::id::ConnectionId;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::pool::UserId;
+use simplex_sans_io::wire::XftpScheme;
 
 use self::hub::Hub;
 use crate::handle::{Agent, Error};
@@ -36,9 +39,19 @@ struct Shared {
     hub: Hub,
     token: Arc<str>,
     routers: Arc<[UserRouter]>,
+    /// Where files of clients are, and the routers for them, if there are to be any.
+    files: Option<Arc<Files>>,
     /// The routers of each user.
     users: Arc<Mutex<BTreeMap<UserId, Vec<UserRouter>>>>,
     rng: Arc<Mutex<Rng>>,
+}
+
+/// What clients may do with files.
+#[derive(Debug)]
+struct Files {
+    /// What they may send is in it.
+    directory: PathBuf,
+    routers: Vec<UserRouter<XftpScheme>>,
 }
 
 impl Shared {
@@ -48,6 +61,10 @@ impl Shared {
         let new = !lock(&self.users).contains_key(&user);
         if new {
             self.set_routers(user, self.routers.to_vec()).await?;
+            if let Some(files) = &self.files {
+                let routers = files.routers.clone();
+                self.agent.set_file_routers(user, routers).await?;
+            }
         }
         Ok(user)
     }
