@@ -399,6 +399,25 @@ mod tests {
         assert_ne!(route(1), route(2));
     }
 
+    #[cfg(feature = "xftp")]
+    #[test]
+    fn files_take_no_other_way_than_messages() {
+        let address = "xftp://u2dS9sG8nMNURyZwqASV4yROM28Er0luVTx5X1CsMrU=@xftp.example";
+        let router: ServerAddress<XftpScheme> = address.parse().unwrap();
+        let proxy = socks::Proxy::default();
+        let route = |proxy, user| {
+            file_options(proxy, Protection::Socks, UserId(user), &router)
+                .unwrap()
+                .route
+        };
+        let Route::Through { target, .. } = route(Some(&proxy), 1) else {
+            panic!("straight")
+        };
+        assert_eq!(target.port, 443);
+        assert_ne!(route(Some(&proxy), 1), route(Some(&proxy), 2));
+        assert!(matches!(route(None, 1), Route::Direct(_)));
+    }
+
     #[test]
     fn without_a_proxy_public_hosts_are_reached_straight() {
         let options = options(None, Protection::None, SessionMode::User, &session(1)).unwrap();

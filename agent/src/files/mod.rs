@@ -44,6 +44,8 @@ pub(crate) trait Worker: Send {
     fn begin(&mut self, id: JobId, job: Job);
     /// Ends one whose answer nobody wants.
     fn cancel(&mut self, id: JobId);
+    /// Ends all sessions with routers.
+    fn disconnect(&mut self);
     /// A job that has ended; others go on.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended>;
 }
@@ -148,6 +150,10 @@ impl<N: Runtime> Worker for Workshop<N> {
         if let Some(handle) = self.handles.remove(&id) {
             handle.abort();
         }
+    }
+
+    fn disconnect(&mut self) {
+        self.sessions.clear();
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {

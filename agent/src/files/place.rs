@@ -91,10 +91,15 @@ impl Place {
 
     /// Opens the encrypted file, with what is in it.
     pub(super) fn open_to_write(&self) -> Result<File, TransferError> {
+        let is_new = !self.encrypted.exists();
         self.make()?;
-        private()
-            .open(&self.encrypted)
-            .map_err(self.cannot("written"))
+        let file = private().open(&self.encrypted);
+        let file = file.map_err(self.cannot("written"))?;
+        if is_new {
+            // What is written into it is said to be there, so it has to have its name.
+            self.sync()?;
+        }
+        Ok(file)
     }
 
     /// Begins the encrypted file.

@@ -129,6 +129,7 @@ impl Side {
                 Action::Load(id, load) => store.ask(Question::Load(Whose::Files, id, load)),
                 Action::Begin(id, job) => self.worker.begin(id, job),
                 Action::Cancel(id) => self.worker.cancel(id),
+                Action::Disconnect => self.worker.disconnect(),
             }
         }
     }

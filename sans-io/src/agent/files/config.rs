@@ -16,6 +16,8 @@ pub struct Config {
     pub crypting: usize,
     /// For how long a router is left alone that has failed for now.
     pub retry: RetryInterval,
+    /// After how long sessions are ended that nobody needs.
+    pub idle: Duration,
     /// How often the upload of a chunk may fail at a router before it goes to another one.
     pub upload_attempts: u32,
     /// After how long a file that cannot be received is given up.
@@ -49,6 +51,7 @@ impl Default for Config {
                 increase_after: Duration::from_secs(10),
                 max: Duration::from_secs(120),
             },
+            idle: Duration::from_secs(60),
             upload_attempts: 3,
             receive_expiry: Duration::from_secs(2 * 86400),
             send_expiry: Duration::from_secs(86400),

@@ -24,6 +24,8 @@ pub(super) struct File {
     pub(super) op: OpId,
     /// When it is given up.
     pub(super) deadline: Instant,
+    /// Whether chunks of it have come from before a restart, and may have been damaged since.
+    pub(super) resumed: bool,
     /// What a router has said last, or why it could not be asked.
     pub(super) error: Option<AgentError>,
 }
@@ -51,6 +53,7 @@ impl File {
             crypting: None,
             op: OpId(0),
             deadline: Instant::START,
+            resumed: false,
             error: None,
         }
     }

@@ -132,7 +132,10 @@ fn load_chunk(file: &mut File, number: u32, record: ChunkRecord) {
     };
     let next = file.chunks.len() == index;
     match (file.chunks.get_mut(index), &record) {
-        (Some(chunk), _) => chunk.record = record,
+        (Some(chunk), _) => {
+            file.resumed |= record == ChunkRecord::Downloaded;
+            chunk.record = record;
+        }
         (None, ChunkRecord::Sent { size, .. }) if next => file.add_chunk(*size, record),
         (None, _) => {}
     }

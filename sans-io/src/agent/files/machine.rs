@@ -59,6 +59,8 @@ pub enum Action {
     Begin(JobId, Job),
     /// End it: nobody wants its answer.
     Cancel(JobId),
+    /// End all sessions with routers: nobody needs them, or the network is another one.
+    Disconnect,
 }
 
 /// Whether anything may be done.
@@ -86,6 +88,8 @@ pub struct Files {
     pub(super) deadlines: BTreeSet<(Instant, Wake)>,
     pub(super) network: NetworkState,
     pub(super) activity: Activity,
+    /// Whether there may be sessions with routers, and when they are ended if nobody is asked for anything.
+    pub(super) sessions: Sessions,
     /// Who was served last.
     pub(super) served: Option<FileId>,
     /// Commands that have come before it is known what was stored.
@@ -112,6 +116,17 @@ pub(super) enum Wake {
     Router(RouterKey),
     Expired(FileId),
     RemovalExpired(FileId, u32),
+    /// No router was asked for anything for a while.
+    Idle,
+}
+
+/// Sessions with routers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sessions {
+    None,
+    Used,
+    /// Nobody needs them. They are ended then.
+    Idle(Instant),
 }
 
 /// A job that was begun.
@@ -157,6 +172,7 @@ impl Files {
             deadlines: BTreeSet::new(),
             network: NetworkState::Online,
             activity: Activity::Active,
+            sessions: Sessions::None,
             served: None,
             held: Some(VecDeque::new()),
             loading: None,
@@ -268,8 +284,11 @@ impl Files {
         let Some(Begun { task, router }) = self.jobs.remove(&job) else {
             return;
         };
-        if let (Some(router), Ok(_)) = (&router, &ended) {
-            self.rested(router);
+        match (&router, &ended) {
+            (Some(router), Ok(_)) => self.rested(router),
+            // All others wait for the same session.
+            (Some(router), Err(Failure::Unreachable(_))) => self.cancel_at(router),
+            (Some(_), Err(_)) | (None, _) => {}
         }
         match task {
             Task::Encrypt(id) => self.encrypted(now, &id, ended),
@@ -398,21 +417,27 @@ impl Files {
         self.tell(id, event);
     }
 
+    /// There is another network, or none: what travels does not arrive.
     fn network(&mut self, network: NetworkState) {
         self.network = network;
-        match network {
-            NetworkState::Online => self.forget_rests(),
-            NetworkState::Offline => self.cancel(|task| match task {
-                Task::Encrypt(_) | Task::Decrypt(_) => false,
-                Task::Chunk(..) | Task::Remove(..) => true,
-            }),
+        self.cancel(|task| match task {
+            Task::Encrypt(_) | Task::Decrypt(_) => false,
+            Task::Chunk(..) | Task::Remove(..) => true,
+        });
+        self.disconnect();
+        if network == NetworkState::Online {
+            self.forget_rests();
         }
     }
 
     fn activity(&mut self, activity: Activity) {
+        if (self.activity, activity) == (Activity::Stopped, Activity::Finishing) {
+            return;
+        }
         self.activity = activity;
         if activity == Activity::Stopped {
             self.cancel(|_| true);
+            self.disconnect();
         }
     }
 
@@ -443,6 +468,7 @@ impl Files {
                     self.fail(now, &id, error.unwrap_or_else(expired));
                 }
                 Wake::RemovalExpired(id, number) => self.give_up_removal(&id, number),
+                Wake::Idle => self.disconnect(),
             }
         }
     }
@@ -520,6 +546,7 @@ impl Machine for Files {
         }
         self.commit();
         self.schedule();
+        self.watch_sessions(now);
         Ok(())
     }
 

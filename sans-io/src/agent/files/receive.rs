@@ -280,8 +280,28 @@ impl Files {
                 }
             }
             Ok(_) => self.fail(now, id, AgentError::internal("another file")),
-            Err(failure) => self.fail(now, id, failure.error(None)),
+            Err(failure) => {
+                if !self.begin_again(id) {
+                    self.fail(now, id, failure.error(None));
+                }
+            }
         }
+    }
+
+    /// What was there before a restart may have been damaged: all of it is downloaded now.
+    fn begin_again(&mut self, id: &FileId) -> bool {
+        let Some(file) = self.files.get_mut(id).filter(|file| file.resumed) else {
+            return false;
+        };
+        let Stage::Receiving { description, .. } = &file.record.stage else {
+            return false;
+        };
+        let chunks = waiting(description);
+        file.set_chunks(chunks);
+        file.resumed = false;
+        self.delete_chunks(id);
+        self.touch(id);
+        true
     }
 
     /// A description has led to another one, of which there is nothing yet.

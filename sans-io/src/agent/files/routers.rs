@@ -1,5 +1,6 @@
 //! Which routers can be used now.
 
+use super::machine::{Action, Sessions};
 use super::{Files, Wake};
 use crate::agent::config::{Protection, Use, UserRouter};
 use crate::smp::pool::{Backoff, UserId};
@@ -65,6 +66,34 @@ impl Files {
     pub(super) fn wake_router(&mut self, router: &RouterKey) {
         if let Some(rest) = self.rests.get_mut(router) {
             rest.until = None;
+        }
+    }
+
+    /// Sessions are ended when nobody has needed them for a while.
+    pub(super) fn watch_sessions(&mut self, now: Now) {
+        let asked = self.jobs.values().any(|begun| begun.router.is_some());
+        match (asked, self.sessions) {
+            (true, Sessions::Used) | (false, Sessions::Idle(_) | Sessions::None) => {}
+            (true, Sessions::None) => self.sessions = Sessions::Used,
+            (true, Sessions::Idle(until)) => {
+                self.deadlines.remove(&(until, Wake::Idle));
+                self.sessions = Sessions::Used;
+            }
+            (false, Sessions::Used) => {
+                let until = now.instant + self.config.idle;
+                self.deadlines.insert((until, Wake::Idle));
+                self.sessions = Sessions::Idle(until);
+            }
+        }
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        if let Sessions::Idle(until) = self.sessions {
+            self.deadlines.remove(&(until, Wake::Idle));
+        }
+        if self.sessions != Sessions::None {
+            self.sessions = Sessions::None;
+            self.actions.push(Action::Disconnect);
         }
     }
 

@@ -4,6 +4,7 @@ use super::Files;
 use super::job::{Job, JobId};
 use super::machine::{Action, Activity, Begun, Task};
 use super::record::Stage;
+use super::routers::RouterKey;
 use crate::agent::command::NetworkState;
 use crate::agent::id::FileId;
 
@@ -103,10 +104,19 @@ impl Files {
 
     /// Ends jobs as if they had never begun.
     pub(super) fn cancel(&mut self, which: impl Fn(&Task) -> bool) {
+        self.cancel_jobs(|begun| which(&begun.task));
+    }
+
+    /// The same for all that a router is asked for.
+    pub(super) fn cancel_at(&mut self, router: &RouterKey) {
+        self.cancel_jobs(|begun| begun.router.as_ref() == Some(router));
+    }
+
+    fn cancel_jobs(&mut self, which: impl Fn(&Begun) -> bool) {
         let jobs: Vec<_> = self
             .jobs
             .iter()
-            .filter(|(_, begun)| which(&begun.task))
+            .filter(|(_, begun)| which(begun))
             .map(|(id, _)| *id)
             .collect();
         for job in jobs {

@@ -205,6 +205,52 @@ fn a_file_that_is_not_the_one_described_has_failed() {
 }
 
 #[test]
+fn what_was_damaged_while_the_agent_did_not_run_is_downloaded_again() {
+    let (mut world, text) = sent(1);
+    let file = world.receive(&text);
+    for _ in 0..2 {
+        world.job(0, Fate::Done);
+        while world.store_next() {}
+    }
+    world.crash();
+    let place = world.disk.get_mut(&file).unwrap();
+    place.encrypted.as_mut().unwrap()[3] ^= 1;
+    world.finish();
+    assert!(is_received(&world, &file, &text));
+    // All that is left then is what has happened.
+    assert!(
+        world
+            .store
+            .records()
+            .all(|(key, _)| key.kind == Kind::FileEvent)
+    );
+}
+
+#[test]
+fn secrets_of_files_are_not_shown() {
+    let (mut world, text) = sent(1);
+    world.send("another", 1, 1);
+    world.receive(&text);
+    let shown = format!("{:?} {:?} {:?}", world.files, world.jobs, world.events);
+    let description = text.description().unwrap();
+    let keys = description.chunks.iter().flat_map(|chunk| &chunk.replicas);
+    let keys = keys.map(|replica| replica.key.to_pkcs8().to_vec());
+    for secret in keys.chain([description.key.as_bytes().to_vec()]) {
+        assert!(
+            text.as_str()
+                .contains(&crate::wire::text::base64url(&secret))
+        );
+        for form in [
+            crate::wire::text::base64url(&secret),
+            format!("{:?}", &secret[..]),
+            secret.iter().map(|byte| format!("{byte:02x}")).collect(),
+        ] {
+            assert!(!shown.contains(&form));
+        }
+    }
+}
+
+#[test]
 fn a_file_that_takes_too_long_is_given_up_with_what_was_wrong() {
     let (mut world, text) = sent(1);
     world.set(0, Behaviour::Away);

@@ -436,6 +436,52 @@ fn a_stopped_agent_does_nothing_and_finishes_what_has_begun_before() {
 }
 
 #[test]
+fn sessions_that_nobody_needs_are_ended_after_a_while() {
+    let mut world = World::new(1);
+    let file = world.send("photo", 1, 1);
+    world.finish();
+    world.sent(&file);
+    assert_eq!(world.disconnected, 0);
+    assert!(world.wait());
+    assert_eq!(world.disconnected, 1);
+    // And nothing is waited for any more.
+    assert!(!world.wait());
+    world.send("another", 1, 1);
+    world.run();
+    world.network(NetworkState::Online);
+    assert_eq!(world.disconnected, 2);
+}
+
+#[test]
+fn another_network_is_used_at_once() {
+    let mut world = World::new(1);
+    world.set(0, Behaviour::Away);
+    let file = world.send("photo", 1, 1);
+    world.run();
+    world.set(0, Behaviour::Works);
+    world.network(NetworkState::Online);
+    world.run();
+    world.sent(&file);
+}
+
+#[test]
+fn who_waits_for_the_session_with_a_router_that_is_away_goes_elsewhere() {
+    let mut world = World::new(2);
+    world.set(0, Behaviour::Away);
+    world.send("photo", 1, 1);
+    let at_first = |job: &Job| matches!(job, Job::Ask { router, .. } if *router == address(0));
+    for _ in 0..1000 {
+        while world.store_next() {}
+        if let Some(which) = world.jobs.values().position(at_first) {
+            world.job(which, Fate::Done);
+            break;
+        }
+        assert!(world.job(0, Fate::Done), "it was never asked");
+    }
+    assert!(!world.jobs.values().any(at_first));
+}
+
+#[test]
 fn the_size_of_a_file_is_bounded() {
     let error = AgentError::File {
         error: FileProblem::Size,

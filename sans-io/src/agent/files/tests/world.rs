@@ -96,6 +96,8 @@ pub(super) struct World {
     pub(super) replies: Vec<(CommandId, Result<Reply, AgentError>)>,
     pub(super) events: Vec<Event>,
     pub(super) begun: Vec<Job>,
+    /// How often all sessions were ended.
+    pub(super) disconnected: usize,
     pub(super) now: Now,
     pub(super) rng: Rng,
     next_command: u64,
@@ -134,6 +136,7 @@ impl World {
             replies: Vec::new(),
             events: Vec::new(),
             begun: Vec::new(),
+            disconnected: 0,
             now,
             rng: Rng::from_seed([2; 32]),
             next_command: 0,
@@ -178,6 +181,11 @@ impl World {
                 }
                 Action::Cancel(id) => {
                     self.jobs.remove(&id);
+                }
+                Action::Disconnect => {
+                    let asking = |job: &Job| matches!(job, Job::Ask { .. });
+                    assert!(!self.jobs.values().any(asking), "somebody needs them");
+                    self.disconnected += 1;
                 }
             }
         }
