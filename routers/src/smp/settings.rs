@@ -347,8 +347,19 @@ fn store(ini: &Ini, advice: &mut Vec<String>) -> Result<StoreKind, IniError> {
     let enabled = ini.switch("STORE_LOG", "enable", Switch::Off)?;
     let kind = |value: &str| matches!(value, "memory" | "journal").then_some(());
     ini.read("STORE_LOG", "store_queues", "`memory`", kind)?;
-    ini.read("STORE_LOG", "store_messages", "`memory` or `journal`", kind)?;
+    // A journal stays when its router ends, whatever becomes of messages in memory.
+    let journal = |value: &str| match value {
+        "memory" => Some(false),
+        "journal" => Some(true),
+        _ => None,
+    };
+    let expected = "`memory` or `journal`";
+    let journal = ini.read("STORE_LOG", "store_messages", expected, journal)?;
     let messages = ini.switch("STORE_LOG", "restore_messages", enabled)?;
+    let messages = match journal {
+        Some(true) => Switch::On,
+        Some(false) | None => messages,
+    };
     let policy = |value: &str| match value {
         "always" => Some(SyncPolicy::Always),
         "batch" => Some(SyncPolicy::Batch),
@@ -534,6 +545,23 @@ mod tests {
 
     fn settings(text: &str) -> Result<Settings, SettingsError> {
         Settings::of(&text.parse()?)
+    }
+
+    #[test]
+    fn messages_of_a_journal_stay_whatever_becomes_of_those_in_memory() {
+        let store = |kind: &str| {
+            let text = format!(
+                "[STORE_LOG]\nenable: on\nstore_messages: {kind}\nrestore_messages: off\n\
+                 [TRANSPORT]\nhost: smp.example.com\nport: 5223\n"
+            );
+            settings(&text).unwrap().store
+        };
+        let of = |messages| StoreKind::Embedded {
+            sync: SyncPolicy::Batch,
+            messages,
+        };
+        assert_eq!(store("memory"), of(Switch::Off));
+        assert_eq!(store("journal"), of(Switch::On));
     }
 
     #[test]

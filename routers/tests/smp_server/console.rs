@@ -85,7 +85,7 @@ fn init_says_the_address_and_refuses_to_do_it_twice() {
     let text = said(&made);
     let fingerprint = line(&text, "Fingerprint: ");
     assert!(fingerprint.ends_with('='));
-    let address = format!("smp://{fingerprint}:secret@smp.example.com:5223,443");
+    let address = format!("smp://{fingerprint}:secret@smp.example.com");
     assert_eq!(line(&text, "Server address: "), address);
     let config = directory.path().join("config");
     assert!(text.contains(&config.join("ca.key").display().to_string()));
@@ -102,7 +102,18 @@ fn init_says_the_address_and_refuses_to_do_it_twice() {
 fn without_a_name_the_hosts_are_left_to_fill_in() {
     let directory = tempfile::tempdir().unwrap();
     let made = run(directory.path(), &["init", "--yes", "--no-password"]);
-    assert!(line(&said(&made), "Server address: ").ends_with("=@<hostnames>:5223,443"));
+    assert!(line(&said(&made), "Server address: ").ends_with("=@<hostnames>"));
+    assert!(!said(&made).contains("WARNING"));
+}
+
+#[test]
+fn init_warns_of_what_another_router_has_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("smp-server-store.log"), "").unwrap();
+    let made = run(directory.path(), &["init", "--yes", "--no-password"]);
+    assert!(said(&made).contains("WARNING: there are queues of another router in "));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use simplex_sans_io::rng::Rng;
 use super::{CliError, Directories};
 use crate::cli::{SignAlgorithm, now, say};
 use crate::identity::{IdentityFiles, Privacy, write_file};
+use crate::smp::store::import::Sources;
 
 const DEFAULT_IP: &str = "127.0.0.1";
 
@@ -188,30 +189,28 @@ pub(super) fn initialize(
         done: "written",
         error,
     })?;
-    let address = address(fingerprint, password.as_deref(), init.hosts(), ports);
+    let address = address(fingerprint, password.as_deref(), init.hosts());
     say(&format!(
         "Initialized: {}\nFingerprint: {fingerprint}\nServer address: {address}\n\n\
          Keep a copy of {} in a safe place, away from this machine: it is needed only for new certificates.",
         ini.display(),
         directories.configuration.join("ca.key").display()
     ))?;
+    if directories.store().exists() || !Sources::find(&directories.data).is_empty() {
+        say(&format!(
+            "WARNING: there are queues of another router in {}: this one will have them, too. If that is not wanted, empty the directory.",
+            directories.data.display()
+        ))?;
+    }
     Ok(fingerprint)
 }
 
-pub(super) fn address(
-    fingerprint: Fingerprint,
-    password: Option<&str>,
-    host: &str,
-    ports: &str,
-) -> String {
+/// The address, as clients of routers on the usual ports need it.
+pub(super) fn address(fingerprint: Fingerprint, password: Option<&str>, host: &str) -> String {
     let password = password
         .map(|password| format!(":{password}"))
         .unwrap_or_default();
-    let port = match ports {
-        "5223" => String::new(),
-        ports => format!(":{ports}"),
-    };
-    format!("smp://{fingerprint}{password}@{host}{port}")
+    format!("smp://{fingerprint}{password}@{host}")
 }
 
 fn configuration(
@@ -398,15 +397,6 @@ mod tests {
         assert_eq!(credentials.chain().fingerprint(), fingerprint);
         let again = initialize(&directories, &init, "5223").unwrap_err();
         assert!(matches!(again, CliError::Initialized(_)));
-    }
-
-    #[test]
-    fn the_address_names_the_port_where_it_is_another() {
-        let fingerprint = Fingerprint::from_bytes([0; 32]);
-        let text = |password, ports| address(fingerprint, password, "a.b", ports);
-        assert!(text(None, "5223").ends_with("=@a.b"));
-        assert!(text(None, "5223,443").ends_with("=@a.b:5223,443"));
-        assert!(text(Some("pw"), "7001").ends_with("=:pw@a.b:7001"));
     }
 
     #[test]

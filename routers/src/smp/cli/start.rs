@@ -77,10 +77,14 @@ fn banner(settings: &Settings, server: &Server, directories: &Directories) -> St
     };
     let password = password.map(|password| String::from_utf8_lossy(password.as_bytes()));
     let password = password.as_deref();
-    let address = init::address(server.fingerprint(), password, host, &ports.join(","));
+    let port = match ports.join(",").as_str() {
+        "5223" => String::new(),
+        ports => format!(":{ports}"),
+    };
+    let address = init::address(server.fingerprint(), password, host);
     let mut lines = vec![
         format!("Fingerprint: {}", server.fingerprint()),
-        format!("Server address: {address}"),
+        format!("Server address: {address}{port}"),
     ];
     if !settings.says_source_code() {
         lines.push(
