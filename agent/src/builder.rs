@@ -1,6 +1,8 @@
 //! How an agent is set up.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "xftp")]
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use simplex_sans_io::agent::config::{Config, NetworkConfig, Protection, SessionMode, Turns};
@@ -13,11 +15,21 @@ use simplex_sans_io::smp::handshake::client::ServiceCredentials;
 use simplex_sans_io::smp::pool::{self, SessionKey, UserId};
 use simplex_sans_io::socks::{self, Route, Target};
 use simplex_sans_io::tls::{ClientConfig, ClientOptions, Credentials};
-use simplex_sans_io::wire::{Scheme as _, ServerAddress, SmpScheme, TransportHost};
+use simplex_sans_io::wire::{Scheme, ServerAddress, SmpScheme, TransportHost};
+#[cfg(feature = "xftp")]
+use simplex_sans_io::{
+    agent::files,
+    drive::{XftpConnectError, XftpOptions},
+    wire::XftpScheme,
+};
 
+#[cfg(feature = "xftp")]
+use crate::files::{Ways, Worker, Workshop};
 use crate::handle::{Agent, Events};
 use crate::running::{Offload, Parts, RunError, run};
 use crate::store::Store;
+#[cfg(feature = "xftp")]
+use crate::xftp::Runtime;
 
 /// What routers and clients of SMP agree on in TLS.
 const PROTOCOL: &str = "smp/1";
@@ -59,6 +71,15 @@ pub struct Builder {
     socks: Option<socks::Proxy>,
     offload: Option<Offload>,
     services: BTreeMap<UserId, ServiceIdentity>,
+    #[cfg(feature = "xftp")]
+    files: Option<Files>,
+}
+
+/// What the files of an agent need.
+#[cfg(feature = "xftp")]
+struct Files {
+    config: files::config::Config,
+    worker: Box<dyn FnOnce(Ways, Rng) -> Box<dyn Worker> + Send>,
 }
 
 /// By what a service is known to routers: certificates that it keeps, with the key of the first of them.
@@ -140,7 +161,36 @@ impl Builder {
             socks: None,
             offload: None,
             services: BTreeMap::new(),
+            #[cfg(feature = "xftp")]
+            files: None,
         }
+    }
+
+    /// Sends and receives files, over the same network as all else. This directory is for them and for nothing else: what was received is
+    /// in it, until the application deletes it, and what is being sent, encrypted. Its path has to be UTF-8.
+    #[cfg(feature = "xftp")]
+    #[must_use]
+    pub fn files<N: Runtime>(mut self, directory: impl Into<PathBuf>, network: N) -> Self {
+        let directory = directory.into();
+        let worker = move |ways, rng| -> Box<dyn Worker> {
+            Box::new(Workshop::new(network, ways, directory, rng))
+        };
+        let config = self.files.take().map(|files| files.config);
+        self.files = Some(Files {
+            config: config.unwrap_or_default(),
+            worker: Box::new(worker),
+        });
+        self
+    }
+
+    /// Changes how much is done at once for files, and for how long it is tried.
+    #[cfg(feature = "xftp")]
+    #[must_use]
+    pub fn files_config(mut self, config: files::config::Config) -> Self {
+        if let Some(files) = &mut self.files {
+            files.config = config;
+        }
+        self
     }
 
     /// Holds the sessions of a user in the name of a service: a router then subscribes to all its queues at once, however many there
@@ -219,6 +269,18 @@ impl Builder {
         let (telling, told) = drive::queue(EVENTS);
         let (socks, mode) = (self.socks, self.config.network.sessions);
         let protection = self.config.network.protection;
+        #[cfg(feature = "xftp")]
+        let mut rng = rng;
+        #[cfg(feature = "xftp")]
+        let files = self.files.map(|files| {
+            let socks = socks.clone();
+            let ways: Ways = Arc::new(move |user, router| {
+                file_options(socks.as_ref(), protection, user, router)
+            });
+            let mut config = files.config;
+            config.protection = protection;
+            (config, (files.worker)(ways, rng.fork()))
+        });
         let parts = Parts {
             config: self.config,
             pool: self.pool,
@@ -228,6 +290,8 @@ impl Builder {
             asked,
             events: telling,
             offload: self.offload,
+            #[cfg(feature = "xftp")]
+            files,
         };
         let services = self.services;
         let options = move |session: &SessionKey| {
@@ -253,6 +317,36 @@ fn options(
     let Some(proxy) = socks else {
         return SmpOptions::to(router);
     };
+    let apart = match (mode, &session.scope) {
+        (SessionMode::Entity, Some(scope)) => format!("{}:{scope:?}", session.user.0),
+        (SessionMode::Entity | SessionMode::User, _) => session.user.0.to_string(),
+    };
+    let route = through(proxy, protection, router, &apart).ok_or(SmpConnectError::NoHost)?;
+    SmpOptions::with(route, router)
+}
+
+/// How the router of a file is reached.
+#[cfg(feature = "xftp")]
+fn file_options(
+    socks: Option<&socks::Proxy>,
+    protection: Protection,
+    user: UserId,
+    router: &ServerAddress<XftpScheme>,
+) -> Result<XftpOptions, XftpConnectError> {
+    let Some(proxy) = socks else {
+        return XftpOptions::to(router);
+    };
+    let route = through(proxy, protection, router, &user.0.to_string());
+    XftpOptions::with(route.ok_or(XftpConnectError::NoHost)?, router)
+}
+
+/// The way to a router through a proxy, which keeps sessions apart.
+fn through<S: Scheme>(
+    proxy: &socks::Proxy,
+    protection: Protection,
+    router: &ServerAddress<S>,
+    apart: &str,
+) -> Option<Route> {
     let hosts = router.hosts();
     let onion = hosts.iter().find(|host| host.is_onion());
     let public = hosts.iter().find(|host| !host.is_onion());
@@ -261,19 +355,14 @@ fn options(
         Protection::None => public.or(onion),
     };
     let target = Target {
-        host: host.ok_or(SmpConnectError::NoHost)?.clone(),
-        port: router.port().unwrap_or(SmpScheme::PORT),
+        host: host?.clone(),
+        port: router.port().unwrap_or(S::PORT),
     };
-    let apart = match (mode, &session.scope) {
-        (SessionMode::Entity, Some(scope)) => format!("{}:{scope:?}", session.user.0),
-        (SessionMode::Entity | SessionMode::User, _) => session.user.0.to_string(),
-    };
-    let route = Route::Through {
+    Some(Route::Through {
         proxy: proxy.target.clone(),
-        authentication: proxy.authentication(&apart),
+        authentication: proxy.authentication(apart),
         target,
-    };
-    SmpOptions::with(route, router)
+    })
 }
 
 #[cfg(test)]
@@ -308,6 +397,25 @@ mod tests {
         assert_eq!(target.port, 7001);
         assert_eq!(route(1), route(1));
         assert_ne!(route(1), route(2));
+    }
+
+    #[cfg(feature = "xftp")]
+    #[test]
+    fn files_take_no_other_way_than_messages() {
+        let address = "xftp://u2dS9sG8nMNURyZwqASV4yROM28Er0luVTx5X1CsMrU=@xftp.example";
+        let router: ServerAddress<XftpScheme> = address.parse().unwrap();
+        let proxy = socks::Proxy::default();
+        let route = |proxy, user| {
+            file_options(proxy, Protection::Socks, UserId(user), &router)
+                .unwrap()
+                .route
+        };
+        let Route::Through { target, .. } = route(Some(&proxy), 1) else {
+            panic!("straight")
+        };
+        assert_eq!(target.port, 443);
+        assert_ne!(route(Some(&proxy), 1), route(Some(&proxy), 2));
+        assert!(matches!(route(None, 1), Route::Direct(_)));
     }
 
     #[test]

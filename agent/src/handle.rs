@@ -27,7 +27,7 @@ use crate::running::Asked;
 /// its result is discarded. Everything that a function promises is stored when it returns.
 #[derive(Debug, Clone)]
 pub struct Agent {
-    asked: drive::Sender<Asked>,
+    pub(crate) asked: drive::Sender<Asked>,
 }
 
 /// Why something was not done.
@@ -163,7 +163,7 @@ impl Agent {
     /// Carries out a command: what all other functions do.
     pub async fn execute(&self, command: Command) -> Result<Reply, Error> {
         let (reply, mut replied) = drive::queue(1);
-        let asked = Asked { command, reply };
+        let asked = Asked::Connections(command, reply);
         self.asked.send(asked).await.map_err(|_| Error::Ended)?;
         Ok(replied.next().await.ok_or(Error::Ended)??)
     }
@@ -348,7 +348,7 @@ impl Agent {
             body,
         };
         let (reply, mut replied) = drive::queue(1);
-        let asked = Asked { command, reply };
+        let asked = Asked::Connections(command, reply);
         self.asked.send(asked).await.map_err(|_| Error::Ended)?;
         accepted(replied.next().await)
     }
@@ -368,7 +368,7 @@ impl Agent {
                 flags,
                 body,
             };
-            let asked = self.asked.send(Asked { command, reply }).await;
+            let asked = self.asked.send(Asked::Connections(command, reply)).await;
             replies.push(asked.map(|()| replied).map_err(|_| Error::Ended));
         }
         let mut results = Vec::with_capacity(replies.len());
@@ -601,7 +601,7 @@ fn accepted(reply: Option<Result<Reply, AgentError>>) -> Result<(MessageId, Pq),
     }
 }
 
-fn unexpected() -> Error {
+pub(crate) fn unexpected() -> Error {
     Error::Agent(AgentError::Internal {
         context: "another reply was expected".into(),
     })

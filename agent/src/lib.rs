@@ -2,6 +2,8 @@
 
 mod blocking;
 mod builder;
+#[cfg(feature = "xftp")]
+mod files;
 mod handle;
 mod running;
 #[cfg(feature = "programs")]
@@ -20,7 +22,10 @@ pub use simplex_sans_io::agent::config::{
 };
 pub use simplex_sans_io::agent::error::AgentError;
 pub use simplex_sans_io::agent::event::{Event, EventContent, MessageMeta};
-pub use simplex_sans_io::agent::id::{ConnectionId, EventId, MessageId, RequestName};
+pub use simplex_sans_io::agent::file_event::{DescriptionText, FileEvent};
+#[cfg(feature = "xftp")]
+pub use simplex_sans_io::agent::files::record::{LocalKey, Relays};
+pub use simplex_sans_io::agent::id::{ConnectionId, EventId, FileId, MessageId, RequestName};
 pub use simplex_sans_io::agent::link::{ConnectionRequest, ShortLink};
 pub use simplex_sans_io::ratchet::{InitialKeys, Pq};
 pub use simplex_sans_io::smp::pool::UserId;
@@ -28,5 +33,7 @@ pub use simplex_sans_io::smp::{MsgFlags, NameRecord, QueueInfo, SimplexDomain};
 
 pub use self::blocking::block_on;
 pub use self::builder::{Builder, ServiceIdentity};
+#[cfg(feature = "xftp")]
+pub use self::files::{ReceiveFile, SendFile};
 pub use self::handle::{Agent, Created, Error, Events, Joining, NewLink};
 pub use self::running::RunError;

@@ -5,6 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod file_router;
 mod router;
 
 use std::io::{BufRead as _, BufReader};
@@ -106,7 +107,9 @@ impl Client {
     async fn hear(&mut self) -> (String, String, String) {
         let (corr_id, entity, mut command) =
             (self.line().await, self.line().await, self.line().await);
-        const BODIES: [&str; 7] = ["MSG ", "CONF ", "REQ ", "INFO ", "QINF ", "NAME ", "LDATA "];
+        const BODIES: [&str; 8] = [
+            "MSG ", "CONF ", "REQ ", "INFO ", "QINF ", "NAME ", "LDATA ", "SFDONE ",
+        ];
         if BODIES.iter().any(|tag| command.starts_with(tag)) {
             let size = command.rsplit(' ').next().unwrap().parse().unwrap();
             let mut body = vec![0; size];
@@ -121,7 +124,7 @@ impl Client {
     async fn expect(&mut self, entity: &str, tag: &str) -> String {
         loop {
             let (_, of, command) = self.hear().await;
-            let harmless = ["CONNECT ", "SENT ", "DISCONNECT "];
+            let harmless = ["CONNECT ", "SENT ", "DISCONNECT ", "SFPROG ", "RFPROG "];
             if of == entity && command.starts_with(tag) {
                 return command;
             }
@@ -246,7 +249,7 @@ async fn an_address_is_asked_through_telnet() {
 async fn what_is_wrong_is_said_and_strangers_hear_nothing() {
     let router = Router::start().await;
     let directory = tempfile::tempdir().unwrap();
-    let agent = Process::start(directory.path(), &router, "agent", &[]);
+    let agent = Process::start(directory.path(), &router, "agent", &["--max-new", "1"]);
     let mut client = agent.client().await;
     let cases = [
         ("", "HELLO", "ERR CMD SYNTAX parseCommand"),
@@ -280,6 +283,18 @@ async fn what_is_wrong_is_said_and_strangers_hear_nothing() {
         "{link}"
     );
 
+    client.send("212", "", "NEW T INV").await;
+    let (_, _, refused) = loop {
+        match client.hear().await {
+            (corr_id, ..) if corr_id.is_empty() => {}
+            response => break response,
+        }
+    };
+    assert_eq!(
+        refused,
+        "ERR CMD PROHIBITED too many connections in a minute"
+    );
+
     for stranger in [
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".as_slice(),
         b"1\n\nAUTH :wrong\n",
@@ -305,6 +320,97 @@ async fn it_stops_when_it_is_told_to() {
     let ended = tokio::task::spawn_blocking(move || agent.child.0.wait());
     let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
     assert!(ended.unwrap().unwrap().unwrap().success());
+}
+
+/// The name of the file that a client has just begun to send or to receive.
+async fn begun(client: &mut Client, command: &str) -> String {
+    client.send("8", "", command).await;
+    loop {
+        let (corr_id, file, said) = client.hear().await;
+        if corr_id == "8" {
+            assert_eq!(said, "OK");
+            return file;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_go_on_after_their_agent_was_killed() {
+    use base64::Engine as _;
+    let router = Router::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let [(server, address)] = file_router::routers(directory.path()).await;
+    let files = directory.path().join("files");
+    std::fs::create_dir(&files).unwrap();
+    let mut content = vec![0; 30_000_000];
+    simplex_sans_io::rng::Rng::from_seed([7; 32]).fill(&mut content);
+    std::fs::write(files.join("big.bin"), &content).unwrap();
+    let server_option = address.address.to_string();
+    let options = [
+        "--no-token",
+        "--files",
+        "files",
+        "--file-server",
+        &server_option,
+    ];
+    let start = || Process::start(directory.path(), &router, "agent", &options);
+
+    let agent = start();
+    let mut client = agent.client().await;
+    let features = client.ask("", "VER 7", "VER 7 ").await;
+    assert!(features.ends_with(",files"), "{features}");
+    let outside = client.ask("", "FSND :../agent.db", "ERR").await;
+    assert_eq!(outside, "ERR FILE NO_FILE");
+    let sent = begun(&mut client, "FSND recipients=2 :big.bin").await;
+    client.expect(&sent, "SFPROG ").await;
+    // Its process is gone at once.
+    drop((client, agent));
+    std::fs::remove_file(files.join("big.bin")).unwrap();
+
+    let agent = start();
+    let mut client = agent.client().await;
+    let done = client.expect(&sent, "SFDONE ").await;
+    let (_, descriptions) = done.split_once('\n').unwrap();
+    let descriptions: Vec<_> = descriptions
+        .split(&format!("{}\n", "#".repeat(32)))
+        .collect();
+    let [sender, _, recipient] = descriptions[..] else {
+        panic!("{descriptions:?}")
+    };
+    let with_body = |command: &str, body: &str| format!("{command} {}\r\n{body}", body.len());
+    let received = begun(&mut client, &with_body("FRCV", recipient)).await;
+    client.expect(&received, "RFPROG ").await;
+    drop((client, agent));
+
+    let agent = start();
+    let mut client = agent.client().await;
+    let done = client.expect(&received, "RFDONE ").await;
+    let path = base64::engine::general_purpose::URL_SAFE
+        .decode(word(&done, 1))
+        .unwrap();
+    let path = String::from_utf8(path).unwrap();
+    assert!(path.ends_with("/big.bin"), "{path}");
+    assert!(std::fs::read(&path).unwrap() == content);
+
+    client.ask("", "VER 7", "VER 7 ").await;
+    client
+        .ask(&sent, &with_body("FDEL remote", sender), "OK")
+        .await;
+    client.expect(&sent, "SFDEL").await;
+    assert_eq!(server.numbers().await.unwrap().0.used, 0);
+    client.ask(&received, "FDEL", "OK").await;
+    assert!(!Path::new(&path).exists());
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_without_files_refuses_them() {
+    let router = Router::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let agent = Process::start(directory.path(), &router, "agent", &["--no-token"]);
+    let mut client = agent.client().await;
+    let refused = client.ask("", "FSND :agent.db", "ERR").await;
+    assert!(refused.starts_with("ERR CMD PROHIBITED"), "{refused}");
 }
 
 #[tokio::test]

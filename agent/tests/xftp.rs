@@ -12,47 +12,12 @@ use std::process::{Command, Stdio};
 use simplex_agent::xftp::{
     Plan, Runtime, Server as Address, Sessions, TransferError, abandon, delete, receive, send,
 };
-use simplex_routers::identity::IdentityFiles;
-use simplex_routers::xftp::server::{Orphans, Server};
-use simplex_routers::xftp::settings::Settings;
-use simplex_routers::xftp::store::Store;
 use simplex_runtime_tokio::Tokio;
-use simplex_sans_io::crypto::Algorithm;
 use simplex_sans_io::rng::Rng;
-use simplex_sans_io::time::UnixTime;
 
-async fn router(directory: &Path) -> (Server, Address) {
-    let files = IdentityFiles(directory);
-    let now = UnixTime::from_seconds(1_767_225_600);
-    let mut rng = simplex_runtime_tokio::rng().unwrap();
-    files
-        .create(Algorithm::Ed25519, "localhost", now, &mut rng)
-        .unwrap();
-    let chunks = directory.join("files");
-    fs::create_dir(&chunks).unwrap();
-    let settings = Settings::of_port(0, &chunks);
-    let store = Store::in_memory();
-    let credentials = files.load(now).unwrap();
-    let server = Server::start(
-        &settings,
-        credentials,
-        store,
-        Orphans::Removed,
-        directory,
-        100,
-    );
-    let server = server.await.unwrap();
-    let address = format!(
-        "xftp://{}@127.0.0.1:{}",
-        server.fingerprint(),
-        server.address().port()
-    );
-    let address = Address {
-        address: address.parse().unwrap(),
-        password: None,
-    };
-    (server, address)
-}
+use self::file_router::{router, routers};
+
+mod file_router;
 
 fn file(directory: &Path, size: usize) -> PathBuf {
     let path = directory.join(format!("{size}.bin"));
@@ -68,16 +33,6 @@ fn sessions() -> Sessions<Tokio> {
     let (sessions, running) = Sessions::new(Tokio::new(), 1, rng);
     tokio::spawn(running);
     sessions
-}
-
-async fn routers<const N: usize>(directory: &Path) -> [(Server, Address); N] {
-    let mut routers = Vec::new();
-    for number in 0..N {
-        let place = directory.join(format!("router{number}"));
-        fs::create_dir(&place).unwrap();
-        routers.push(router(&place).await);
-    }
-    routers.try_into().unwrap_or_else(|_| unreachable!())
 }
 
 /// Sends files of every size, and receives and deletes them, on any runtime.
@@ -351,6 +306,17 @@ async fn the_program_sends_shows_receives_and_deletes() {
             "-s",
             &address,
         ]);
+        let steps = [
+            "\rEncrypting file...       \r",
+            "\rUploading file...        \r",
+            "\rUploaded 100%            \r",
+            "\rFile uploaded!           \n",
+            "Sender file description: ",
+            "Pass file descriptions to the recipient(s):\n",
+            "Web link:\n",
+        ];
+        let places = steps.map(|step| said.find(step));
+        assert!(places.is_sorted() && places[0].is_some(), "{said:?}");
         let link = said.lines().find(|line| line.starts_with("https://"));
         let link = link.unwrap_or_else(|| panic!("{said}")).to_owned();
         let description = |name: &str| at(&format!("out/photo.jpg.xftp/{name}"));

@@ -54,6 +54,14 @@ impl Exposition {
         self.sample("gauge", name, labels, value);
     }
 
+    /// The version, and what the runtime of the reference is told in this variable, which has no effect here.
+    pub(crate) fn info(&mut self, variable: &str) {
+        let options = label(&std::env::var(variable).unwrap_or_default());
+        let version = env!("CARGO_PKG_VERSION");
+        let info = format!("version=\"{version}\",rts_options=\"{options}\"");
+        self.gauge("info", &info, 1);
+    }
+
     /// How many values were at most as great as each bound, how many there were, and all of them together.
     pub(crate) fn histogram(
         &mut self,
@@ -180,6 +188,13 @@ fn path(request: &[u8]) -> Option<&str> {
     rest.split([' ', '?']).next()
 }
 
+/// The value of a label.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,5 +211,10 @@ mod tests {
         );
         assert_eq!(path(b"POST /metrics HTTP/1.1\r\n\r\n"), None);
         assert_eq!(path(b"\xff\xff\r\n"), None);
+    }
+
+    #[test]
+    fn labels_are_quoted() {
+        assert_eq!(label("-N \"a\\b\"\n"), "-N \\\"a\\\\b\\\"\\n");
     }
 }

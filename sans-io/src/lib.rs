@@ -55,6 +55,7 @@
 //! | [`http2`] | HTTP/2 around another machine: requests and responses instead of bytes |
 //! | [`socks`], [`websocket`] | SOCKS5 and WebSockets in front of another machine |
 //! | [`smp`] | formats and handshake; [`client`](smp::client), [`server`](smp::server), a [`pool`](smp::pool) of sessions, the [`router`](smp::router)'s queues |
+//! | [`mod@xftp`] | the protocol of files: formats, client, server, router |
 //! | [`ratchet`] | what encrypts the messages of a connection end to end: key agreement, double ratchet, post-quantum keys |
 //! | [`agent`] | links and messages of agents, and the machine over all their connections |
 //! | [`drive`] | the one event loop, over two small traits that a runtime implements, and clients built on it |
@@ -64,7 +65,7 @@
 //!
 //! * `tls` (default): [`tls`], which needs rustls and ring.
 //! * `drive` (default): [`drive`]. Without both, the crate builds for `wasm32-unknown-unknown`; with `drive` alone, too.
-//! * `xftp`: [`http2`], which needs the h2 crate.
+//! * `xftp`: [`http2`], which needs the h2 crate, what is built on it, and the agent's files. Without it [`xftp`] has nothing but errors.
 //! * `sim`: [`sim`].
 //!
 //! Sockets for [`drive`] are in the crates `simplex-runtime-tokio`, `simplex-runtime-smol` and `simplex-runtime-async-std`.
@@ -105,5 +106,4 @@ pub mod time;
 pub mod tls;
 pub mod websocket;
 pub mod wire;
-#[cfg(feature = "xftp")]
 pub mod xftp;

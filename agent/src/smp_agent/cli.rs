@@ -24,8 +24,9 @@ use tracing_subscriber::filter::LevelFilter;
 use zeroize::Zeroizing;
 
 use super::hub::Hub;
+use super::rate::Rate;
 use super::session::serve;
-use super::{Shared, Trust};
+use super::{Files, Shared, Trust};
 use crate::builder::Builder;
 use crate::running::RunError;
 use crate::store::{Sqlite, SqliteOptions, StoreError};
@@ -48,6 +49,12 @@ struct Cli {
     /// A router where queues are made: `smp://FINGERPRINT[:PASSWORD]@HOST[:PORT]`. May be given many times.
     #[arg(short, long = "server", required = true)]
     servers: Vec<String>,
+    /// A router for files: `xftp://FINGERPRINT[:PASSWORD]@HOST[:PORT]`. May be given many times.
+    #[arg(long = "file-server", requires = "files")]
+    file_servers: Vec<String>,
+    /// Let clients send files from this directory, by their paths in it. What they receive comes into its directory `received`.
+    #[arg(long)]
+    files: Option<PathBuf>,
     /// The database.
     #[arg(short, long, default_value = "smp-agent.db")]
     database: PathBuf,
@@ -75,6 +82,9 @@ struct Cli {
     /// Reach all routers through this SOCKS proxy: `[USER:PASSWORD@]HOST[:PORT]`.
     #[arg(long)]
     socks_proxy: Option<socks::Proxy>,
+    /// How many connections clients may make in a minute.
+    #[arg(long, default_value_t = 3000)]
+    max_new: u32,
     /// How much is logged; never what is said.
     #[arg(long, default_value = "info")]
     log_level: LevelFilter,
@@ -100,6 +110,10 @@ enum CliError {
     Run(#[from] RunError),
     #[error("{}: {error}", path.display())]
     File { path: PathBuf, error: io::Error },
+    #[error(
+        "`{0}` is no address of a router for files: xftp://FINGERPRINT[:PASSWORD]@HOST[:PORT] is expected"
+    )]
+    FileAddress(String),
     #[error("port {port} cannot be used: {error}")]
     Port { port: u16, error: io::Error },
     #[error(transparent)]
@@ -159,6 +173,10 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
     if let Some(proxy) = &cli.socks_proxy {
         builder = builder.through(proxy.clone());
     }
+    let files = files(cli)?;
+    if let Some(files) = &files {
+        builder = builder.files(files.directory.join("received"), Tokio::new());
+    }
     let trust = match (cli.no_token, &cli.socket) {
         (true, _) | (_, Some(_)) => Trust::Peer,
         (false, None) => Trust::Token,
@@ -176,8 +194,10 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
         hub,
         token: token.as_str().into(),
         routers: routers.into(),
+        files: files.map(Arc::new),
         users: Arc::new(Mutex::new(BTreeMap::new())),
         rng: Arc::new(Mutex::new(rng)),
+        rate: Arc::new(Mutex::new(Rate::new(cli.max_new))),
     };
     // The first user is there without being asked for.
     shared.user(UserId(1).0).await.ok();
@@ -200,6 +220,34 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
         Ok(ended) => Ok(ended?),
         Err(error) => Err(io::Error::other(error).into()),
     }
+}
+
+/// What clients may do with files, if anything.
+fn files(cli: &Cli) -> Result<Option<Files>, CliError> {
+    let Some(path) = &cli.files else {
+        return Ok(None);
+    };
+    let error = |error| CliError::File {
+        path: path.clone(),
+        error,
+    };
+    fs::create_dir_all(path).map_err(error)?;
+    let router = |text: &String| {
+        let parsed = ServerAddress::parse_with_password(text);
+        let (address, password) = parsed.map_err(|_| CliError::FileAddress(text.clone()))?;
+        Ok(UserRouter {
+            password,
+            ..UserRouter::new(address)
+        })
+    };
+    Ok(Some(Files {
+        directory: fs::canonicalize(path).map_err(error)?,
+        routers: cli
+            .file_servers
+            .iter()
+            .map(router)
+            .collect::<Result<_, CliError>>()?,
+    }))
 }
 
 /// Accepts clients until it is dropped.

@@ -9,7 +9,7 @@ use simplex_sans_io::agent::command::{
 };
 use simplex_sans_io::agent::config::{UserRouter, VERSIONS};
 use simplex_sans_io::agent::error::AgentError;
-use simplex_sans_io::agent::id::{ConnectionId, MessageId, RequestName};
+use simplex_sans_io::agent::id::{ConnectionId, FileId, MessageId, RequestName};
 use simplex_sans_io::agent::link::{LinkScheme, LinkTarget, ShortLink};
 use simplex_sans_io::ratchet::{InitialKeys, Pq};
 use simplex_sans_io::smp::MsgFlags;
@@ -17,9 +17,9 @@ use simplex_sans_io::smp::link::{ContactData, UserData};
 use simplex_sans_io::smp::pool::UserId;
 use simplex_sans_io::wire::{self, Large, List, Version};
 
-use super::Shared;
 use super::hub::ClientId;
-use crate::handle::{Error, Joining, NewLink};
+use super::{Files, Shared};
+use crate::handle::{Agent, Error, Joining, NewLink};
 use simplex_sans_io::agent::lines::Transmission;
 use simplex_sans_io::agent::lines::command::{Command, JoinLine, JoinLink, NewLine};
 use simplex_sans_io::agent::lines::text::{self, Level, Said};
@@ -51,10 +51,10 @@ pub(super) struct Session {
     pub(super) level: Level,
 }
 
-type Answer = Result<Said, Wrong>;
+pub(super) type Answer = Result<Said, Wrong>;
 
 /// What is wrong with a command.
-enum Wrong {
+pub(super) enum Wrong {
     Text(String),
     Error(Error),
 }
@@ -65,11 +65,11 @@ impl From<Error> for Wrong {
     }
 }
 
-fn prohibited(context: &str) -> Wrong {
+pub(super) fn prohibited(context: &str) -> Wrong {
     Wrong::Text(format!("CMD PROHIBITED {context}"))
 }
 
-fn ok() -> Said {
+pub(super) fn ok() -> Said {
     Said::line("OK")
 }
 
@@ -101,8 +101,9 @@ impl Session {
                 Some(level) => {
                     after = After::Level(level);
                     let number = level.number();
+                    let files = self.shared.files.as_ref().map_or("", |_| ",files");
                     let features = "links,receipts,pq,users,names,servers";
-                    Ok(Said::line(format!("VER {number} {features}")))
+                    Ok(Said::line(format!("VER {number} {features}{files}")))
                 }
                 None => Err(prohibited("VER")),
             },
@@ -353,8 +354,47 @@ impl Session {
                 let content = agent.open_link(self.user, *link).await?;
                 Ok(opened(&content))
             }
+            Command::SendFile { recipients, user } => {
+                let user = self.user_or_own(user).await?;
+                self.send_file(user, recipients, entity, &info()).await
+            }
+            Command::ReceiveFile {
+                approved,
+                user,
+                local,
+            } => {
+                let user = self.user_or_own(user).await?;
+                self.receive_file(user, approved, local, entity, &info())
+                    .await
+            }
+            Command::DeleteFile { remote } => {
+                self.delete_file(self.user, entity, remote, body.as_ref())
+                    .await
+            }
             Command::Version(_) | Command::Quit | Command::FromAgent => Err(prohibited("")),
         }
+    }
+
+    async fn user_or_own(&self, user: Option<i64>) -> Result<UserId, Error> {
+        match user {
+            Some(user) => self.shared.user(user).await,
+            None => Ok(self.user),
+        }
+    }
+
+    /// What may be done with files, if anything may.
+    pub(super) fn files(&self) -> Result<&Files, Wrong> {
+        let files = self.shared.files.as_deref();
+        files.ok_or_else(|| prohibited("the agent was started without files"))
+    }
+
+    pub(super) const fn agent(&self) -> &Agent {
+        &self.shared.agent
+    }
+
+    /// What is told of a file is told to this client from now on.
+    pub(super) fn own_file(&self, file: &FileId) {
+        self.shared.hub.take_file(self.client, file);
     }
 
     /// A question was answered: it is not asked again.
@@ -461,6 +501,9 @@ impl Session {
 
     /// The name of a new connection, which is the client's from now on.
     fn new_connection(&self, entity: &mut String) -> Result<ConnectionId, Wrong> {
+        if !self.shared.may_make() {
+            return Err(prohibited("too many connections in a minute"));
+        }
         if entity.is_empty() {
             *entity = self.shared.random_name();
         }
@@ -498,7 +541,7 @@ fn request(name: &str) -> Result<RequestName, Wrong> {
     RequestName::try_from(name.as_bytes()).map_err(|_| not_found())
 }
 
-fn not_found() -> Wrong {
+pub(super) fn not_found() -> Wrong {
     Wrong::Error(Error::Agent(AgentError::NotFound { context: "".into() }))
 }
 

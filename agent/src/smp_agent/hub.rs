@@ -6,14 +6,14 @@
 //!     └──── the client goes ──────────┘
 //! ```
 //! What is told of a connection that nobody owns waits for its next owner: messages in the agent, which tells them again, everything
-//! else here.
+//! else here. What is told of a file that nobody owns is told to all clients, or to the next one that comes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use simplex_sans_io::agent::command::ConnectionStatistics;
 use simplex_sans_io::agent::event::{Event, EventContent};
-use simplex_sans_io::agent::id::{ConnectionId, EventId, RequestName};
+use simplex_sans_io::agent::id::{ConnectionId, EventId, FileId, RequestName};
 use tokio::sync::mpsc;
 
 use crate::handle::{Agent, Events};
@@ -39,6 +39,9 @@ struct State {
     clients: BTreeMap<ClientId, mpsc::Sender<Told>>,
     owners: BTreeMap<ConnectionId, ClientId>,
     parked: BTreeMap<ConnectionId, VecDeque<Told>>,
+    files: BTreeMap<FileId, ClientId>,
+    /// What was told of files when nobody was there.
+    untold: VecDeque<Told>,
     /// Questions that were told and not answered: whom they are asked, and by which event.
     asked: BTreeMap<RequestName, (ConnectionId, Option<EventId>)>,
     next: u64,
@@ -75,14 +78,21 @@ impl Hub {
         state.next += 1;
         let id = ClientId(state.next);
         state.clients.insert(id, sender);
+        for told in std::mem::take(&mut state.untold) {
+            state.send(id, told);
+        }
         (id, told)
     }
 
     /// One less.
     pub(super) fn leave(&self, client: ClientId) {
         let mut state = self.state();
-        state.clients.remove(&client);
-        state.owners.retain(|_, owner| *owner != client);
+        state.let_go(client);
+    }
+
+    /// What is told of a file is told to a client.
+    pub(super) fn take_file(&self, client: ClientId, file: &FileId) {
+        self.state().files.insert(file.clone(), client);
     }
 
     /// Whether a client may speak for a connection: it owns it, or nobody does, so that it does now.
@@ -158,6 +168,10 @@ impl State {
             let asked = (connection.clone(), told.0.id);
             self.asked.insert(name.clone(), asked);
         }
+        if let EventContent::File { file, .. } = &told.0.content {
+            let file = file.clone();
+            return self.tell_of_file(&file, told);
+        }
         let Some(connection) = told.0.connection.clone() else {
             let clients: Vec<_> = self.clients.keys().copied().collect();
             for client in clients {
@@ -185,9 +199,36 @@ impl State {
             return;
         };
         if sender.try_send(told).is_err() {
-            self.clients.remove(&client);
-            self.owners.retain(|_, owner| *owner != client);
+            self.let_go(client);
         }
+    }
+
+    fn tell_of_file(&mut self, file: &FileId, told: Told) {
+        let clients: Vec<_> = match self.files.get(file) {
+            Some(owner) => vec![*owner],
+            None => self.clients.keys().copied().collect(),
+        };
+        // What is kept is the end of a file.
+        let is_kept = told.0.id.is_some();
+        if is_kept {
+            self.files.remove(file);
+        }
+        if clients.is_empty() && is_kept {
+            if self.untold.len() >= PARKED {
+                self.untold.pop_front();
+            }
+            self.untold.push_back(told);
+            return;
+        }
+        for client in clients {
+            self.send(client, told.clone());
+        }
+    }
+
+    fn let_go(&mut self, client: ClientId) {
+        self.clients.remove(&client);
+        self.owners.retain(|_, owner| *owner != client);
+        self.files.retain(|_, owner| *owner != client);
     }
 }
 
@@ -202,6 +243,7 @@ pub(super) const fn question(content: &EventContent) -> Option<&RequestName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use simplex_sans_io::agent::file_event::FileEvent;
 
     fn event(connection: &ConnectionId, id: Option<u64>) -> Told {
         let event = Event {
@@ -247,5 +289,40 @@ mod tests {
             hub.state().tell(event(&bob, Some(number)));
         }
         assert!(hub.state().clients.is_empty() && hub.state().owners.is_empty());
+    }
+
+    fn of_file(file: &FileId, id: Option<u64>) -> Told {
+        let event = match id {
+            Some(_) => FileEvent::Deleted { error: None },
+            None => FileEvent::SendProgress { sent: 1, of: 2 },
+        };
+        let event = Event {
+            id: id.map(EventId::of_file),
+            connection: None,
+            content: EventContent::File {
+                file: file.clone(),
+                event,
+            },
+        };
+        (event, None)
+    }
+
+    #[test]
+    fn what_is_told_of_a_file_is_told_to_its_client_or_to_the_next_that_comes() {
+        let hub = Hub::new();
+        let file = FileId::try_from(b"photo".as_slice()).unwrap();
+        hub.state().tell(of_file(&file, None));
+        hub.state().tell(of_file(&file, Some(1)));
+        // How far it was is of no interest any more.
+        let (first, mut to_first) = hub.enter();
+        assert_eq!(to_first.try_recv().unwrap(), of_file(&file, Some(1)));
+        let (_, mut to_second) = hub.enter();
+        hub.take_file(first, &file);
+        hub.state().tell(of_file(&file, None));
+        assert_eq!(to_first.try_recv().unwrap(), of_file(&file, None));
+        assert!(to_second.try_recv().is_err());
+        hub.leave(first);
+        hub.state().tell(of_file(&file, Some(2)));
+        assert_eq!(to_second.try_recv().unwrap(), of_file(&file, Some(2)));
     }
 }

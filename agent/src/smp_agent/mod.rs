@@ -4,20 +4,25 @@
 
 mod cli;
 mod execute;
+mod files;
 mod hub;
+mod rate;
 mod session;
 
 pub use self::cli::main;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use simplex_sans_io::agent::config::UserRouter;
 use simplex_sans_io::agent::id::ConnectionId;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::pool::UserId;
+use simplex_sans_io::wire::XftpScheme;
 
 use self::hub::Hub;
+use self::rate::Rate;
 use crate::handle::{Agent, Error};
 
 /// Whether a client has to say who it is.
@@ -36,9 +41,21 @@ struct Shared {
     hub: Hub,
     token: Arc<str>,
     routers: Arc<[UserRouter]>,
+    /// Where files of clients are, and the routers for them, if there are to be any.
+    files: Option<Arc<Files>>,
     /// The routers of each user.
     users: Arc<Mutex<BTreeMap<UserId, Vec<UserRouter>>>>,
     rng: Arc<Mutex<Rng>>,
+    /// How many connections clients may make.
+    rate: Arc<Mutex<Rate>>,
+}
+
+/// What clients may do with files.
+#[derive(Debug)]
+struct Files {
+    /// What they may send is in it.
+    directory: PathBuf,
+    routers: Vec<UserRouter<XftpScheme>>,
 }
 
 impl Shared {
@@ -48,6 +65,10 @@ impl Shared {
         let new = !lock(&self.users).contains_key(&user);
         if new {
             self.set_routers(user, self.routers.to_vec()).await?;
+            if let Some(files) = &self.files {
+                let routers = files.routers.clone();
+                self.agent.set_file_routers(user, routers).await?;
+            }
         }
         Ok(user)
     }
@@ -73,6 +94,11 @@ impl Shared {
 
     fn users(&self) -> Vec<UserId> {
         lock(&self.users).keys().copied().collect()
+    }
+
+    /// Whether one more connection may be made now.
+    fn may_make(&self) -> bool {
+        lock(&self.rate).take(std::time::Instant::now())
     }
 
     fn random_name(&self) -> String {

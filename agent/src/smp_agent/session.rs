@@ -207,8 +207,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     /// Tells an event; once it is written, it need not be told again.
     async fn tell(&mut self, shared: &Shared, client: ClientId, told: Told) -> io::Result<()> {
         let (event, statistics) = told;
-        let entity = event.connection.as_ref();
-        let entity = entity.map(ToString::to_string).unwrap_or_default();
+        let entity = match (&event.connection, &event.content) {
+            (Some(connection), _) => connection.to_string(),
+            (None, EventContent::File { file, .. }) => file.to_string(),
+            (None, _) => String::new(),
+        };
         for said in text::events(&event.content, statistics.as_deref(), self.level) {
             match &event.content {
                 EventContent::Down { connections, .. } => {

@@ -8,7 +8,7 @@ mod thread;
 pub use simplex_sans_io::agent::store::{Change, Key, Kind, Load, Memory, Record};
 
 pub use self::sqlite::{Sqlite, SqliteOptions};
-pub(crate) use self::thread::{Answer, Question, StoreThread};
+pub(crate) use self::thread::{Answer, Question, StoreThread, Whose};
 
 use std::path::PathBuf;
 

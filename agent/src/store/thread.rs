@@ -1,5 +1,6 @@
 //! The thread that works with the store: the only one that an agent has.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -8,19 +9,27 @@ use simplex_sans_io::drive;
 
 use super::{Store, StoreError};
 
+/// Whose transactions and loads these are: each machine numbers its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Whose {
+    Connections,
+    #[cfg(feature = "xftp")]
+    Files,
+}
+
 /// What the store is told and asked.
 #[derive(Debug)]
 pub(crate) enum Question {
-    Commit(OpId, Vec<Change>),
-    Load(LoadId, Load),
+    Commit(Whose, OpId, Vec<Change>),
+    Load(Whose, LoadId, Load),
 }
 
 /// What it answers.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Everything up to this transaction is durable.
-    Stored(OpId),
-    Loaded(LoadId, Vec<Record>),
+    Stored(Whose, OpId),
+    Loaded(Whose, LoadId, Vec<Record>),
     /// It has failed, and ends.
     Failed(StoreError),
 }
@@ -78,34 +87,42 @@ fn work(
     questions: impl Iterator<Item = Question>,
     answers: &drive::Sender<Answer>,
 ) -> Result<(), StoreError> {
-    let mut group = Vec::new();
-    let mut last = OpId::default();
+    let mut group = Group::default();
     for question in questions {
         match question {
-            Question::Commit(op, changes) => {
-                group.push(changes);
-                last = op;
+            Question::Commit(whose, op, changes) => {
+                group.transactions.push(changes);
+                group.last.insert(whose, op);
             }
-            Question::Load(id, load) => {
-                commit(store, &mut group, last, answers)?;
+            Question::Load(whose, id, load) => {
+                commit(store, &mut group, answers)?;
                 let records = store.load(&load)?;
-                answers.push(Answer::Loaded(id, records)).ok();
+                answers.push(Answer::Loaded(whose, id, records)).ok();
             }
         }
     }
-    commit(store, &mut group, last, answers)
+    commit(store, &mut group, answers)
+}
+
+/// Transactions that are written together, and the last of each machine.
+#[derive(Default)]
+struct Group {
+    transactions: Vec<Vec<Change>>,
+    last: BTreeMap<Whose, OpId>,
 }
 
 fn commit(
     store: &mut dyn Store,
-    group: &mut Vec<Vec<Change>>,
-    last: OpId,
+    group: &mut Group,
     answers: &drive::Sender<Answer>,
 ) -> Result<(), StoreError> {
-    if group.is_empty() {
+    let Group { transactions, last } = std::mem::take(group);
+    if transactions.is_empty() {
         return Ok(());
     }
-    store.commit(std::mem::take(group))?;
-    answers.push(Answer::Stored(last)).ok();
+    store.commit(transactions)?;
+    for (whose, op) in last {
+        answers.push(Answer::Stored(whose, op)).ok();
+    }
     Ok(())
 }

@@ -35,6 +35,7 @@ mod part;
 mod receive;
 mod send;
 mod sessions;
+mod source;
 
 pub use self::delete::{abandon, delete};
 pub use self::name::local_name;
@@ -42,6 +43,7 @@ pub use self::output::unique;
 pub use self::receive::{Received, receive, resolve};
 pub use self::send::{Plan, Sent, send};
 pub use self::sessions::{Runtime, Server, Sessions};
+pub(crate) use self::source::Source;
 
 use std::path::{Path, PathBuf};
 
@@ -111,13 +113,16 @@ pub enum TransferError {
     /// Another program receives the same file.
     #[error("another program is receiving this file: {0} is in use")]
     InUse(PathBuf),
+    /// The file is larger than files may be.
+    #[error("the file is too large")]
+    TooLarge,
     /// The sessions do not run any more.
     #[error("the sessions do not run any more")]
     Died,
 }
 
 impl TransferError {
-    fn file(
+    pub(crate) fn file(
         path: &Path,
         done: &'static str,
     ) -> impl FnOnce(std::io::Error) -> Self + Clone + use<> {

@@ -18,6 +18,7 @@ pub fn unique(directory: &Path, name: &str) -> io::Result<(File, PathBuf)> {
 }
 
 /// Makes a new directory, likewise.
+#[cfg(feature = "programs")]
 pub(super) fn unique_directory(directory: &Path, name: &str) -> io::Result<PathBuf> {
     std::fs::create_dir_all(directory)?;
     let mut number = 0_u32;

@@ -1,7 +1,7 @@
 //! Receiving: chunks come at the same time, and are decrypted in order.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
@@ -134,9 +134,18 @@ async fn download<N: Runtime>(
     let mut failed = TransferError::NoServer;
     for Replica { server, id, key } in &chunk.replicas {
         let key = Arc::new(key.clone());
-        let got = sessions.get(server, id, &key, chunk.size, chunk.digest);
+        let whole = Mutex::new(Vec::new());
+        let lock = || whole.lock().unwrap_or_else(PoisonError::into_inner);
+        let described = (chunk.size, chunk.digest);
+        let got = sessions.download(server, id, &key, described, || {
+            lock().clear();
+            Ok(|bytes: &[u8]| {
+                lock().extend_from_slice(bytes);
+                Ok(())
+            })
+        });
         match got.await {
-            Ok(bytes) => return Ok(bytes),
+            Ok(()) => return Ok(whole.into_inner().unwrap_or_else(PoisonError::into_inner)),
             Err(error) => failed = error,
         }
     }

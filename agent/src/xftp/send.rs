@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use simplex_sans_io::crypto::hash::{Sha512, sha256};
@@ -14,7 +14,6 @@ use simplex_sans_io::crypto::{AuthPrivateKey, Nonce, Secret, ed25519};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::wire::{EntityId, NonEmpty, Short};
 use simplex_sans_io::xftp::NewFile;
-use simplex_sans_io::xftp::chunk::ChunkSize;
 use simplex_sans_io::xftp::description::{
     ChunkDigest, FileChunk, FileDescription, Parts, Party, Replica,
 };
@@ -23,6 +22,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::journal::{Journal, Stage, Stored, Upload};
 use super::sessions::Key;
+use super::source::Source;
 use super::{AT_ONCE, Runtime, Server, Sessions, TransferError};
 
 /// How a file is to be sent.
@@ -75,11 +75,7 @@ pub async fn send<N: Runtime>(
     let journal = Journal::open(plan.journal, &upload, fresh)?;
     let (key, nonce) = (journal.key.clone(), journal.nonce);
     let (encryptor, front) = FileEncryptor::begin(&key, &nonce, &header, &layout);
-    let mut source = Source {
-        encryptor,
-        ready: front,
-        left: upload.size,
-    };
+    let mut source = Source::new(encryptor, front, upload.size);
     let work = Work {
         sessions,
         plan,
@@ -155,42 +151,6 @@ fn upload_of(file: &File, path: &Path, plan: &Plan<'_>) -> io::Result<Upload> {
         recipients: plan.recipients.max(1),
         replicas: plan.replicas.max(1),
     })
-}
-
-/// The encrypted file, chunk by chunk.
-struct Source {
-    encryptor: FileEncryptor,
-    /// What is encrypted and not given out.
-    ready: BytesMut,
-    /// How much of the content has yet to be read.
-    left: u64,
-}
-
-impl Source {
-    fn chunk(
-        &mut self,
-        size: ChunkSize,
-        mut read: impl FnMut(&mut [u8]) -> Result<(), TransferError>,
-    ) -> Result<Bytes, TransferError> {
-        let size = usize::try_from(size.bytes()).unwrap_or(usize::MAX);
-        self.ready.reserve(size.saturating_sub(self.ready.len()));
-        while self.ready.len() < size && self.left > 0 {
-            let missing = size - self.ready.len();
-            let wanted = usize::try_from(self.left).map_or(missing, |left| left.min(missing));
-            let start = self.ready.len();
-            self.ready.resize(start + wanted, 0);
-            read(&mut self.ready[start..])?;
-            self.encryptor.content_in_place(&mut self.ready[start..])?;
-            self.left -= u64::try_from(wanted).unwrap_or(u64::MAX);
-        }
-        while self.ready.len() < size {
-            match self.encryptor.filler()? {
-                Some(filler) => self.ready.extend_from_slice(&filler),
-                None => return Err(TransferError::Died),
-            }
-        }
-        Ok(self.ready.split_to(size).freeze())
-    }
 }
 
 /// What all uploads of a file share.
@@ -282,7 +242,12 @@ impl<N: Runtime> Work<'_, N> {
         }
         let Replica { server, id, key } = &stored.sender;
         let key = Arc::new(key.clone());
-        self.sessions.upload(server, id, &key, chunk).await?;
+        let size = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        let pieces = || {
+            let mut whole = Some(chunk.clone());
+            Ok(move || Ok(whole.take()))
+        };
+        self.sessions.upload(server, id, &key, size, pieces).await?;
         self.journal(|journal| journal.uploaded(index, id))
     }
 

@@ -11,8 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use simplex_sans_io::crypto::AuthPrivateKey;
-use simplex_sans_io::drive::{Clock, Network, Receiver, Sender, XftpClient, XftpOptions, queue};
+use simplex_sans_io::crypto::{AuthPrivateKey, AuthPublicKey};
+use simplex_sans_io::drive::{
+    Clock, Network, Receiver, Sender, XftpClient, XftpConnectError, XftpOptions, queue,
+};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::wire::{BasicAuth, EntityId, NonEmpty, ServerAddress, XftpScheme};
 use simplex_sans_io::xftp::client::{Answer, Ask, Attempts, RequestError, Verdict};
@@ -44,7 +46,11 @@ impl<N> Runtime for N where
 {
 }
 
-pub(super) type Key = Arc<AuthPrivateKey>;
+pub(crate) type Key = Arc<AuthPrivateKey>;
+
+/// How a router is reached.
+type Ways =
+    Box<dyn Fn(&ServerAddress<XftpScheme>) -> Result<XftpOptions, XftpConnectError> + Send + Sync>;
 
 /// The session with one router, if there is one. It is made by one task while others wait.
 type Place = Arc<futures_util::lock::Mutex<Option<XftpClient>>>;
@@ -59,6 +65,7 @@ pub struct Sessions<N> {
 
 struct Shared<N> {
     network: N,
+    ways: Ways,
     attempts: u32,
     open: Mutex<BTreeMap<ServerAddress<XftpScheme>, Place>>,
     rng: Mutex<Rng>,
@@ -83,9 +90,20 @@ impl<N: Runtime> Sessions<N> {
     /// No session yet; everything is tried so often. The future runs the sessions wherever it is put, and ends with the last of them
     /// once nobody can ask for another one.
     pub fn new(network: N, attempts: u32, rng: Rng) -> (Self, impl Future<Output = ()> + Send) {
+        Self::by(Box::new(XftpOptions::to), network, attempts, rng)
+    }
+
+    /// The same, with other ways to routers.
+    pub(crate) fn by(
+        ways: Ways,
+        network: N,
+        attempts: u32,
+        rng: Rng,
+    ) -> (Self, impl Future<Output = ()> + Send + use<N>) {
         let (begun, sessions) = queue(1);
         let shared = Arc::new(Shared {
             network,
+            ways,
             attempts: attempts.max(1),
             open: Mutex::default(),
             rng: Mutex::new(rng),
@@ -108,7 +126,7 @@ impl<N: Runtime> Sessions<N> {
     }
 
     /// Creates a file. Returns the ids of the sender and of the recipients.
-    pub(super) async fn create(
+    pub(crate) async fn create(
         &self,
         server: &ServerAddress<XftpScheme>,
         file: NewFile,
@@ -132,28 +150,51 @@ impl<N: Runtime> Sessions<N> {
                 recipient_ids,
             } => Ok((sender_id, recipient_ids)),
             Answer::Added(_) | Answer::Done | Answer::Downloaded | Answer::Pong => {
-                Err(TransferError::Request {
-                    server: server.to_string(),
-                    error: RequestError::Unexpected("another answer"),
-                })
+                Err(unexpected(server))
             }
         }
     }
 
-    /// Uploads the chunk of a file. To do it twice is to do it once.
-    pub(super) async fn upload(
+    /// Adds recipients to a file. Returns their ids.
+    pub(crate) async fn add_recipients(
         &self,
         server: &ServerAddress<XftpScheme>,
         sender: &EntityId,
         key: &Key,
-        chunk: &Bytes,
-    ) -> Result<(), TransferError> {
-        let size = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        recipients: NonEmpty<AuthPublicKey>,
+    ) -> Result<NonEmpty<EntityId>, TransferError> {
+        let added = self.attempt(server, Ask::AddRecipients(recipients.clone()), |client| {
+            let (id, key, keys) = (sender.clone(), Arc::clone(key), recipients.clone());
+            async move { Ok(Answer::Added(client.add_recipients(&id, &key, keys).await?)) }
+        });
+        match added.await? {
+            Answer::Added(ids) => Ok(ids),
+            Answer::Created { .. } | Answer::Done | Answer::Downloaded | Answer::Pong => {
+                Err(unexpected(server))
+            }
+        }
+    }
+
+    /// Uploads the chunk of a file, whose pieces are given from the beginning at each attempt. To do it twice is to do it once.
+    pub(crate) async fn upload<P>(
+        &self,
+        server: &ServerAddress<XftpScheme>,
+        sender: &EntityId,
+        key: &Key,
+        size: u32,
+        open: impl Fn() -> Result<P, TransferError>,
+    ) -> Result<(), TransferError>
+    where
+        P: FnMut() -> Result<Option<Bytes>, TransferError>,
+    {
         let uploaded = self.attempt(server, Ask::Upload { size }, |client| {
-            let (id, key, chunk) = (sender.clone(), Arc::clone(key), chunk.clone());
+            let (id, key, pieces) = (sender.clone(), Arc::clone(key), open());
             async move {
+                let mut next = pieces?;
                 let mut upload = client.upload(&id, &key, size).await?;
-                upload.write(chunk).await?;
+                while let Some(piece) = next()? {
+                    upload.write(piece).await?;
+                }
                 upload.finish().await?;
                 Ok(Answer::Done)
             }
@@ -161,34 +202,35 @@ impl<N: Runtime> Sessions<N> {
         uploaded.await.map(drop)
     }
 
-    /// Downloads a chunk, which is the one with this digest.
-    pub(super) async fn get(
+    /// Downloads a chunk, which is the one with this digest. Its pieces are taken from the beginning at each attempt, and must not be
+    /// believed before it is done.
+    pub(crate) async fn download<T>(
         &self,
         server: &ServerAddress<XftpScheme>,
         recipient: &EntityId,
         key: &Key,
-        size: u32,
-        digest: ChunkDigest,
-    ) -> Result<Vec<u8>, TransferError> {
-        let chunk = Mutex::new(Vec::new());
-        self.attempt(server, Ask::Download { size, digest }, |client| {
-            let (id, key, whole) = (recipient.clone(), Arc::clone(key), &chunk);
+        (size, digest): (u32, ChunkDigest),
+        open: impl Fn() -> Result<T, TransferError>,
+    ) -> Result<(), TransferError>
+    where
+        T: FnMut(&[u8]) -> Result<(), TransferError>,
+    {
+        let downloaded = self.attempt(server, Ask::Download { size, digest }, |client| {
+            let (id, key, taken) = (recipient.clone(), Arc::clone(key), open());
             async move {
+                let mut take = taken?;
                 let mut download = client.download(&id, &key, size, digest).await?;
-                let mut chunk = Vec::new();
                 while let Some(bytes) = download.read().await? {
-                    chunk.extend_from_slice(&bytes);
+                    take(&bytes)?;
                 }
-                *whole.lock().unwrap_or_else(PoisonError::into_inner) = chunk;
                 Ok(Answer::Downloaded)
             }
-        })
-        .await?;
-        Ok(chunk.into_inner().unwrap_or_else(PoisonError::into_inner))
+        });
+        downloaded.await.map(drop)
     }
 
     /// Deletes a file, as its sender. One that is not there is deleted.
-    pub(super) async fn delete(
+    pub(crate) async fn delete(
         &self,
         server: &ServerAddress<XftpScheme>,
         sender: &EntityId,
@@ -196,7 +238,7 @@ impl<N: Runtime> Sessions<N> {
     ) -> Result<(), TransferError> {
         let deleted = self.attempt(server, Ask::Delete, |client| {
             let (id, key) = (sender.clone(), Arc::clone(key));
-            async move { client.delete(&id, &key).await.map(|()| Answer::Done) }
+            async move { Ok(client.delete(&id, &key).await.map(|()| Answer::Done)?) }
         });
         deleted.await.map(drop)
     }
@@ -210,12 +252,12 @@ impl<N: Runtime> Sessions<N> {
     ) -> Result<(), TransferError> {
         let acknowledged = self.attempt(server, Ask::Acknowledge, |client| {
             let (id, key) = (recipient.clone(), Arc::clone(key));
-            async move { client.acknowledge(&id, &key).await.map(|()| Answer::Done) }
+            async move { Ok(client.acknowledge(&id, &key).await.map(|()| Answer::Done)?) }
         });
         acknowledged.await.map(drop)
     }
 
-    async fn attempt<F: Future<Output = Result<Answer, RequestError>>>(
+    async fn attempt<F: Future<Output = Result<Answer, Trouble>>>(
         &self,
         server: &ServerAddress<XftpScheme>,
         ask: Ask,
@@ -237,7 +279,11 @@ impl<N: Runtime> Sessions<N> {
                     continue;
                 }
             };
-            let outcome = request(client).await;
+            let outcome = match request(client).await {
+                Ok(answer) => Ok(answer),
+                Err(Trouble::Request(error)) => Err(error),
+                Err(Trouble::Here(error)) => return Err(error),
+            };
             let broken = matches!(
                 outcome,
                 Err(RequestError::Disconnected
@@ -275,7 +321,7 @@ impl<N: Runtime> Sessions<N> {
             server: server.to_string(),
             error,
         };
-        let options = XftpOptions::to(server).map_err(failed)?;
+        let options = (self.shared.ways)(server).map_err(failed)?;
         let connected = XftpClient::connect(&self.shared.network, options, self.rng()).await;
         let (client, events, session) = connected.map_err(failed)?;
         drop(events);
@@ -298,6 +344,33 @@ impl<N: Runtime> Sessions<N> {
     fn forget(&self, server: &ServerAddress<XftpScheme>) {
         let open = self.shared.open.lock();
         open.unwrap_or_else(PoisonError::into_inner).remove(server);
+    }
+}
+
+/// Why an attempt has failed.
+enum Trouble {
+    /// The router has not done what it was asked for.
+    Request(RequestError),
+    /// A file of this machine cannot be read or written.
+    Here(TransferError),
+}
+
+impl From<RequestError> for Trouble {
+    fn from(error: RequestError) -> Self {
+        Self::Request(error)
+    }
+}
+
+impl From<TransferError> for Trouble {
+    fn from(error: TransferError) -> Self {
+        Self::Here(error)
+    }
+}
+
+fn unexpected(server: &ServerAddress<XftpScheme>) -> TransferError {
+    TransferError::Request {
+        server: server.to_string(),
+        error: RequestError::Unexpected("another answer"),
     }
 }
 

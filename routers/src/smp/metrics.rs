@@ -387,12 +387,7 @@ fn exposition(
     text.counter("names_not_found", "", c.names_not_found);
     text.counter("names_resolver_errs", "", c.names_failed);
     text.counter("names_disabled", "", c.names_disabled);
-    let info = format!(
-        "version=\"{}\",rts_options=\"{}\"",
-        env!("CARGO_PKG_VERSION"),
-        label(&std::env::var("SMP_RTS_OPTIONS").unwrap_or_default())
-    );
-    text.gauge("info", &info, 1);
+    text.info("SMP_RTS_OPTIONS");
     for (port, sockets) in sockets {
         let accepted = sockets.accepted();
         let closed = sockets.closed();
@@ -466,13 +461,6 @@ fn exposition(
 
 /// Since when messages are delivered, or until when they were acknowledged, in seconds.
 const PERIODS: [&str; 5] = ["0-60", "60-300", "300-1200", "1200-3600", "3600+"];
-
-/// The value of a label.
-fn label(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-}
 
 #[cfg(test)]
 mod tests {
@@ -554,10 +542,5 @@ mod tests {
             assert!(text.contains(&declared), "{name}");
         }
         assert!(text.contains("delivery_ack_confirmed_time_bucket{le=\"+Inf\"} 0 "));
-    }
-
-    #[test]
-    fn labels_are_quoted() {
-        assert_eq!(label("-N \"a\\b\"\n"), "-N \\\"a\\\\b\\\"\\n");
     }
 }

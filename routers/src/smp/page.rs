@@ -24,7 +24,7 @@ pub(crate) fn site(settings: &Settings, fingerprint: Fingerprint) -> Site {
         site = directory::read(pages);
     }
     for (path, page) in ours() {
-        let theirs = site.read(path).is_some_and(|(_, body)| body != page);
+        let theirs = site.page(path).is_some_and(|theirs| *theirs.body() != page);
         if !theirs {
             site = site.with(path, HTML, page.to_owned());
         }
@@ -92,8 +92,8 @@ mod tests {
         let settings = Settings::of(&text.parse().unwrap()).unwrap();
         let site = site(&settings, Fingerprint::from_bytes([1; 32]));
         let read = |path: &str| {
-            let (_, body) = site.read(path).unwrap();
-            String::from_utf8(body.to_vec()).unwrap()
+            let page = site.page(path).unwrap();
+            String::from_utf8(page.body().to_vec()).unwrap()
         };
         assert!(read("/").contains("smp.example.com"));
         assert_eq!(read("/c"), "theirs");

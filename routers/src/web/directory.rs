@@ -124,8 +124,9 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), at("folder")).unwrap();
         std::os::unix::fs::symlink(outside.path().join("secret"), at("file")).unwrap();
         let site = read(directory.path());
-        let association = site.read("/.well-known/apple-app-site-association");
-        assert_eq!(association.unwrap().0, "application/json");
+        let association = site.page("/.well-known/apple-app-site-association");
+        let headers: Vec<_> = association.unwrap().headers().collect();
+        assert!(headers.contains(&("content-type", "application/json")));
         for path in [
             "/file",
             "/folder/secret",
@@ -133,7 +134,7 @@ mod tests {
             "/../secret",
             "/%2e%2e/secret",
         ] {
-            assert_eq!(site.read(path), None, "{path}");
+            assert_eq!(site.page(path), None, "{path}");
         }
     }
 

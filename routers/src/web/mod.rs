@@ -44,9 +44,6 @@ use simplex_sans_io::websocket;
 /// The longest head of a request.
 const HEAD: usize = 8192;
 
-/// What our own pages need.
-const POLICY: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\r\n";
-
 /// How long a browser may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -57,19 +54,46 @@ pub struct Site {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Page {
+pub(crate) struct Page {
     kind: &'static str,
     body: Bytes,
-    origin: Origin,
+    author: Author,
 }
 
-/// Who has made a page.
+/// Who has written a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// We have: it needs nothing but itself.
-    Ours,
-    /// The operator has, who knows what it needs.
+enum Author {
+    /// The router, which knows what browsers have to load for it: nothing.
+    Router,
+    /// Its operator, who may load what he likes.
     Operator,
+}
+
+impl Page {
+    pub(crate) const fn of_router(kind: &'static str, body: Bytes) -> Self {
+        let author = Author::Router;
+        Self { kind, body, author }
+    }
+
+    /// What a browser is told of it.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        const OURS: (&str, &str) = (
+            "content-security-policy",
+            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+        );
+        let ours = (self.author == Author::Router).then_some(OURS);
+        [
+            ("content-type", self.kind),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+        ]
+        .into_iter()
+        .chain(ours)
+    }
+
+    pub(crate) const fn body(&self) -> &Bytes {
+        &self.body
+    }
 }
 
 impl Site {
@@ -81,8 +105,8 @@ impl Site {
         kind: &'static str,
         body: impl Into<Bytes>,
     ) -> Self {
-        let (body, origin) = (body.into(), Origin::Ours);
-        self.pages.insert(path.into(), Page { kind, body, origin });
+        let page = Page::of_router(kind, body.into());
+        self.pages.insert(path.into(), page);
         self
     }
 
@@ -92,19 +116,13 @@ impl Site {
             true => "/".to_owned(),
             false => path,
         };
-        let (body, origin) = (body.into(), Origin::Operator);
-        self.pages.insert(path, Page { kind, body, origin });
+        let (body, author) = (body.into(), Author::Operator);
+        self.pages.insert(path, Page { kind, body, author });
         self
     }
 
-    /// The kind and the content of a page.
-    pub(crate) fn read(&self, path: &str) -> Option<(&'static str, Bytes)> {
-        let page = self.page(path)?;
-        Some((page.kind, page.body.clone()))
-    }
-
     /// Folders are found with and without the last slash.
-    fn page(&self, path: &str) -> Option<&Page> {
+    pub(crate) fn page(&self, path: &str) -> Option<&Page> {
         let path = path.split(['?', '#']).next().unwrap_or_default();
         let path = match path.trim_end_matches('/') {
             "" => "/",
@@ -239,35 +257,32 @@ impl<C, E> Web<C, E> {
             }
         };
         match self.site.page(path).cloned() {
-            Some(page) => self.respond("200 OK", Some(&page), body, keep),
+            Some(page) => self.respond("200 OK", Some(page), body, keep),
             None => self.respond("404 Not Found", None, body, keep),
         }
     }
 
-    fn respond(&mut self, status: &str, page: Option<&Page>, body: Body, keep: Keep) {
-        let (kind, content, origin) = match page {
-            Some(page) => (page.kind, page.body.clone(), page.origin),
-            None => {
-                let text = Bytes::from(format!("{status}\n"));
-                ("text/plain; charset=utf-8", text, Origin::Ours)
-            }
-        };
-        let policy = match origin {
-            Origin::Ours => POLICY,
-            Origin::Operator => "",
-        };
+    fn respond(&mut self, status: &str, page: Option<Page>, body: Body, keep: Keep) {
+        let page = page.unwrap_or_else(|| {
+            Page::of_router("text/plain; charset=utf-8", format!("{status}\n").into())
+        });
         let connection = match keep {
             Keep::Open => "",
             Keep::Close => "Connection: close\r\n",
         };
         let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{connection}\
-             {policy}X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\r\n",
-            content.len()
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{connection}",
+            page.body.len()
         );
         let mut response = BytesMut::from(head.as_bytes());
+        for (name, value) in page.headers() {
+            for part in [name, ": ", value, "\r\n"] {
+                response.extend_from_slice(part.as_bytes());
+            }
+        }
+        response.extend_from_slice(b"\r\n");
         if body == Body::Sent {
-            response.extend_from_slice(&content);
+            response.extend_from_slice(&page.body);
         }
         self.outbox.transmit(response.freeze());
         if keep == Keep::Close {
@@ -368,6 +383,21 @@ mod tests {
         let (text, closed) = say(&mut web, "HEAD / HTTP/1.1\r\nConnection: close\r\n\r\n");
         assert!(text.contains("Content-Length: 5\r\n") && text.ends_with("\r\n\r\n"));
         assert_eq!(closed, Some(CloseReason::Finished));
+    }
+
+    #[test]
+    fn pages_of_the_operator_load_what_they_like() {
+        let site = Site::default().with("/", "text/html", "ours").with_file(
+            "/file".to_owned(),
+            "text/html",
+            "theirs",
+        );
+        let mut web = Web::<(), ()>::new(Arc::new(site), Now::START);
+        for (path, is_restricted) in [("/", true), ("/file/", false), ("/none", true)] {
+            let (text, _) = say(&mut web, &format!("GET {path} HTTP/1.1\r\n\r\n"));
+            assert_eq!(text.contains("content-security-policy: "), is_restricted);
+            assert!(text.contains("\r\nx-content-type-options: nosniff\r\n"));
+        }
     }
 
     #[test]

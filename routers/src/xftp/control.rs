@@ -25,7 +25,7 @@ impl Operator for Control {
         let user = *role != Role::None;
         match command {
             "" => String::new(),
-            "help" => "commands: stats, stats-rts, delete, block, help, quit\n".to_owned(),
+            "help" => "commands: stats-rts, delete, help, quit, stats, block\n".to_owned(),
             "auth" => {
                 let Settings {
                     admin_password,
@@ -41,18 +41,18 @@ impl Operator for Control {
                 format!("tasks: {tasks}\n")
             }
             "stats" if user => self.stats().await,
-            "delete" if user => match id(argument) {
-                Some(id) => self.operate(Operation::Delete(id)).await,
-                None => BAD_ID.to_owned(),
+            "stats" => AUTH.to_owned(),
+            "delete" | "block" => match operation(command, argument) {
+                Err(expected) => format!("error: Failed reading: {expected}\n"),
+                Ok(operation) if user => self.operate(operation).await,
+                Ok(_) => AUTH.to_owned(),
             },
-            "block" if user => self.block(argument).await,
-            "stats" | "delete" | "block" => "AUTH\n".to_owned(),
             _ => "error: Failed reading: bad ControlProtocol command\n".to_owned(),
         }
     }
 }
 
-const BAD_ID: &str = "error: Failed reading: the id of a recipient is expected\n";
+const AUTH: &str = "AUTH\n";
 
 impl Control {
     async fn stats(&self) -> String {
@@ -72,16 +72,6 @@ impl Control {
         text
     }
 
-    async fn block(&self, argument: &str) -> String {
-        let (recipient, reason) = argument.split_once(' ').unwrap_or((argument, ""));
-        let info = decode_slice::<BlockingInfo>(Version::default(), reason.trim().as_bytes());
-        match (id(recipient), info) {
-            (Some(id), Ok(info)) => self.operate(Operation::Block(id, info)).await,
-            (None, _) => BAD_ID.to_owned(),
-            (Some(_), Err(_)) => "error: Failed reading: expected `block <id> reason=spam|content[,notice={\"ttl\":seconds}]`\n".to_owned(),
-        }
-    }
-
     async fn operate(&self, operation: Operation) -> String {
         match self.core.operate(operation).await {
             Some(Outcome::Done) => "ok\n".to_owned(),
@@ -89,6 +79,22 @@ impl Control {
             Some(Outcome::Failed) => "error: INTERNAL\n".to_owned(),
             None => "error: the router stops\n".to_owned(),
         }
+    }
+}
+
+/// What a line asks for, whoever has written it.
+fn operation(command: &str, argument: &str) -> Result<Operation, &'static str> {
+    let (recipient, reason) = argument.split_once(' ').unwrap_or((argument, ""));
+    let id = id(recipient).ok_or("the id of a recipient is expected");
+    match command {
+        "block" => {
+            let info = decode_slice::<BlockingInfo>(Version::default(), reason.trim().as_bytes());
+            let info = info.map_err(
+                |_| "expected `block <id> reason=spam|content[,notice={\"ttl\":seconds}]`",
+            );
+            Ok(Operation::Block(id?, info?))
+        }
+        _ => Ok(Operation::Delete(id?)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Taking over the files of the reference's router: its store log and its statistics are read, its chunks stay where they are.
+//! Taking over the files of the reference's router: its store log and its statistics are read, and stay as they are, as its chunks do.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use simplex_sans_io::xftp::router::Statistics;
 use simplex_sans_io::xftp::router::store::{Adjustment, Change, Content, Load, Loaded, Party};
 use simplex_sans_io::xftp::storelog::{File, Files, parse_record};
 
-use super::store::{Store, StoreError, Table};
+use super::store::{Source, Store, StoreError, Table};
 use crate::store::engine::Engine;
 
 /// The name of the log.
@@ -41,16 +41,27 @@ pub struct Summary {
     pub left_out: u64,
 }
 
+/// What became of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Import {
+    /// There is none.
+    Nothing,
+    /// It is taken over.
+    Done(Summary),
+    /// It was taken over before.
+    Before,
+    /// It was taken over before, and the other router has written to it since then.
+    Changed,
+}
+
 /// Why a log was not taken over.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// A file cannot be read or renamed.
-    #[error("{path} cannot be {done}: {error}")]
+    /// A file cannot be read.
+    #[error("{path} cannot be read: {error}")]
     File {
         /// The file.
         path: PathBuf,
-        /// What was to be done.
-        done: &'static str,
         /// Why not.
         error: io::Error,
     },
@@ -59,30 +70,40 @@ pub enum ImportError {
     Store(#[from] StoreError),
 }
 
-/// Takes over the log in a directory, if there is one. `chunks` is where the router keeps its chunks.
+/// Takes over the log in a directory, if there is one, once. `chunks` is where the router keeps its chunks.
 ///
-/// What was taken over gets another name. If that is interrupted, it is taken over again: the same files have the same ids.
+/// The log stays as it is, so that its router can be gone back to. If the import is interrupted, it begins again: the same files have the
+/// same ids.
 pub fn import<E: Engine<Table>>(
     store: &mut Store<E>,
     data: &Path,
     chunks: &Path,
-) -> Result<Option<Summary>, ImportError> {
+) -> Result<Import, ImportError> {
     let unfinished = data.join(UNFINISHED);
     let path = match unfinished.exists() {
         true => unfinished,
         false => data.join(STORE_LOG),
     };
-    let failed = |done| {
-        let path = path.clone();
-        move |error| ImportError::File { path, done, error }
+    let failed = |error| ImportError::File {
+        path: path.clone(),
+        error,
     };
     let log = match fs::File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(failed("read"))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Import::Nothing),
+        opened => opened.map_err(failed)?,
     };
+    let source = log
+        .metadata()
+        .and_then(|log| source(&log))
+        .map_err(failed)?;
+    match store.imported()? {
+        Some(imported) if imported == source => return Ok(Import::Before),
+        Some(_) => return Ok(Import::Changed),
+        None => {}
+    }
     let (mut files, mut summary) = (Files::default(), Summary::default());
     for (line, number) in io::BufReader::new(log).lines().zip(1_u64..) {
-        let line = line.map_err(failed("read"))?;
+        let line = line.map_err(failed)?;
         let replayed = parse_record(&line)
             .map_err(|error| error.to_string())
             .and_then(|record| files.replay(record).map_err(|error| error.to_string()));
@@ -107,16 +128,14 @@ pub fn import<E: Engine<Table>>(
     }
     commits.extend(statistics(data));
     store.commit(&commits)?;
-    // The other one first: it is not to be taken over at the next start.
-    for path in [data.join(STORE_LOG), path.clone()] {
-        match fs::rename(&path, path.with_added_extension("imported")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("renamed")(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(Some(summary))
+    store.note_import(source)?;
+    Ok(Import::Done(summary))
+}
+
+fn source(log: &fs::Metadata) -> io::Result<Source> {
+    let changed = log.modified()?.duration_since(SystemTime::UNIX_EPOCH);
+    let changed = changed.unwrap_or_default().as_nanos();
+    Ok((log.len(), i64::try_from(changed).unwrap_or(i64::MAX)))
 }
 
 fn changes(file: File, summary: &mut Summary) -> Vec<Change> {
@@ -196,8 +215,12 @@ mod tests {
             chunks: 1,
             left_out: 1,
         };
-        assert_eq!(import(), Some(summary));
-        assert_eq!(import(), None);
+        assert_eq!(import(), Import::Done(summary));
+        assert_eq!(import(), Import::Before);
+        assert_eq!(
+            fs::read_to_string(at(STORE_LOG)).unwrap(),
+            [LOG, put].concat()
+        );
         let totals = Totals {
             files: 1,
             recipients: 1,
@@ -234,8 +257,43 @@ mod tests {
         fs::write(directory.path().join(UNFINISHED), LOG).unwrap();
         let mut store = Store::in_memory();
         let summary = import(&mut store, directory.path(), directory.path()).unwrap();
-        assert_eq!(summary.unwrap().files, 1);
+        assert!(matches!(summary, Import::Done(Summary { files: 1, .. })));
         let again = import(&mut store, directory.path(), directory.path()).unwrap();
-        assert_eq!(again, None);
+        assert_eq!(again, Import::Before);
+    }
+
+    #[test]
+    fn a_log_that_was_written_again_since_it_was_taken_over_is_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(STORE_LOG), LOG).unwrap();
+        let store = directory.path().join("store");
+        let import = |store: &mut Store<_>| import(store, directory.path(), directory.path());
+        let mut opened = Store::open(&store).unwrap();
+        assert!(matches!(import(&mut opened), Ok(Import::Done(_))));
+        opened.close().unwrap();
+        let mut opened = Store::open(&store).unwrap();
+        assert!(matches!(import(&mut opened), Ok(Import::Before)));
+        let more = "FDEL _BKyD3cpkLRb35Ps0guMM0bfwHjoYkLm\n";
+        fs::write(directory.path().join(STORE_LOG), [LOG, more].concat()).unwrap();
+        assert!(matches!(import(&mut opened), Ok(Import::Changed)));
+    }
+
+    #[test]
+    fn a_blocked_file_takes_no_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let id = "_BKyD3cpkLRb35Ps0guMM0bfwHjoYkLm";
+        let lines = format!("FPUT {id} L3Nydi94ZnRwL2FiYw==\nFBLK {id} reason=content\n");
+        // After a start of the reference it is written as blocked at once, with the place of the chunk.
+        let again = LOG.replace(" active", " blocked,reason=content");
+        let again = again + &format!("FPUT {id} L3Nydi94ZnRwL2FiYw==\n");
+        for log in [[LOG, &lines].concat(), again] {
+            fs::write(directory.path().join(STORE_LOG), log).unwrap();
+            let mut store = Store::in_memory();
+            import(&mut store, directory.path(), directory.path()).unwrap();
+            let Loaded::Totals(totals, _) = store.load(&Load::Totals).unwrap() else {
+                panic!("totals")
+            };
+            assert_eq!((totals.files, totals.chunks, totals.used), (1, 0, 0));
+        }
     }
 }

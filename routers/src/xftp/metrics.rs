@@ -62,8 +62,7 @@ impl Metrics {
         if let Ok(room) = self.disk.room() {
             text.gauge("disk_free", "", room);
         }
-        let version = format!("version=\"{}\",rts_options=\"\"", env!("CARGO_PKG_VERSION"));
-        text.gauge("info", &version, 1);
+        text.info("XFTP_RTS_OPTIONS");
         let (accepted, closed) = (self.sockets.accepted(), self.sockets.closed());
         let port = format!("port=\"{}\"", self.port);
         text.counter("sockets_accepted", &port, accepted);

@@ -15,8 +15,12 @@ pub(crate) fn site(settings: &Settings, fingerprint: Fingerprint) -> Site {
     let pages = settings.web.pages.as_deref();
     let site = pages.map(directory::read).unwrap_or_default();
     let mut body = information(settings, fingerprint);
-    if site.read(SENDING).is_some() {
-        body.push_str("<p><a class=\"open\" href=\"/file/\">Send a file</a></p>");
+    if site.page(SENDING).is_some() {
+        // Links to files lead here, and what they say is after the `#`, which only browsers see.
+        body.push_str(
+            "<p><a class=\"open\" href=\"/file/\">Send a file</a></p>\
+             <script>if(location.hash.length>1)location.replace('/file/'+location.hash)</script>",
+        );
     }
     site.with("/", HTML, document("XFTP router", &body))
 }
@@ -62,13 +66,17 @@ mod tests {
         let mut settings = Settings::of_port(443, directory.path());
         settings.web.pages = Some(directory.path().to_owned());
         let site = site(&settings, Fingerprint::from_bytes([1; 32]));
-        let read = |path: &str| site.read(path).map(|(kind, body)| (kind, body.to_vec()));
-        assert_eq!(read("/file/"), Some((HTML, b"send".to_vec())));
-        let css = ("text/css; charset=utf-8", b"css".to_vec());
+        let read = |path: &str| {
+            let page = site.page(path)?;
+            let (_, kind) = page.headers().next()?;
+            Some((kind, String::from_utf8(page.body().to_vec()).unwrap()))
+        };
+        assert_eq!(read("/file/"), Some((HTML, "send".to_owned())));
+        let css = ("text/css; charset=utf-8", "css".to_owned());
         assert_eq!(read("/media/a.css"), Some(css));
         assert!(read("/.well-known/b").is_some() && read("/../page.rs").is_none());
         let (_, ours) = read("/").unwrap();
-        let ours = String::from_utf8(ours).unwrap();
         assert!(ours.contains("<h1>XFTP router</h1>") && ours.contains("href=\"/file/\""));
+        assert!(ours.contains("location.replace('/file/'+location.hash)"));
     }
 }

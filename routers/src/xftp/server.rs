@@ -402,7 +402,7 @@ fn identity(settings: &Settings, credentials: Credentials) -> Result<(Doors, Con
         page: Arc::new(config(&PAGE)?),
     };
     let config = Config {
-        inactive: settings.inactive_clients,
+        inactive: settings.inactive_clients.map(|clients| clients.ttl),
         pages: Pages::Served,
         ..Config::new(identity)
     };

@@ -22,7 +22,7 @@ use super::upper::Upper;
 use crate::listener::{Limits, Open};
 use crate::plaintext;
 use crate::prompt::Prompt;
-use crate::web::Site;
+use crate::web::{Page, Site};
 
 /// What a session needs, the same for all.
 #[derive(Debug, Clone)]
@@ -116,19 +116,22 @@ impl Session {
     }
 
     fn page(&self, stream: StreamId, request: &http2::Request) {
-        let page = self.site.read(&request.path);
-        let (status, kind, body) = match page {
-            Some((kind, body)) => (StatusCode::OK, kind, body),
-            None => {
-                let body = Bytes::from_static(b"404 Not Found\n");
-                (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", body)
-            }
+        let missing = Page::of_router(
+            "text/plain; charset=utf-8",
+            Bytes::from_static(b"404 Not Found\n"),
+        );
+        let (status, page) = match self.site.page(&request.path) {
+            Some(page) => (StatusCode::OK, page),
+            None => (StatusCode::NOT_FOUND, &missing),
         };
         let body = match request.method == http::Method::HEAD {
             true => Bytes::new(),
-            false => body,
+            false => page.body().clone(),
         };
-        let response = http2::Response::of(status).with("content-type", kind);
+        let response = http2::Response::of(status);
+        let response = page.headers().fold(response, |response, (name, value)| {
+            response.with(name, value)
+        });
         let call = Call::Page {
             stream,
             response,

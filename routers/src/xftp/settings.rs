@@ -28,8 +28,8 @@ pub struct Settings {
     pub files: PathBuf,
     /// What files do.
     pub router: Config,
-    /// After how long without requests clients are disconnected.
-    pub inactive_clients: Option<Duration>,
+    /// When clients are disconnected that ask nothing.
+    pub inactive_clients: Option<InactiveClients>,
     /// What browsers are served with.
     pub web: Web,
     /// Whether the statistics of every day are written to a file.
@@ -46,6 +46,15 @@ pub struct Settings {
     pub addresses: AddressLimits,
     /// What is to be said at start.
     pub advice: Vec<String>,
+}
+
+/// When clients are disconnected that ask nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InactiveClients {
+    /// After how long without requests.
+    pub ttl: Duration,
+    /// How often the reference looks for them. Ours go when it is time.
+    pub check: Duration,
 }
 
 /// What browsers are served with.
@@ -164,6 +173,15 @@ impl Settings {
         }
     }
 
+    /// Where the operator says that the source code is.
+    pub(crate) fn source_code(&self) -> Option<&str> {
+        let said = self
+            .information
+            .iter()
+            .find(|(name, _)| *name == "Source code");
+        said.map(|(_, text)| text.as_str())
+    }
+
     /// Reads a configuration file.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = std::fs::read_to_string(path).map_err(|error| SettingsError::Read {
@@ -259,16 +277,20 @@ fn router(ini: &Ini) -> Result<Config, IniError> {
     })
 }
 
-fn inactive_clients(ini: &Ini) -> Result<Option<Duration>, IniError> {
-    let seconds = "a number of seconds";
-    let ttl = ini.parse("INACTIVE_CLIENTS", "ttl", seconds)?;
-    let _: Option<u64> = ini.parse("INACTIVE_CLIENTS", "check_interval", seconds)?;
+fn inactive_clients(ini: &Ini) -> Result<Option<InactiveClients>, IniError> {
+    let seconds = |key| ini.parse("INACTIVE_CLIENTS", key, "a number of seconds");
+    let (ttl, check) = (seconds("ttl")?, seconds("check_interval")?);
     let disconnect = ini.switch("INACTIVE_CLIENTS", "disconnect", Switch::Off)?;
     if !disconnect.is_on() {
         return Ok(None);
     }
-    ini.required("INACTIVE_CLIENTS", "ttl")?;
-    Ok(ttl.map(Duration::from_secs))
+    for key in ["ttl", "check_interval"] {
+        ini.required("INACTIVE_CLIENTS", key)?;
+    }
+    Ok(ttl.zip(check).map(|(ttl, check)| InactiveClients {
+        ttl: Duration::from_secs(ttl),
+        check: Duration::from_secs(check),
+    }))
 }
 
 fn web(ini: &Ini, port: u16, advice: &mut Vec<String>) -> Result<Web, IniError> {
@@ -314,7 +336,11 @@ mod tests {
             settings.router.new_files,
             NewFiles::WithPassword(_)
         ));
-        assert_eq!(settings.inactive_clients, Some(Duration::from_secs(21600)));
+        let inactive = InactiveClients {
+            ttl: Duration::from_secs(21600),
+            check: Duration::from_secs(3600),
+        };
+        assert_eq!(settings.inactive_clients, Some(inactive));
         assert_eq!((settings.web.https, settings.web.http), (None, Some(8000)));
         assert!(settings.web.certificate.is_some());
         assert!(settings.daily_statistics.is_on() && settings.log_tls_errors.is_on());
@@ -353,7 +379,10 @@ mod tests {
             ))
         };
         assert!(more("[AUTH]\nnew_files = yes").contains("`on` or `off`"));
-        assert!(more("[INACTIVE_CLIENTS]\ndisconnect = on").contains("`ttl` is missing"));
+        let inactive = "[INACTIVE_CLIENTS]\ndisconnect = on";
+        assert!(more(inactive).contains("`ttl` is missing"));
+        let inactive = format!("{inactive}\nttl = 60");
+        assert!(more(&inactive).contains("`check_interval` is missing"));
         assert!(error("[TRANSPORT]\nport = 443,5443\n[FILES]\npath = /srv").contains("one port"));
     }
 }

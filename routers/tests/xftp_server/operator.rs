@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use simplex_sans_io::crypto::Algorithm;
+use simplex_sans_io::crypto::certificate::Certificate;
 use simplex_sans_io::wire::text::base64url;
 use simplex_sans_io::xftp::ErrorType;
 use simplex_sans_io::xftp::client::RequestError;
@@ -21,15 +23,19 @@ fn the_program_says_what_scripts_read() {
     let files = directory.path().join("chunks");
     let init = |arguments: &[&str]| {
         let path = files.to_str().unwrap();
-        let common = ["init", "-p", path, "-q", "1gb", "-a", "ED448"];
+        let common = ["init", "-p", path, "-q", "1gb"];
         command_of_machine(directory.path(), &[&common, arguments].concat())
     };
     let output = init(&["-n", "xftp.example.com", "-l", "--web-path", "/nonexistent"]);
     let text = said(&output);
     assert!(output.status.success(), "{text}");
+    assert!(text.starts_with("XFTP server v"), "{text}");
     assert!(text.contains("\nFingerprint: "), "{text}");
     assert!(text.contains("\nServer address: xftp://"), "{text}");
     assert!(text.contains("@xftp.example.com\n"), "{text}");
+    let crt = |name: &str| fs::read_to_string(directory.path().join("config").join(name)).unwrap();
+    let leaf = || Certificate::from_pem(&crt("server.crt")).unwrap();
+    assert_eq!(leaf().key().algorithm(), Algorithm::Ed448);
     let before = fs::read_to_string(directory.path().join("config/file-server.ini")).unwrap();
     let again = init(&[]);
     assert_eq!(again.status.code(), Some(1), "{}", said(&again));
@@ -44,6 +50,11 @@ fn the_program_says_what_scripts_read() {
     assert!(said(&database).contains("takes over the files"));
     let cert = run(&["cert"]);
     assert!(said(&cert).contains("\nFingerprint: "), "{}", said(&cert));
+    // The name of the old certificate is kept, whatever the configuration says.
+    let other = before.replace("host = xftp.example.com", "host = other.example.com");
+    fs::write(ini(directory.path()), other).unwrap();
+    assert!(run(&["cert"]).status.success());
+    assert_eq!(leaf().common_name().as_deref(), Some("xftp.example.com"));
     // Nobody has answered Y.
     let kept = run(&["delete"]);
     assert!(said(&kept).contains("Continue (Y/n): "));
@@ -53,7 +64,77 @@ fn the_program_says_what_scripts_read() {
     assert!(!directory.path().join("config").exists() && files.exists());
     let start = run(&["start"]);
     assert_eq!(start.status.code(), Some(1));
+    assert!(said(&start).starts_with("XFTP server v"));
     assert!(said(&start).contains("`xftp-server init`"));
+    // Without a name, and without an address that others can connect to.
+    let text = said(&init(&[]));
+    assert!(text.contains("@<hostnames>\n"), "{text}");
+    let text = fs::read_to_string(ini(directory.path())).unwrap();
+    let pages = directory.path().join("data/www");
+    for line in [
+        "host = <hostnames>".to_owned(),
+        format!("static_path = {}", pages.display()),
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line} in {text}");
+    }
+    assert_eq!(leaf().common_name().as_deref(), Some("127.0.0.1"));
+}
+
+#[test]
+fn a_container_is_initialized_by_what_the_image_of_the_reference_is_told() {
+    let program = Path::new(env!("CARGO_BIN_EXE_xftp-server"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/xftp-entrypoint");
+    for (address, quota, password) in [
+        ("xftp.example.com", "5gb", Some("p&a\\ss/1")),
+        ("192.0.2.1", "5", None),
+        ("2001:db8::1", "5", None),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let start = |variables: &[(&str, &str)]| {
+            std::process::Command::new("sh")
+                .args([script, "--version"])
+                .env_clear()
+                .env(
+                    "PATH",
+                    format!("{}:/usr/bin:/bin", program.parent().unwrap().display()),
+                )
+                .env("XFTP_SERVER_CFG_PATH", path("config"))
+                .env("XFTP_SERVER_LOG_PATH", path("data"))
+                .env("FILES", path("files"))
+                .envs(variables.iter().copied())
+                .output()
+                .unwrap()
+        };
+        let refused = start(&[("QUOTA", quota)]);
+        assert!(!refused.status.success() && said(&refused).contains("ADDR"));
+        let refused = start(&[("ADDR", address)]);
+        assert!(!refused.status.success() && said(&refused).contains("QUOTA"));
+        let mut variables = vec![("ADDR", address), ("QUOTA", quota)];
+        variables.extend(password.map(|password| ("PASS", password)));
+        let started = start(&variables);
+        assert!(started.status.success(), "{}", said(&started));
+        let text = fs::read_to_string(ini(directory.path())).unwrap();
+        assert!(text.contains(&format!("\nhost = {address}\n")), "{text}");
+        assert!(text.contains("\nstorage_quota = 5gb\n"), "{text}");
+        match password {
+            Some(password) => {
+                assert!(
+                    text.contains(&format!("\ncreate_password = {password}\n")),
+                    "{text}"
+                );
+                let mode = fs::metadata(ini(directory.path())).unwrap().permissions();
+                assert_eq!(
+                    std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+                    0o600
+                );
+            }
+            None => assert!(text.contains("\n# create_password ="), "{text}"),
+        }
+        // It is not initialized again.
+        assert!(start(&[]).status.success());
+        assert_eq!(fs::read_to_string(ini(directory.path())).unwrap(), text);
+    }
 }
 
 #[tokio::test]
@@ -65,11 +146,37 @@ async fn a_router_says_how_it_is_set_up() {
         "# create_password =",
         "create_password = secret",
     );
+    configure(
+        directory.path(),
+        "disconnect = off\n# ttl = 21600\n# check_interval = 3600",
+        "disconnect = on\nttl = 21600\ncheck_interval = 3600",
+    );
     let router = Process::start(directory.path());
     assert!(router.banner[0].starts_with("XFTP server v"));
     assert!(router.said("Server address: ").starts_with("xftp://"));
     assert!(router.said("Store log: ").ends_with("file-server-store"));
-    assert_eq!(router.said("expiring files after "), "48 hours");
+    let positions = [
+        "Fingerprint: ",
+        "Server address: ",
+        "WARNING: `source_code` ",
+        "Store log: ",
+        "Total / available storage: 10737418240 / 10737418240",
+        "expiring files after 48 hours",
+        "expiring clients inactive for 21600 seconds every 3600 seconds",
+        "Uploading new files ",
+        "Listening on port ",
+    ]
+    .map(|label| {
+        router
+            .banner
+            .iter()
+            .position(|line| line.starts_with(label))
+    });
+    assert!(
+        positions.is_sorted() && positions[0] == Some(1),
+        "{:?}",
+        router.banner
+    );
     assert_eq!(router.said("Uploading new files "), "requires password.");
     assert!(!router.banner.join("\n").contains("secret"));
     router.stop().await;
@@ -219,7 +326,8 @@ async fn records_are_exported_and_taken_over_with_the_chunks_where_they_are() {
     }
     drop(client);
     router.stop().await;
-    // What was taken over is not taken over again.
+    // What was taken over is not taken over again, and its router can be gone back to.
+    assert!(data.join("file-server-store.log").exists());
     let router = Process::start(to.path());
     let client = connect(&router.address).await;
     assert_eq!(download(&client, &one).await, Err(AUTH));
@@ -336,10 +444,7 @@ async fn what_was_counted_is_shown_and_survives_a_restart() {
             let line = format!("\nsimplex_xftp_{line}");
             assert!(metrics.contains(&line), "{line} in {metrics}");
         }
-        assert!(
-            metrics.contains("simplex_xftp_info{version=\""),
-            "{metrics}"
-        );
+        assert!(metrics.contains(",rts_options=\"-N2\"} 1 "), "{metrics}");
         for (path, status) in [
             ("health/live", "200"),
             ("health/ready", "200"),
@@ -354,11 +459,15 @@ async fn what_was_counted_is_shown_and_survives_a_restart() {
         );
         let heard = talk(
             control.into(),
-            "stats\nauth secret\nstats\nhelp\nwhat\nquit\n",
+            "delete ?\nstats\nauth secret\nstats\nhelp\nwhat\nquit\n",
         )
         .await;
         assert!(
-            heard.starts_with("XFTP server control port\n'help' for supported commands\nAUTH\n")
+            heard.starts_with(
+                "XFTP server control port\n'help' for supported commands\n\
+                 error: Failed reading: the id of a recipient is expected\nAUTH\n"
+            ),
+            "{heard}"
         );
         assert!(
             heard.contains(&format!("\nfilesCreated: {created}\n")),

@@ -24,6 +24,7 @@ impl Process {
     fn started(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_xftp-server"))
             .args(arguments)
+            .env("XFTP_RTS_OPTIONS", "-N2")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

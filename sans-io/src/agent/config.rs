@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::queue::CLIENT_VERSIONS;
 use crate::ratchet;
 use crate::smp::pool::{RetryInterval, UserId};
-use crate::wire::{BasicAuth, ServerAddress, SmpScheme, Version, VersionRange};
+use crate::wire::{BasicAuth, Scheme, ServerAddress, SmpScheme, Version, VersionRange};
 
 /// The versions of agents that are supported.
 pub const VERSIONS: VersionRange = match VersionRange::new(2, 7) {
@@ -105,7 +105,7 @@ impl Default for Config {
             cache: 256,
             max_outgoing: 10_000,
             max_in_flight: 16,
-            page: 1350,
+            page: 256,
             turns: Turns::AtOnce,
             services: BTreeSet::new(),
         }
@@ -175,10 +175,10 @@ pub enum Protection {
 
 /// A router that a user has chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserRouter {
+pub struct UserRouter<S: Scheme = SmpScheme> {
     /// Where it is.
-    pub address: ServerAddress<SmpScheme>,
-    /// What it asks for before queues are made.
+    pub address: ServerAddress<S>,
+    /// What it asks for before queues or files are made.
     pub password: Option<BasicAuth>,
     /// What it is used for.
     pub roles: Roles,
@@ -189,7 +189,7 @@ pub struct UserRouter {
 /// What a router is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {
-    /// Whether queues are made there.
+    /// Whether queues, or files, are made there.
     pub storage: Use,
     /// Whether it is a proxy.
     pub proxy: Use,
@@ -216,10 +216,10 @@ pub enum Use {
     No,
 }
 
-impl UserRouter {
+impl<S: Scheme> UserRouter<S> {
     /// A router that is used for everything.
     #[must_use]
-    pub fn new(address: ServerAddress<SmpScheme>) -> Self {
+    pub fn new(address: ServerAddress<S>) -> Self {
         Self {
             address,
             password: None,

@@ -5,7 +5,8 @@ use std::fmt;
 use crate::ratchet::{DecryptError, Resync};
 use crate::smp::{BrokerError, ErrorType};
 use crate::wire;
-use crate::wire::{ServerAddress, SmpScheme, Text};
+use crate::wire::{ServerAddress, SmpScheme, Text, XftpScheme};
+use crate::xftp;
 
 wire! {
     prefixes
@@ -131,6 +132,60 @@ wire! {
             /// The proxy's answer.
             error: Box<ErrorType>,
         },
+        /// The router of a file has refused, or has something else.
+        #[error("XFTP {router} {error}")]
+        "FX" => Xftp {
+            /// The router.
+            router: Box<ServerAddress<XftpScheme>>,
+            /// Its answer.
+            error: xftp::ErrorType,
+        },
+        /// The router of a file cannot be talked to.
+        #[error("BROKER {router} {error}")]
+        "FB" => FileBroker {
+            /// The router.
+            router: Box<ServerAddress<XftpScheme>>,
+            /// Why.
+            error: Box<BrokerError>,
+        },
+        /// A file cannot be sent or received.
+        #[error("FILE {error}")]
+        "FF" => File {
+            /// Why.
+            error: FileProblem,
+        },
+    }
+}
+
+wire! {
+    prefixes
+    /// Why a file cannot be sent or received.
+    #[derive(thiserror::Error)]
+    pub enum FileProblem {
+        /// A router that the user does not know would learn where this machine is.
+        #[error("NOT_APPROVED")]
+        "N" => NotApproved,
+        /// It is too large.
+        #[error("SIZE")]
+        "S" => Size,
+        /// The description does not lead to what it says.
+        #[error("REDIRECT {context}")]
+        "R" => Redirect {
+            /// Where.
+            context: Context,
+        },
+        /// It cannot be read or written.
+        #[error("FILE_IO {context}")]
+        "I" => FileIo {
+            /// Why.
+            context: Context,
+        },
+        /// It is not the one that is described.
+        #[error("DIGEST")]
+        "D" => Digest,
+        /// It took too long.
+        #[error("EXPIRED")]
+        "E" => Expired,
     }
 }
 
@@ -260,8 +315,14 @@ impl AgentError {
                 matches!(**error, ErrorType::Store { .. } | ErrorType::Internal)
             }
             Self::Proxy { error, .. } => is_temporary_in_proxy(error),
+            Self::FileBroker { error, .. } => is_temporary(error) || is_of_host(error),
+            Self::Xftp { error, .. } => matches!(
+                error,
+                xftp::ErrorType::Timeout | xftp::ErrorType::FileIo | xftp::ErrorType::Internal
+            ),
             Self::Inactive => true,
-            Self::Prohibited { .. }
+            Self::File { .. }
+            | Self::Prohibited { .. }
             | Self::Large { .. }
             | Self::NotFound { .. }
             | Self::DuplicateConnection
@@ -286,11 +347,13 @@ impl AgentError {
     #[must_use]
     pub fn is_of_host(&self) -> bool {
         match self {
-            Self::Broker { error, .. } => is_of_host(error),
+            Self::Broker { error, .. } | Self::FileBroker { error, .. } => is_of_host(error),
             Self::Proxy { error, .. } => {
                 matches!(proxied(error), Some(error) if is_of_host(error))
             }
             Self::Smp { .. }
+            | Self::Xftp { .. }
+            | Self::File { .. }
             | Self::Inactive
             | Self::Prohibited { .. }
             | Self::Large { .. }

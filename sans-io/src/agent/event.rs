@@ -5,7 +5,8 @@
 //! the moment.
 
 use super::error::{AgentError, CryptoError};
-use super::id::{ConnectionId, EventId, MessageId, RequestName};
+use super::file_event::FileEvent;
+use super::id::{ConnectionId, EventId, FileId, MessageId, RequestName};
 use super::message::Integrity;
 use super::store::secret::Flags;
 use crate::ratchet::Pq;
@@ -191,6 +192,13 @@ wire! {
         },
         /// The agent has stopped, as it was told to. SUSPENDED.
         "AS" => Suspended,
+        /// Something has happened to a file. RF…, SF….
+        "FE" => File {
+            /// Which.
+            file: FileId,
+            /// What.
+            event: FileEvent,
+        },
         /// Something went wrong that no command has asked for. ERR.
         "ER" => Error {
             /// What.
@@ -216,6 +224,7 @@ impl EventContent {
             | Self::Deleted
             | Self::UserDeleted { .. }
             | Self::Error { .. } => true,
+            Self::File { event, .. } => event.is_kept(),
             Self::End
             | Self::QueueDeleted
             | Self::RouterConnected { .. }

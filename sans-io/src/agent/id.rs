@@ -15,6 +15,10 @@ pub struct ConnectionId(Id);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestName(Id);
 
+/// The name of a file that is being sent or received: random text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(Id);
+
 macro_rules! names {
     ($($Name:ident),*) => { $(
         impl $Name {
@@ -83,7 +87,7 @@ macro_rules! names {
     )* };
 }
 
-names!(ConnectionId, RequestName);
+names!(ConnectionId, RequestName, FileId);
 
 macro_rules! numbers {
     ($($(#[$meta:meta])* $Name:ident($type:ty)),* $(,)?) => { $(
@@ -125,6 +129,26 @@ numbers! {
     QueueNumber(u32),
     /// The number of an event. The application confirms events by it.
     EventId(u64),
+}
+
+impl EventId {
+    /// Events of files are numbered apart from all others, from here on.
+    const FILES: u64 = 1 << 63;
+
+    /// The event of a file that has this number.
+    #[must_use]
+    pub const fn of_file(number: u64) -> Self {
+        Self(Self::FILES | number)
+    }
+
+    /// The number among the events of files, if it is one.
+    #[must_use]
+    pub const fn file_number(self) -> Option<u64> {
+        match self.0 & Self::FILES {
+            0 => None,
+            _ => Some(self.0 & !Self::FILES),
+        }
+    }
 }
 
 /// The owner's name for a command. Its reply has the same.

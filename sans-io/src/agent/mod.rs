@@ -38,6 +38,8 @@
 //! | new ratchets | `connection/sync.rs` |
 //! | direct or through a proxy | `network.rs` |
 //!
+//! Files, with the feature `xftp`, are a machine of their own beside this one: `files`.
+//!
 //! # How it is driven
 //!
 //! A driver passes on what comes out, and brings back what comes of it, in order. Nothing is due at the start but the loads that
@@ -99,6 +101,9 @@ mod connection;
 pub mod envelope;
 pub mod error;
 pub mod event;
+pub mod file_event;
+#[cfg(feature = "xftp")]
+pub mod files;
 pub mod id;
 mod index;
 pub mod lines;

@@ -12,26 +12,37 @@
 //! | [`storelog`] | the files of the reference's router, as lines |
 //! | [`description`] | what a recipient must know to fetch a file: YAML, URIs, web links |
 
+#[cfg(feature = "xftp")]
 pub mod chunk;
+#[cfg(feature = "xftp")]
 pub mod client;
+#[cfg(feature = "xftp")]
 mod command;
+#[cfg(feature = "xftp")]
 pub mod description;
 mod error;
+#[cfg(feature = "xftp")]
 pub mod file;
+#[cfg(feature = "xftp")]
 pub mod handshake;
+#[cfg(feature = "xftp")]
 pub mod router;
+#[cfg(feature = "xftp")]
 pub mod server;
+#[cfg(feature = "xftp")]
 pub mod storelog;
+#[cfg(feature = "xftp")]
 pub mod transmission;
 pub mod version;
 
+#[cfg(feature = "xftp")]
 pub use self::command::{Command, NewFile, Response};
 pub use self::error::ErrorType;
 
 /// The size of every block: the one of a request or response, and those of the handshake.
 pub const BLOCK: usize = 16384;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "xftp"))]
 mod tests {
     use proptest::prelude::*;
 

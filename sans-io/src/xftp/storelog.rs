@@ -216,7 +216,7 @@ pub enum Refusal {
 impl Files {
     /// Does what a line says.
     ///
-    /// A blocked file keeps its chunk's name, which the reference loses at its next start.
+    /// The chunk of a blocked file is removed from the disk: it has none, whichever line comes first.
     pub fn replay(&mut self, record: LogRecord) -> Result<(), Refusal> {
         match record {
             LogRecord::AddFile(record) => {
@@ -243,7 +243,9 @@ impl Files {
             }
             LogRecord::PutFile { sender_id, path } => {
                 let file = self.files.get_mut(&sender_id).ok_or(Refusal::Unknown)?;
-                file.record.content = Content::Imported(path);
+                if !matches!(file.record.status, FileStatus::Blocked(_)) {
+                    file.record.content = Content::Imported(path);
+                }
             }
             LogRecord::DeleteFile { sender_id } => {
                 let file = self.files.remove(&sender_id).ok_or(Refusal::Unknown)?;
@@ -254,6 +256,7 @@ impl Files {
             LogRecord::BlockFile { sender_id, info } => {
                 let file = self.files.get_mut(&sender_id).ok_or(Refusal::Unknown)?;
                 file.record.status = FileStatus::Blocked(info);
+                file.record.content = Content::Absent;
             }
             LogRecord::AckFile { recipient_id } => {
                 let sender_id = self.senders.remove(&recipient_id);
@@ -305,7 +308,12 @@ mod tests {
         record.sender_id = EntityId::from(rng.bytes::<24>());
         record.size = record.size.max(1);
         record.digest = Short::try_from(&rng.bytes::<32>()).unwrap();
-        record.content = Content::Imported(Large::try_from(&rng.bytes::<9>()).unwrap());
+        record.content = match record.status {
+            FileStatus::Blocked(_) => Content::Absent,
+            FileStatus::Active | FileStatus::Off => {
+                Content::Imported(Large::try_from(&rng.bytes::<9>()).unwrap())
+            }
+        };
         let recipients = (0..rng.below(4))
             .map(|_| Recipient {
                 id: EntityId::from(rng.bytes::<24>()),
@@ -320,8 +328,12 @@ mod tests {
         fn a_file_comes_back_from_its_lines(seed: [u8; 32]) {
             let file = file(&mut Rng::from_seed(seed));
             let mut files = Files::default();
-            let Content::Imported(path) = &file.record.content else { panic!() };
-            for record in file.records(Some(path.clone())) {
+            // The reference writes where it was, though it is blocked.
+            let path = match &file.record.content {
+                Content::Imported(path) => path.clone(),
+                Content::Absent | Content::Stored => Large::try_from(&b"gone"[..]).unwrap(),
+            };
+            for record in file.records(Some(path)) {
                 let read = parse_record(&record.to_string()).unwrap();
                 prop_assert_eq!(&read, &record);
                 files.replay(read).unwrap();
@@ -335,6 +347,35 @@ mod tests {
             rest in "[ -~]{0,80}",
         ) {
             let _ = parse_record(&format!("{tag}{rest}"));
+        }
+    }
+
+    #[test]
+    fn a_blocked_file_has_no_chunk_whichever_line_comes_first() {
+        let mut file = file(&mut Rng::from_seed([1; 32]));
+        file.record.status = FileStatus::Active;
+        let sender_id = file.record.sender_id.clone();
+        let add = LogRecord::AddFile(Box::new(FileRecord {
+            content: Content::Absent,
+            ..file.record
+        }));
+        let put = LogRecord::PutFile {
+            sender_id: sender_id.clone(),
+            path: Large::try_from(&b"/srv/xftp/abc"[..]).unwrap(),
+        };
+        let block = LogRecord::BlockFile {
+            sender_id,
+            info: info("reason=spam").unwrap(),
+        };
+        for order in [[&put, &block], [&block, &put]] {
+            let mut files = Files::default();
+            files.replay(add.clone()).unwrap();
+            for record in order {
+                files.replay(record.clone()).unwrap();
+            }
+            let blocked = files.into_files().next().unwrap().record;
+            assert!(matches!(blocked.status, FileStatus::Blocked(_)));
+            assert_eq!(blocked.content, Content::Absent);
         }
     }
 

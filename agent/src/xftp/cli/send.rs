@@ -92,6 +92,9 @@ async fn send_file(
     };
     let sessions = sessions(&command.effort)?;
     let mut shown = Shown::new("Uploaded", Channel::Output);
+    // Both at once, in one pass over the file.
+    shown.begin("Encrypting file...");
+    shown.begin("Uploading file...");
     let sent = send(&sessions, file, &plan, |done, of| shown.show(done, of)).await;
     let sent = sent.inspect_err(|_| {
         if journals == directory && journal.exists() {

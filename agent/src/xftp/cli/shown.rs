@@ -75,6 +75,14 @@ impl Shown {
         }
     }
 
+    /// What scripts wait for before there is anything to measure; people see the bar.
+    pub(super) fn begin(&self, text: &str) {
+        match &self.form {
+            Form::Bar(_) => {}
+            Form::Line { .. } => self.channel.write_over(text),
+        }
+    }
+
     pub(super) fn show(&mut self, done: u64, of: u64) {
         match &mut self.form {
             Form::Bar(bar) => {

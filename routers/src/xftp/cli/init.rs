@@ -10,9 +10,11 @@ use clap::Args;
 use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::xftp::description::FileSize;
 
-use super::{CliError, Directories};
+use super::{CliError, Directories, VERSION};
 use crate::cli::{SignAlgorithm, now, say};
 use crate::identity::{IdentityFiles, Privacy, write_file};
+
+const DEFAULT_IP: &str = "127.0.0.1";
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Init {
@@ -28,11 +30,11 @@ pub(super) struct Init {
         long,
         value_enum,
         ignore_case = true,
-        default_value = "ed25519"
+        default_value = "ed448"
     )]
     sign_algorithm: SignAlgorithm,
     /// The IP address of the router, where it has no name.
-    #[arg(long, default_value = "127.0.0.1")]
+    #[arg(long, default_value = DEFAULT_IP)]
     ip: String,
     /// The domain name of the router.
     #[arg(short = 'n', long)]
@@ -43,7 +45,7 @@ pub(super) struct Init {
     /// How much room they may take, such as `100gb`.
     #[arg(short = 'q', long)]
     quota: FileSize,
-    /// A directory with pages that the router shows beside its own.
+    /// A directory with pages that the router shows beside its own, instead of `www` among its data.
     #[arg(long)]
     web_path: Option<PathBuf>,
     /// Open a control port on the loopback address: `--control-port`, or `--control-port=PORT`.
@@ -52,13 +54,22 @@ pub(super) struct Init {
 }
 
 impl Init {
+    /// How the router is called: nobody can connect to the default of `--ip` from elsewhere.
+    fn hosts(&self) -> &str {
+        match &self.fqdn {
+            Some(fqdn) => fqdn,
+            None if self.ip == DEFAULT_IP => "<hostnames>",
+            None => &self.ip,
+        }
+    }
+
     /// What `run` does when it finds nothing: a router that anybody may try.
     pub(super) fn for_run(path: PathBuf) -> Self {
         Self {
             disable_store_log: false,
             store_log: true,
             sign_algorithm: SignAlgorithm::Ed25519,
-            ip: "127.0.0.1".to_owned(),
+            ip: DEFAULT_IP.to_owned(),
             fqdn: None,
             path,
             quota: FileSize(10 << 30),
@@ -85,24 +96,24 @@ pub(super) fn initialize(
         })?;
     }
     let mut rng = simplex_runtime_tokio::rng().map_err(io::Error::other)?;
-    let host = init.fqdn.as_deref().unwrap_or(&init.ip);
+    let name = init.fqdn.as_deref().unwrap_or(&init.ip);
     let files = IdentityFiles(&directories.configuration);
-    let fingerprint = files.create(init.sign_algorithm.into(), host, now(), &mut rng)?;
+    let fingerprint = files.create(init.sign_algorithm.into(), name, now(), &mut rng)?;
     let passwords = init.control_port.map(|_| {
         let mut password = || URL_SAFE.encode(rng.bytes::<18>());
         [password(), password()]
     });
-    let text = configuration(init, host, port, passwords);
+    let text = configuration(directories, init, port, passwords);
     write_file(&ini, &text, Privacy::Secret).map_err(|error| CliError::File {
         path: ini.clone(),
         done: "written",
         error,
     })?;
     say(&format!(
-        "Initialized: {}\nFingerprint: {fingerprint}\nServer address: {}\n\n\
+        "{VERSION}\nInitialized: {}\nFingerprint: {fingerprint}\nServer address: {}\n\n\
          Keep a copy of {} in a safe place, away from this machine: it is needed only for new certificates.",
         ini.display(),
-        address(fingerprint, host, port),
+        address(fingerprint, init.hosts(), port),
         directories.configuration.join("ca.key").display()
     ))?;
     Ok(())
@@ -115,7 +126,13 @@ pub(super) fn address(fingerprint: Fingerprint, host: &str, port: u16) -> String
     }
 }
 
-fn configuration(init: &Init, host: &str, port: u16, passwords: Option<[String; 2]>) -> String {
+fn configuration(
+    directories: &Directories,
+    init: &Init,
+    port: u16,
+    passwords: Option<[String; 2]>,
+) -> String {
+    let host = init.hosts();
     let store = match init.disable_store_log {
         true => "off",
         false => "on",
@@ -129,14 +146,12 @@ fn configuration(init: &Init, host: &str, port: u16, passwords: Option<[String; 
     let user = set("control_port_user_password", user, "");
     let control_port = init.control_port.map(|port| port.to_string());
     let control_port = set("control_port", control_port, "5226");
-    let pages = init
-        .web_path
-        .as_ref()
-        .map(|path| path.display().to_string());
-    let pages = set("static_path", pages, "/var/opt/simplex-xftp/www");
-    // It means the same wherever the router is started.
-    let path = std::path::absolute(&init.path).unwrap_or_else(|_| init.path.clone());
-    let (path, quota) = (path.display(), init.quota);
+    // They mean the same wherever the router is started.
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let pages = init.web_path.clone();
+    let pages = absolute(pages.unwrap_or_else(|| directories.data.join("www")));
+    let path = absolute(init.path.clone());
+    let (pages, path, quota) = (pages.display(), path.display(), init.quota);
     format!(
         "[INFORMATION]\n\
          # Shown on the page, if source_code is set.\n\
@@ -202,7 +217,7 @@ fn configuration(init: &Init, host: &str, port: u16, passwords: Option<[String; 
          # http = 8000\n\
          # https = 8443\n\
          # Pages that are shown beside our own.\n\
-         {pages}\n",
+         static_path = {pages}\n",
         env!("CARGO_PKG_REPOSITORY")
     )
 }

@@ -36,6 +36,9 @@ pub(crate) const FILES: Names = Names {
     socket: server::SOCKET,
 };
 
+/// What every start, and `init`, begins with.
+const VERSION: &str = concat!("XFTP server v", env!("CARGO_PKG_VERSION"));
+
 /// An XFTP router: it keeps encrypted chunks of files until they are received, or expire.
 #[derive(Debug, Parser)]
 #[command(
@@ -154,7 +157,7 @@ pub fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<(), CliError> {
     let directories = FILES.of_machine();
     match cli.command {
-        _ if cli.version => Ok(say(&format!("XFTP server v{}", env!("CARGO_PKG_VERSION")))?),
+        _ if cli.version => Ok(say(VERSION)?),
         None => {
             let help = <Cli as clap::CommandFactory>::command().render_help();
             Ok(say(&help.to_string())?)

@@ -3,17 +3,19 @@
 use simplex_sans_io::tls::Credentials;
 use simplex_sans_io::xftp::router::NewFiles;
 
-use super::{CliError, Directories, init};
+use super::{CliError, Directories, VERSION, init};
 use crate::cli::{now, say};
 use crate::identity::IdentityFiles;
 use crate::running::Signals;
 use crate::store::engine::Engine;
-use crate::xftp::import::import;
+use crate::xftp::import::{Import, STORE_LOG, import};
 use crate::xftp::server::{Orphans, Server};
-use crate::xftp::settings::{Settings, StoreKind};
+use crate::xftp::settings::{InactiveClients, Settings, StoreKind};
 use crate::xftp::store::{Store, Table};
 
 pub(super) fn run(directories: &Directories) -> Result<(), CliError> {
+    // A router goes on if nobody reads what it says.
+    say(VERSION).ok();
     let settings = Settings::read(&directories.ini())?;
     for advice in &settings.advice {
         tracing::warn!("{advice}");
@@ -36,10 +38,11 @@ pub(super) fn run(directories: &Directories) -> Result<(), CliError> {
         }
         StoreKind::Embedded => {
             let mut store = Store::open_with(&directories.store(), settings.sync)?;
-            let taken_over = take_over(&mut store, &settings, directories)?;
-            let orphans = match is_new && !taken_over {
-                true => Orphans::Kept,
-                false => Orphans::Removed,
+            let orphans = match take_over(&mut store, &settings, directories)? {
+                Import::Nothing if is_new => Orphans::Kept,
+                // They may be those of the other router.
+                Import::Changed => Orphans::Kept,
+                Import::Nothing | Import::Done(_) | Import::Before => Orphans::Removed,
             };
             let serving = serve(&settings, credentials, store, orphans, directories);
             runtime.block_on(serving)
@@ -47,23 +50,30 @@ pub(super) fn run(directories: &Directories) -> Result<(), CliError> {
     }
 }
 
-/// Takes over what a router of the reference implementation has kept in the same directory, once. Whether there was something.
+/// Takes over what a router of the reference implementation has kept in the same directory, once.
 pub(super) fn take_over<E: Engine<Table>>(
     store: &mut Store<E>,
     settings: &Settings,
     directories: &Directories,
-) -> Result<bool, CliError> {
-    let taken_over = import(store, &directories.data, &settings.files)?;
-    if let Some(summary) = &taken_over {
-        tracing::info!(
-            "taken over from the store log: {} files, {} of them with a chunk, and {} recipients; {} lines were not understood",
+) -> Result<Import, CliError> {
+    let log = directories.data.join(STORE_LOG);
+    let log = log.display();
+    let import = import(store, &directories.data, &settings.files)?;
+    match &import {
+        Import::Done(summary) => tracing::info!(
+            "taken over from {log}, which stays as it is: {} files, {} of them with a chunk, and {} recipients; {} lines were not understood",
             summary.files,
             summary.chunks,
             summary.recipients,
             summary.left_out
-        );
+        ),
+        Import::Changed => tracing::warn!(
+            "{log} has changed since it was taken over, and is not taken over again: to do that, remove {}",
+            directories.store().display()
+        ),
+        Import::Nothing | Import::Before => {}
     }
-    Ok(taken_over.is_some())
+    Ok(import)
 }
 
 async fn serve<E: Engine<Table> + 'static>(
@@ -78,7 +88,9 @@ async fn serve<E: Engine<Table> + 'static>(
     let connections = crate::limits::connections();
     let server = Server::start(settings, credentials, store, orphans, data, connections);
     let server = server.await?;
-    say(&banner(settings, &server, directories))?;
+    let used = server.numbers().await.map(|(gauges, _)| gauges.used);
+    let banner = banner(settings, &server, used.unwrap_or_default(), directories);
+    say(&banner).ok();
     let run = signals.run(server, |server| reload(directories, server));
     Ok(run.await?)
 }
@@ -90,7 +102,7 @@ fn reload(directories: &Directories, server: &mut Server) -> Result<(), CliError
 }
 
 /// The same words as the reference implementation, which operators and their scripts know; without the password, as it may end in a log.
-fn banner(settings: &Settings, server: &Server, directories: &Directories) -> String {
+fn banner(settings: &Settings, server: &Server, used: u64, directories: &Directories) -> String {
     let host = match settings.hosts.join(",") {
         hosts if hosts.is_empty() => "<hostnames>".to_owned(),
         hosts => hosts,
@@ -102,14 +114,29 @@ fn banner(settings: &Settings, server: &Server, directories: &Directories) -> St
         NewFiles::Refused => "NOT allowed",
     };
     let mut lines = vec![
-        format!("XFTP server v{}", env!("CARGO_PKG_VERSION")),
         format!("Fingerprint: {}", server.fingerprint()),
         format!("Server address: {address}"),
-        match settings.store {
-            StoreKind::Memory => "Store log disabled.".to_owned(),
-            StoreKind::Embedded => format!("Store log: {}", directories.store().display()),
-        },
     ];
+    lines.push(match settings.source_code() {
+        Some(source) => format!("Source code: {source}"),
+        None => "WARNING: `source_code` in [INFORMATION] is not set: nothing is said of the operator on the page."
+            .to_owned(),
+    });
+    lines.push(match settings.store {
+        StoreKind::Memory => "Store log disabled.".to_owned(),
+        StoreKind::Embedded => format!("Store log: {}", directories.store().display()),
+    });
+    if let Some(quota) = settings.router.quota {
+        lines.push(format!(
+            "Total / available storage: {quota} / {}",
+            quota.saturating_sub(used)
+        ));
+        if used > quota {
+            lines.push(format!(
+                "WARNING: files take {used} bytes, more than `storage_quota`."
+            ));
+        }
+    }
     if let Some(address) = server.control_address() {
         lines.push(format!("Control port: {}", address.port()));
     }
@@ -133,7 +160,11 @@ fn banner(settings: &Settings, server: &Server, directories: &Directories) -> St
         lines.push(format!("expiring files after {hours} hours"));
     }
     lines.push(match settings.inactive_clients {
-        Some(ttl) => format!("expiring clients inactive for {} seconds", ttl.as_secs()),
+        Some(InactiveClients { ttl, check }) => format!(
+            "expiring clients inactive for {} seconds every {} seconds",
+            ttl.as_secs(),
+            check.as_secs()
+        ),
         None => "not expiring inactive clients".to_owned(),
     });
     lines.push(format!("Uploading new files {rule}."));

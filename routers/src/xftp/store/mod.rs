@@ -68,6 +68,10 @@ const TOTALS: &[u8] = b"totals";
 const STATISTICS: &[u8] = b"statistics";
 const GROUPS: &[u8] = b"groups";
 const FORMAT_OF_STORE: &[u8] = b"format";
+const IMPORTED: &[u8] = b"imported";
+
+/// A file that was imported, as it was then: its size, and when it was changed, in nanoseconds since the Unix epoch.
+pub(super) type Source = (u64, i64);
 
 impl Store<Memory> {
     /// An empty store in memory: what it keeps ends with the process.
@@ -167,6 +171,10 @@ impl<E: Engine<Table>> Store<E> {
         for change in commits.iter().flatten() {
             self.change(change, &mut unwritten)?;
         }
+        self.write_group(unwritten)
+    }
+
+    fn write_group(&mut self, mut unwritten: Unwritten) -> Result<(), StoreError> {
         let groups = self.groups.saturating_add(1);
         put(&mut unwritten, Table::State, GROUPS, &groups);
         put(&mut unwritten, Table::State, FORMAT_OF_STORE, &FORMAT.0);
@@ -179,6 +187,21 @@ impl<E: Engine<Table>> Store<E> {
         self.noting_failure(written)?;
         self.groups = groups;
         Ok(())
+    }
+
+    /// The log that was imported, if an import has come to its end.
+    pub(super) fn imported(&mut self) -> Result<Option<Source>, StoreError> {
+        self.recover()?;
+        self.get(&Unwritten::new(), Table::State, IMPORTED)
+    }
+
+    /// Notes that a log is imported.
+    pub(super) fn note_import(&mut self, source: Source) -> Result<(), StoreError> {
+        self.recover()?;
+        let mut unwritten = Unwritten::new();
+        put(&mut unwritten, Table::State, IMPORTED, &source);
+        self.write_group(unwritten)?;
+        self.sync()
     }
 
     /// Makes durable what was carried out.

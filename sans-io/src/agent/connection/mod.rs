@@ -264,6 +264,10 @@ impl Connection {
                 | Kind::Queue
                 | Kind::Event
                 | Kind::Link
+                | Kind::File
+                | Kind::Chunk
+                | Kind::Removal
+                | Kind::FileEvent
                 | Kind::Statistics => {}
             }
         }

@@ -7,6 +7,7 @@ use super::options::{body, ends_with_size, is_bad_size, join, new, options, pq, 
 use crate::agent::command::{NetworkState, Receiving};
 use crate::agent::config::UserRouter;
 use crate::agent::link::{ClientData, ConnectionRequest, ShortLink};
+use crate::crypto::{Nonce, Secret};
 use crate::ratchet::{InitialKeys, Pq};
 use crate::smp::SimplexDomain;
 
@@ -140,6 +141,27 @@ pub enum Command {
     DeleteLink,
     /// The data of a short link.
     GetLink(Box<ShortLink>),
+    /// Sends a file, whose path is the body.
+    SendFile {
+        /// To how many.
+        recipients: u16,
+        /// Whose it is.
+        user: Option<i64>,
+    },
+    /// Receives a file, whose description, or a link to it, is the body.
+    ReceiveFile {
+        /// Whether all routers that it names may be asked.
+        approved: bool,
+        /// For whom.
+        user: Option<i64>,
+        /// How it is encrypted on this machine, if it is to be.
+        local: Option<(Secret<32>, Nonce)>,
+    },
+    /// A file is to go; of one that was sent, the body is the description of its sender.
+    DeleteFile {
+        /// At its routers as well.
+        remote: bool,
+    },
     /// What only the agent says.
     FromAgent,
 }
@@ -184,7 +206,7 @@ pub enum JoinLink {
 }
 
 /// Tags that only the agent sends.
-const AGENT: [&str; 45] = [
+const AGENT: [&str; 46] = [
     "INV",
     "OK",
     "ERR",
@@ -221,6 +243,7 @@ const AGENT: [&str; 45] = [
     "SFDONE",
     "SFERR",
     "SFWARN",
+    "SFDEL",
     "DELD",
     "JOINED",
     "LINK",
@@ -253,6 +276,7 @@ impl Command {
                 | Self::QueueInfo
                 | Self::SetLink { .. }
                 | Self::DeleteLink
+                | Self::DeleteFile { .. }
         )
     }
 }
@@ -396,6 +420,29 @@ impl Line {
                 (form != BodyForm::None).then_some((set, form))
             }
             "LGET" => without_body(Command::GetLink(Box::new(rest.parse().ok()?))),
+            "FSND" => {
+                let (options, form) = options(rest)?;
+                let send = Command::SendFile {
+                    recipients: options.recipients,
+                    user: options.user,
+                };
+                (form != BodyForm::None).then_some((send, form))
+            }
+            "FRCV" => {
+                let (options, form) = options(rest)?;
+                let receive = Command::ReceiveFile {
+                    approved: options.approved,
+                    user: options.user,
+                    local: options.local,
+                };
+                (form != BodyForm::None).then_some((receive, form))
+            }
+            "FDEL" => match rest.split_once(' ') {
+                None if rest.is_empty() => without_body(Command::DeleteFile { remote: false }),
+                None if rest == "remote" => without_body(Command::DeleteFile { remote: true }),
+                Some(("remote", rest)) => Some((Command::DeleteFile { remote: true }, body(rest)?)),
+                None | Some(_) => None,
+            },
             tag if AGENT.contains(&tag) => {
                 (!ends_with_size(rest)).then_some((Command::FromAgent, BodyForm::None))
             }
@@ -477,6 +524,47 @@ mod tests {
         ];
         for (line, command, form) in cases {
             assert_eq!(parsed(line), Some((command, form)), "{line}");
+        }
+    }
+
+    #[test]
+    fn files_are_named_by_their_paths_and_their_descriptions() {
+        let text = |text: &str| BodyForm::Text(text.as_bytes().to_vec());
+        let send = |recipients, user| Command::SendFile { recipients, user };
+        let one = parsed("FSND :a photo.jpg");
+        assert_eq!(one, Some((send(1, None), text("a photo.jpg"))));
+        let many = parsed("FSND recipients=3 user=2 9");
+        assert_eq!(many, Some((send(3, Some(2)), BodyForm::Size(9))));
+        let receive = |approved, local| Command::ReceiveFile {
+            approved,
+            user: None,
+            local,
+        };
+        let own = parsed("FRCV :simplex:/file#/?desc=x");
+        assert_eq!(
+            own,
+            Some((receive(false, None), text("simplex:/file#/?desc=x")))
+        );
+        let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+        let nonce = "AgICAgICAgICAgICAgICAgICAgICAgIC";
+        let sealed = parsed(&format!("FRCV approved=T key={key},nonce={nonce} :x"));
+        let local = (Secret::from_bytes([1; 32]), Nonce::from([2; 24]));
+        assert_eq!(sealed, Some((receive(true, Some(local)), text("x"))));
+        assert_eq!(parsed("FRCV key=AQ==,nonce=x :x"), None);
+        let delete = |remote| Command::DeleteFile { remote };
+        assert_eq!(parsed("FDEL"), Some((delete(false), BodyForm::None)));
+        assert_eq!(parsed("FDEL remote"), Some((delete(true), BodyForm::None)));
+        assert_eq!(
+            parsed("FDEL remote 7"),
+            Some((delete(true), BodyForm::Size(7)))
+        );
+        for line in [
+            "FSND",
+            "FSND recipients=x :x",
+            "FRCV approved=x :x",
+            "FDEL here",
+        ] {
+            assert_eq!(parsed(line), None, "{line}");
         }
     }
 

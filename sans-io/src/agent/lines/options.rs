@@ -3,10 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 
+use zeroize::Zeroizing;
+
 use super::command::{BodyForm, Command, JoinLine, JoinLink, NewLine};
 use crate::agent::command::Receiving;
 use crate::agent::config::UserRouter;
 use crate::agent::link::{ClientData, ShortLink};
+use crate::crypto::{Nonce, Secret};
 use crate::ratchet::InitialKeys;
 use crate::wire::{ServerAddress, SmpScheme};
 
@@ -104,6 +107,9 @@ pub(super) struct Options {
     pub(super) receiving: Receiving,
     pub(super) direct: bool,
     pub(super) relays: Vec<ShortLink>,
+    pub(super) recipients: u16,
+    pub(super) approved: bool,
+    pub(super) local: Option<(Secret<32>, Nonce)>,
 }
 
 /// Options in any order, then a body. Keys that are not known are passed over.
@@ -116,6 +122,9 @@ pub(super) fn options(mut rest: &str) -> Option<(Options, BodyForm)> {
         receiving: Receiving::AtOnce,
         direct: true,
         relays: Vec::new(),
+        recipients: 1,
+        approved: false,
+        local: None,
     };
     while !rest.is_empty() {
         if let Some(form) = body(rest).filter(|form| *form != BodyForm::Bad) {
@@ -129,7 +138,11 @@ pub(super) fn options(mut rest: &str) -> Option<(Options, BodyForm)> {
             Some(("link", "F")) => options.link = false,
             Some(("direct", "T")) => options.direct = true,
             Some(("direct", "F")) => options.direct = false,
-            Some(("link" | "direct", _)) => return None,
+            Some(("approved", "T")) => options.approved = true,
+            Some(("approved", "F")) => options.approved = false,
+            Some(("link" | "direct" | "approved", _)) => return None,
+            Some(("recipients", count)) => options.recipients = count.parse().ok()?,
+            Some(("key", rest)) => options.local = Some(local(rest)?),
             Some(("data", data)) => options.client_data = Some(client_data(data)?),
             Some(("relays", relays)) => {
                 let relays = relays.split(',').map(|relay| relay.parse().ok());
@@ -143,6 +156,14 @@ pub(super) fn options(mut rest: &str) -> Option<(Options, BodyForm)> {
         rest = after;
     }
     Some((options, BodyForm::None))
+}
+
+/// What follows `key=` of how a file is encrypted on this machine.
+fn local(rest: &str) -> Option<(Secret<32>, Nonce)> {
+    let (key, nonce) = rest.split_once(",nonce=")?;
+    let key = Zeroizing::new(URL_SAFE.decode(key).ok()?);
+    let nonce: [u8; 24] = URL_SAFE.decode(nonce).ok()?.try_into().ok()?;
+    Some((Secret::try_from(key.as_slice()).ok()?, nonce.into()))
 }
 
 /// Text, in base64url.

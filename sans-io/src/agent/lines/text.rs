@@ -4,6 +4,7 @@ use super::words;
 use crate::agent::command::ConnectionStatistics;
 use crate::agent::config::{Use, UserRouter};
 use crate::agent::event::{Direction, EventContent, MessageMeta, ReceiptStatus, SwitchPhase};
+use crate::agent::file_event::{DescriptionText, FileEvent};
 use crate::agent::id::ConnectionId;
 use crate::agent::message::Integrity;
 use crate::ratchet::Pq;
@@ -131,6 +132,7 @@ pub fn events(
         | EventContent::RatchetSync { .. }
         | EventContent::Receipts { .. }
         | EventContent::UserDeleted { .. }
+        | EventContent::File { .. }
             if level == Level::L0 =>
         {
             Vec::new()
@@ -161,6 +163,7 @@ pub fn events(
         | EventContent::Deleted
         | EventContent::UserDeleted { .. }
         | EventContent::Suspended
+        | EventContent::File { .. }
         | EventContent::Error { .. } => event(content, statistics, level).into_iter().collect(),
     }
 }
@@ -330,9 +333,43 @@ fn event(
         EventContent::ServiceEnd { router, count } => line(format!("SERVICE_END {router} {count}")),
         EventContent::Deleted => line("DEL_CONN".to_owned()),
         EventContent::UserDeleted { user } => line(format!("DEL_USER {}", user.0)),
+        EventContent::File { event, .. } => of_file(event, level),
         EventContent::Error { error } => line(format!("ERR {}", words::error(error, level))),
     }
 }
+
+/// What has happened to a file; nothing if the dialect has no words for it.
+fn of_file(event: &FileEvent, level: Level) -> Option<Said> {
+    let failed = |tag: &str, error| Said::line(format!("{tag} {}", words::error(error, level)));
+    let warned = |tag: &str, error| (level == Level::L7).then(|| failed(tag, error));
+    match event {
+        FileEvent::ReceiveProgress { received, of } => {
+            Some(Said::line(format!("RFPROG {received} {of}")))
+        }
+        FileEvent::Received { path } => Some(match level {
+            Level::L7 => Said::with_body("RFDONE".to_owned(), path.as_bytes()),
+            Level::L0 | Level::L5 => Said::line(format!("RFDONE {}", URL_SAFE.encode(path))),
+        }),
+        FileEvent::ReceiveFailed { error } => Some(failed("RFERR", error)),
+        FileEvent::ReceiveWarning { error } => warned("RFWARN", error),
+        FileEvent::SendProgress { sent, of } => Some(Said::line(format!("SFPROG {sent} {of}"))),
+        FileEvent::Sent { sender, recipients } => {
+            let texts = std::iter::once(sender).chain(recipients);
+            let texts: Vec<_> = texts.map(DescriptionText::as_str).collect();
+            let body = texts.join(SEPARATOR);
+            Some(Said::with_body("SFDONE".to_owned(), body.as_bytes()))
+        }
+        FileEvent::SendFailed { error } => Some(failed("SFERR", error)),
+        FileEvent::SendWarning { error } => warned("SFWARN", error),
+        FileEvent::Deleted { error: None } => {
+            (level == Level::L7).then(|| Said::line("SFDEL".to_owned()))
+        }
+        FileEvent::Deleted { error: Some(error) } => warned("SFDEL", error),
+    }
+}
+
+/// What stands between descriptions.
+const SEPARATOR: &str = "################################\n";
 
 /// DOWN or UP of some connections.
 #[must_use]

@@ -22,6 +22,7 @@
 //! assert_eq!(store.load(&load).len(), 0);
 //! ```
 
+pub(super) mod long;
 pub mod record;
 pub(super) mod secret;
 
@@ -30,6 +31,8 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+#[cfg(feature = "xftp")]
+use super::id::FileId;
 use super::id::{ConnectionId, EventId, MessageId};
 use crate::smp::pool::UserId;
 use crate::time::UnixTime;
@@ -76,8 +79,16 @@ pub enum Kind {
     Event = 12,
     /// The key with which the reader of a link has secured its queue.
     Link = 13,
+    /// A file that is being sent or received. Its owner is the file, as of all that follow.
+    File = 14,
+    /// How far a chunk of a file is.
+    Chunk = 15,
+    /// A chunk that is to be deleted at a router.
+    Removal = 16,
+    /// An event of a file that the application has not confirmed.
+    FileEvent = 17,
     /// What was done at a router for a user, who is the owner.
-    Statistics = 20,
+    Statistics = 18,
 }
 
 impl Kind {
@@ -103,7 +114,7 @@ impl Kind {
         Self::Work,
     ];
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::User,
         Self::Connection,
         Self::Ratchet,
@@ -117,6 +128,10 @@ impl Kind {
         Self::Work,
         Self::Event,
         Self::Link,
+        Self::File,
+        Self::Chunk,
+        Self::Removal,
+        Self::FileEvent,
         Self::Statistics,
     ];
 
@@ -182,6 +197,26 @@ impl Key {
             kind: Kind::Statistics,
             owner: wire::encode(&user, Version::default()),
             id: wire::encode(router, Version::default()),
+        }
+    }
+
+    /// A record of a file.
+    #[cfg(feature = "xftp")]
+    pub(super) fn of_file(kind: Kind, file: &FileId, number: u32) -> Self {
+        Self {
+            kind,
+            owner: file.to_bytes(),
+            id: Bytes::copy_from_slice(&number.to_be_bytes()),
+        }
+    }
+
+    /// An event of a file.
+    #[cfg(feature = "xftp")]
+    pub(super) fn file_event(number: u64) -> Self {
+        Self {
+            kind: Kind::FileEvent,
+            owner: Bytes::new(),
+            id: Bytes::copy_from_slice(&number.to_be_bytes()),
         }
     }
 

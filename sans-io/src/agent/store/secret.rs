@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::crypto::{AuthPrivateKey, ed25519, x25519};
+use crate::crypto::{AuthPrivateKey, Secret, ed25519, x25519};
 use crate::smp::MsgFlags;
 use crate::wire::{Codec, Parsed, Short, Source, Version, Wire, WireError};
 
@@ -48,7 +48,8 @@ macro_rules! raw {
 raw!(
     x25519::PrivateKey,
     x25519::SharedSecret,
-    ed25519::PrivateKey
+    ed25519::PrivateKey,
+    Secret<32>
 );
 
 impl<T> Codec<Option<T>> for Stored

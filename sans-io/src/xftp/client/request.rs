@@ -171,4 +171,24 @@ impl RequestError {
             | Self::Digest => false,
         }
     }
+    /// Whether the same request may be answered otherwise another time.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::NotAccepted
+            | Self::Refused
+            | Self::Disconnected
+            | Self::TimedOut
+            | Self::Status(_)
+            | Self::Malformed
+            | Self::Size
+            | Self::Crypto
+            | Self::Digest => true,
+            Self::Protocol(error) => matches!(
+                error,
+                ErrorType::Session | ErrorType::Timeout | ErrorType::Internal | ErrorType::FileIo
+            ),
+            Self::NoSessionKey | Self::TooLarge | Self::Cancelled | Self::Unexpected(_) => false,
+        }
+    }
 }

@@ -83,33 +83,10 @@ impl Attempts {
             self.effect = Effect::Possible;
         }
         let harmless = self.repeated != Repeated::More || self.effect == Effect::None;
-        match self.left > 0 && harmless && is_transient(&error) {
+        match self.left > 0 && harmless && error.is_transient() {
             true => Verdict::Again,
             false => Verdict::Failed(error),
         }
-    }
-}
-
-/// Whether the same request may be answered otherwise another time.
-const fn is_transient(error: &RequestError) -> bool {
-    match error {
-        RequestError::NotAccepted
-        | RequestError::Refused
-        | RequestError::Disconnected
-        | RequestError::TimedOut
-        | RequestError::Status(_)
-        | RequestError::Malformed
-        | RequestError::Size
-        | RequestError::Crypto
-        | RequestError::Digest => true,
-        RequestError::Protocol(error) => matches!(
-            error,
-            ErrorType::Session | ErrorType::Timeout | ErrorType::Internal | ErrorType::FileIo
-        ),
-        RequestError::NoSessionKey
-        | RequestError::TooLarge
-        | RequestError::Cancelled
-        | RequestError::Unexpected(_) => false,
     }
 }
 

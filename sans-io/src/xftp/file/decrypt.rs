@@ -11,7 +11,8 @@ use crate::crypto::{Nonce, Secret, Tag};
 /// ```text
 ///   Length ──8 bytes──▶ Header ──complete──▶ Content ──as announced──▶ Filler
 /// ```
-/// What it returns must not be believed before [`finish`](Self::finish) has said that the file is authentic.
+/// A file that announces more than it holds is refused; the reference gives out what there is, as if that were all.
+/// What is returned must not be believed before [`finish`](Self::finish) has said that the file is authentic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileDecryptor {
     decryptor: Decryptor,

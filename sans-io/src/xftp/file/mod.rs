@@ -148,6 +148,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_announces_more_than_it_holds_is_refused() {
+        let (key, nonce) = (Secret::from_bytes([1; 32]), Nonce::from([2; 24]));
+        let file = |announced: i64| {
+            let mut text = BytesMut::from(&announced.to_be_bytes()[..]);
+            text.extend_from_slice(b"\x01a0content");
+            let mut encryptor = crate::crypto::secret_box::Key::from(&key).encryptor(&nonce);
+            encryptor.update(&mut text);
+            text.extend_from_slice(encryptor.finish().as_bytes());
+            text
+        };
+        let (header, content) = decrypt(&file(10), 100).unwrap();
+        assert_eq!((header.name(), &content[..]), ("a", &b"content"[..]));
+        for announced in [11, i64::MAX, -1] {
+            assert_eq!(decrypt(&file(announced), 100), Err(FileError::Length));
+        }
+    }
+
+    #[test]
     fn content_is_as_long_as_announced() {
         let header = FileHeader::new("name");
         let layout = Layout::of(&header, 10).unwrap();
