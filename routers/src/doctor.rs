@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::SystemTime;
 
 use simplex_sans_io::time::UnixTime;
 
-use crate::identity::IdentityFiles;
+use crate::identity::{IdentityFiles, browsers};
 use crate::ports::addresses;
 
 /// What was looked at, and what was found.
@@ -70,10 +70,31 @@ pub(crate) fn clock() -> Finding {
 }
 
 pub(crate) fn port_is_free(port: u16) -> Finding {
-    match TcpListener::bind(addresses(port).as_slice()) {
+    can_be_bound(port, &addresses(port))
+}
+
+/// The same of a port for this machine only.
+pub(crate) fn loopback_port_is_free(port: u16) -> Finding {
+    can_be_bound(port, &[(Ipv4Addr::LOCALHOST, port).into()])
+}
+
+fn can_be_bound(port: u16, addresses: &[SocketAddr]) -> Finding {
+    match TcpListener::bind(addresses) {
         Ok(_) => Finding::Good(format!("port {port} is free")),
         Err(error) => Finding::Problem(format!(
             "port {port} cannot be used: {error}; is the router running already, or another program on the port?"
+        )),
+    }
+}
+
+/// Whether there is a certificate for browsers where it should be.
+pub(crate) fn web(certificate: &Path, key: &Path) -> Finding {
+    match browsers(certificate, key, Vec::new()) {
+        Some(_) => Finding::Good(format!("browsers: {}", certificate.display())),
+        None => Finding::Problem(format!(
+            "browsers: {} and {} are no certificate with its key; they are not served",
+            certificate.display(),
+            key.display()
         )),
     }
 }
@@ -131,5 +152,10 @@ mod tests {
             .unwrap();
         let port = taken.local_addr().unwrap().port();
         assert!(port_is_free(port).is_problem());
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        assert!(loopback_port_is_free(port).is_problem());
+        drop(taken);
+        assert!(!loopback_port_is_free(port).is_problem());
     }
 }

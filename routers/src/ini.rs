@@ -30,7 +30,7 @@ pub(crate) const INFORMATION: &[&str] = &[
 
 /// What is shown of [INFORMATION], with its names for people. Nothing is said of a router whose source code is not named.
 pub(crate) fn information(ini: &Ini) -> Vec<(&'static str, String)> {
-    const SHOWN: [(&str, &str); 12] = [
+    const SHOWN: [(&str, &str); 18] = [
         ("Source code", "source_code"),
         ("Usage conditions", "usage_conditions"),
         ("Amendments", "condition_amendments"),
@@ -39,7 +39,13 @@ pub(crate) fn information(ini: &Ini) -> Vec<(&'static str, String)> {
         ("Operator's country", "operator_country"),
         ("Website", "website"),
         ("Administrator", "admin_email"),
+        ("Administrator, in SimpleX", "admin_simplex"),
+        ("Administrator's PGP key", "admin_pgp"),
+        ("Its fingerprint", "admin_pgp_fingerprint"),
         ("Complaints", "complaints_email"),
+        ("Complaints, in SimpleX", "complaints_simplex"),
+        ("PGP key for complaints", "complaints_pgp"),
+        ("Its fingerprint", "complaints_pgp_fingerprint"),
         ("Hosting", "hosting"),
         ("Hosting country", "hosting_country"),
         ("Hosting type", "hosting_type"),

@@ -1,5 +1,6 @@
 //! SimpleX routers.
 
+mod addresses;
 mod arguments;
 pub mod backup;
 pub mod backups;

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use simplex_runtime_tokio::Listener;
 use simplex_sans_io::drive::DriveError;
@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::addresses::{AddressLimits, Addresses, Counted};
 use crate::ini::Switch;
 
 /// How many TLS handshakes are in progress; further ones wait.
@@ -36,6 +37,7 @@ pub(crate) struct Limits {
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
     next: Arc<AtomicU64>,
+    addresses: Arc<Addresses>,
     pub(crate) bites: Arc<Bites>,
     pub(crate) sessions: TaskTracker,
     /// Cancelled when the router stops.
@@ -55,16 +57,19 @@ pub(crate) struct Bites {
     pub(crate) stalled: AtomicU64,
     /// A client said nothing at all.
     pub(crate) silent: AtomicU64,
+    /// An address had as many connections as it may: one more was closed.
+    pub(crate) address: AtomicU64,
 }
 
 impl Bites {
     /// The limits by their names, with the numbers.
-    pub(crate) fn named(&self) -> [(&'static str, u64); 4] {
+    pub(crate) fn named(&self) -> [(&'static str, u64); 5] {
         [
             ("connections", &self.connections),
             ("handshakes", &self.handshakes),
             ("write_stall", &self.stalled),
             ("silence", &self.silent),
+            ("address", &self.address),
         ]
         .map(|(name, number)| (name, number.load(Ordering::Relaxed)))
     }
@@ -100,17 +105,22 @@ pub(crate) async fn listen<F: Future<Output = ()> + Send + 'static>(
         let Some(connection) = place(&limits.connections, &limits.bites.connections).await else {
             return;
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream.0,
+        let (stream, peer) = match listener.accept().await {
+            Ok((stream, peer)) => (stream.0, peer),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections now");
                 continue;
             }
         };
+        let Some(counted) = limits.addresses.admit(peer.ip(), Instant::now()) else {
+            limits.bites.address.fetch_add(1, Ordering::Relaxed);
+            continue;
+        };
         let number = limits.next.fetch_add(1, Ordering::Relaxed);
         sockets.accepted.fetch_add(1, Ordering::Relaxed);
         let open = Open {
             _connection: connection,
+            _of_address: counted,
             sockets: Arc::clone(&sockets),
         };
         limits.sessions.spawn(serve(stream, number, open));
@@ -120,6 +130,7 @@ pub(crate) async fn listen<F: Future<Output = ()> + Send + 'static>(
 /// The place of a connection among those that are allowed, until it ends.
 pub(crate) struct Open {
     _connection: OwnedSemaphorePermit,
+    _of_address: Counted,
     sockets: Arc<Sockets>,
 }
 
@@ -130,11 +141,16 @@ impl Drop for Open {
 }
 
 impl Limits {
-    pub(crate) fn new(connections: usize, log_tls_errors: Switch) -> Self {
+    pub(crate) fn new(
+        connections: usize,
+        addresses: AddressLimits,
+        log_tls_errors: Switch,
+    ) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             next: Arc::default(),
+            addresses: Addresses::new(addresses),
             bites: Arc::default(),
             sessions: TaskTracker::new(),
             stopping: CancellationToken::new(),

@@ -1,10 +1,14 @@
 //! Looking for what keeps a router from running well.
 
+use std::collections::BTreeSet;
+
 use super::cli::Directories;
 use super::names::Resolver;
 use super::settings::{Settings, StoreKind};
 use super::store::{EmbeddedStore, Options, Store as _, StoreError};
-use crate::doctor::{Finding, certificates, clock, directory, open_files, port_is_free};
+use crate::doctor::{
+    Finding, certificates, clock, directory, loopback_port_is_free, open_files, port_is_free, web,
+};
 
 /// Examines configuration, certificates, ports, disk, clock and limits.
 #[must_use]
@@ -19,13 +23,9 @@ pub fn examine(directories: &Directories) -> Vec<Finding> {
                 directories.ini().display()
             )));
             findings.extend(settings.advice.iter().cloned().map(Finding::Note));
-            findings.extend(
-                settings
-                    .transport
-                    .ports
-                    .iter()
-                    .map(|port| port_is_free(*port)),
-            );
+            findings.extend(ports(&settings));
+            let served = settings.web.as_ref();
+            findings.extend(served.map(|served| web(&served.certificate, &served.key)));
             findings.extend(settings.names.as_ref().map(names));
             if matches!(settings.store, StoreKind::Embedded { .. }) {
                 findings.push(directory("data", &directories.data));
@@ -35,6 +35,21 @@ pub fn examine(directories: &Directories) -> Vec<Finding> {
     }
     findings.push(open_files());
     findings
+}
+
+/// Whether the router gets all the ports that it wants.
+fn ports(settings: &Settings) -> Vec<Finding> {
+    let transport = &settings.transport;
+    let clients = transport.ports.iter().chain(&transport.websockets).copied();
+    let pages = settings
+        .web
+        .iter()
+        .map(|web| web.port)
+        .chain(settings.web_plain);
+    let public: BTreeSet<_> = clients.chain(pages).collect();
+    let own = [settings.control.port, settings.metrics_port];
+    let own = own.into_iter().flatten().map(loopback_port_is_free);
+    public.into_iter().map(port_is_free).chain(own).collect()
 }
 
 /// Asks the resolver of names whether it is well.

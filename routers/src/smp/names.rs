@@ -18,6 +18,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use super::core::{CoreHandle, answered};
+use super::settings::SettingsError;
+use crate::ini::{Ini, Switch};
 
 /// Who resolves names.
 #[derive(Debug, Clone)]
@@ -83,6 +85,42 @@ impl Resolver {
             timeout,
             max_response,
         })
+    }
+
+    /// The resolver in a configuration file, if there is one.
+    pub(super) fn of(ini: &Ini) -> Result<Option<Self>, SettingsError> {
+        if !ini.switch("NAMES", "enable", Switch::Off)?.is_on() {
+            return Ok(None);
+        }
+        let timeout = |value: &str| {
+            value
+                .parse()
+                .ok()
+                .filter(|timeout| (100..=60_000).contains(timeout))
+        };
+        let size = |value: &str| {
+            value
+                .parse()
+                .ok()
+                .filter(|size| (1024..=16_000).contains(size))
+        };
+        let milliseconds = ini.read("NAMES", "resolver_timeout_ms", "100 to 60000", timeout)?;
+        let max_response = ini.read(
+            "NAMES",
+            "resolver_max_response_bytes",
+            "1024 to 16000",
+            size,
+        )?;
+        let endpoint = ini.required("NAMES", "resolver_endpoint")?;
+        let authorization = ini.get("NAMES", "resolver_auth");
+        let timeout = Duration::from_millis(milliseconds.unwrap_or(3000));
+        let resolver = Self::new(
+            endpoint,
+            authorization,
+            timeout,
+            max_response.unwrap_or(16_000),
+        );
+        Ok(Some(resolver?))
     }
 
     /// Resolves what the core asks, until it asks no more. The core bounds how much that is.

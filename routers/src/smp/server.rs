@@ -171,7 +171,11 @@ impl Server {
             network,
             core: core.clone(),
         });
-        let limits = Limits::new(connections, settings.transport.log_tls_errors);
+        let limits = Limits::new(
+            connections,
+            settings.addresses,
+            settings.transport.log_tls_errors,
+        );
         let mut listeners = JoinSet::new();
         let mut ports = Vec::new();
         for (listener, address, door) in bound {

@@ -9,6 +9,7 @@ use simplex_sans_io::wire::BasicAuth;
 
 use super::names::{Resolver, ResolverError};
 use super::store::SyncPolicy;
+use crate::addresses::{AddressLimits, LIMITS};
 use crate::ini::{INFORMATION, Ini, IniError, Switch, information};
 
 const DAY: u64 = 86_400;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub pages: Option<PathBuf>,
     /// What the operator says of the router, by its name on the page.
     pub information: Vec<(&'static str, String)>,
+    /// What one address may have.
+    pub addresses: AddressLimits,
     /// Who resolves names.
     pub names: Option<Resolver>,
     /// What is to be said at start.
@@ -191,11 +194,6 @@ const KNOWN: &[(&str, &[&str])] = &[
             "expire_ntfs_hours",
             "log_stats",
             "prometheus_interval",
-            "db_connection",
-            "db_schema",
-            "db_pool_size",
-            "db_store_log",
-            "db_deleted_ttl",
         ],
     ),
     ("STORE", &["sync"]),
@@ -244,6 +242,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ),
     ("INACTIVE_CLIENTS", &["disconnect", "ttl", "check_interval"]),
     ("WEB", &["static_path", "http", "https", "cert", "key"]),
+    ("LIMITS", LIMITS),
 ];
 
 impl Settings {
@@ -274,7 +273,7 @@ impl Settings {
             advice.push(format!("{key} is not known and has no effect"));
         }
         let store = store(ini, &mut advice)?;
-        let names = names(ini)?;
+        let names = Resolver::of(ini)?;
         let router = Config {
             resolves_names: names.is_some(),
             ..router(ini)?
@@ -296,6 +295,7 @@ impl Settings {
             metrics_port: ini.parse("METRICS", "port", "a port")?,
             control: control(ini)?,
             proxy: proxy(ini)?,
+            addresses: AddressLimits::of(ini)?,
             names,
             advice,
         })
@@ -504,41 +504,6 @@ fn web(ini: &Ini, advice: &mut Vec<String>) -> Result<Option<Web>, IniError> {
     })
 }
 
-fn names(ini: &Ini) -> Result<Option<Resolver>, SettingsError> {
-    if !ini.switch("NAMES", "enable", Switch::Off)?.is_on() {
-        return Ok(None);
-    }
-    let timeout = |value: &str| {
-        value
-            .parse()
-            .ok()
-            .filter(|timeout| (100..=60_000).contains(timeout))
-    };
-    let size = |value: &str| {
-        value
-            .parse()
-            .ok()
-            .filter(|size| (1024..=16_000).contains(size))
-    };
-    let milliseconds = ini.read("NAMES", "resolver_timeout_ms", "100 to 60000", timeout)?;
-    let max_response = ini.read(
-        "NAMES",
-        "resolver_max_response_bytes",
-        "1024 to 16000",
-        size,
-    )?;
-    let endpoint = ini.required("NAMES", "resolver_endpoint")?;
-    let authorization = ini.get("NAMES", "resolver_auth");
-    let timeout = Duration::from_millis(milliseconds.unwrap_or(3000));
-    let resolver = Resolver::new(
-        endpoint,
-        authorization,
-        timeout,
-        max_response.unwrap_or(16_000),
-    );
-    Ok(Some(resolver?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -609,8 +574,9 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_said() {
         let settings =
-            settings("[TRANSPORT]\nport = 5223\nprot = 1\n[WEB]\nhttps = 443\ncert = a\n").unwrap();
+            settings("[TRANSPORT]\nport = 5223\nprot = 1\n[WEB]\nhttps = 443\ncert = a\n[STORE_LOG]\ndb_pool_size = 9\n").unwrap();
         let advice = settings.advice.join("\n");
+        assert!(advice.contains("`db_pool_size` in [STORE_LOG]"));
         assert!(advice.contains("`prot` in [TRANSPORT] (line 3)"));
         assert!(advice.contains("[WEB]"));
     }

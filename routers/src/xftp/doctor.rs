@@ -11,8 +11,7 @@ use super::cli::Directories;
 use super::disk;
 use super::settings::{Settings, StoreKind};
 use super::store::{Embedded, Store, StoreError};
-use crate::doctor::{Finding, certificates, clock, directory, open_files, port_is_free, room};
-use crate::identity::browsers;
+use crate::doctor::{Finding, certificates, clock, directory, open_files, port_is_free, room, web};
 
 /// Examines configuration, certificates, ports, disks, records, clock and limits.
 #[must_use]
@@ -42,17 +41,6 @@ pub fn examine(directories: &Directories) -> Vec<Finding> {
     }
     findings.push(open_files());
     findings
-}
-
-fn web(certificate: &Path, key: &Path) -> Finding {
-    match browsers(certificate, key, Vec::new()) {
-        Some(_) => Finding::Good(format!("browsers: {}", certificate.display())),
-        None => Finding::Problem(format!(
-            "browsers: {} and {} are no certificate with its key; they are not served",
-            certificate.display(),
-            key.display()
-        )),
-    }
 }
 
 /// Whether the disk has room for all that is allowed.

@@ -171,7 +171,7 @@ impl Server {
             core: core.clone(),
             disk: disk.clone(),
         });
-        let limits = Limits::new(connections, settings.log_tls_errors);
+        let limits = Limits::new(connections, settings.addresses, settings.log_tls_errors);
         let mut listeners = JoinSet::new();
         let sockets = Arc::<Sockets>::default();
         let (within, mut of_sessions) = (limits.clone(), rng.fork());

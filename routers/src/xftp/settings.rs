@@ -7,6 +7,7 @@ use simplex_sans_io::wire::BasicAuth;
 use simplex_sans_io::xftp::description::FileSize;
 use simplex_sans_io::xftp::router::{Config, Expiration, NewFiles};
 
+use crate::addresses::{AddressLimits, LIMITS};
 use crate::ini::{INFORMATION, Ini, IniError, Switch, information};
 use crate::store::SyncPolicy;
 
@@ -41,6 +42,8 @@ pub struct Settings {
     pub control: Control,
     /// What the operator says of the router, by its name on the page.
     pub information: Vec<(&'static str, String)>,
+    /// What one address may have.
+    pub addresses: AddressLimits,
     /// What is to be said at start.
     pub advice: Vec<String>,
 }
@@ -143,6 +146,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("FILES", &["path", "storage_quota"]),
     ("INACTIVE_CLIENTS", &["disconnect", "ttl", "check_interval"]),
     ("WEB", &["static_path", "http", "https", "cert", "key"]),
+    ("LIMITS", LIMITS),
 ];
 
 impl Settings {
@@ -163,6 +167,7 @@ impl Settings {
             prometheus_interval: None,
             metrics_port: None,
             control: Control::default(),
+            addresses: AddressLimits::default(),
             information: Vec::new(),
             advice: Vec::new(),
         }
@@ -239,6 +244,7 @@ impl Settings {
                 admin_password: password(ini, "control_port_admin_password")?,
                 user_password: password(ini, "control_port_user_password")?,
             },
+            addresses: AddressLimits::of(ini)?,
             information: information(ini),
             advice,
             ..Self::of_port(port, ini.required("FILES", "path")?.as_ref())

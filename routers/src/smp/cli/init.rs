@@ -350,6 +350,12 @@ fn configuration(
          # Pages to show, among them the router's own, which it writes there.\n\
          {pages}\n\
          \n\
+         [LIMITS]\n\
+         # What one address (or one /64 of IPv6) may have, connections at a time and new ones in a minute; this machine is not limited.\n\
+         # Mobile operators put thousands of users behind one address: begin with high numbers, and watch limits_reached in the metrics.\n\
+         # connections_per_address = 1000\n\
+         # connections_per_minute = 3000\n\
+         \n\
          [INACTIVE_CLIENTS]\n\
          # Clients without subscriptions are disconnected when they are silent for `ttl` seconds.\n\
          disconnect = on\n\

@@ -198,6 +198,11 @@ fn configuration(
          path = {path}\n\
          storage_quota = {quota}\n\
          \n\
+         [LIMITS]\n\
+         # What one address (or one /64 of IPv6) may have, connections at a time and new ones in a minute; this machine is not limited.\n\
+         # connections_per_address = 1000\n\
+         # connections_per_minute = 3000\n\
+         \n\
          [INACTIVE_CLIENTS]\n\
          # Clients are disconnected when they ask nothing for `ttl` seconds.\n\
          disconnect = off\n\
