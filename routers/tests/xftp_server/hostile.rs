@@ -120,7 +120,7 @@ async fn what_http2_does_not_allow_ends_the_connection_and_harms_nobody() {
         ),
         (
             "a frame that is too long",
-            with(&[frame(DATA, 0, 1, &[0; 40_000])]),
+            with(&[frame(DATA, 0, 1, &[0; 80_000])]),
             6,
         ),
         ("no credit", with(&[frame(WINDOW_UPDATE, 0, 0, &[0; 4])]), 1),

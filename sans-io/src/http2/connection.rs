@@ -29,6 +29,8 @@ pub struct Options {
     pub uncredited: usize,
     /// How many bytes of one stream h2 takes before the peer has room for them.
     pub send_buffer: usize,
+    /// How large the frames of the peer may be: few large ones cost less than many small ones.
+    pub max_frame: u32,
     /// How many streams the peer may have open.
     pub max_streams: u32,
     /// How large the headers of one request or response may be.
@@ -46,6 +48,7 @@ impl Default for Options {
             connection_window: 8 << 20,
             uncredited: 2 << 20,
             send_buffer: 64 * 1024,
+            max_frame: 64 * 1024,
             max_streams: 128,
             max_headers: 16 * 1024,
             max_resets: 256,
@@ -121,6 +124,7 @@ impl<X: Exchange> Http2<X> {
         builder
             .initial_window_size(options.stream_window)
             .initial_connection_window_size(options.connection_window)
+            .max_frame_size(options.max_frame)
             .max_header_list_size(options.max_headers)
             .max_send_buffer_size(options.send_buffer)
             .enable_push(false);
@@ -138,6 +142,7 @@ impl<X: Exchange> Http2<X> {
         builder
             .initial_window_size(options.stream_window)
             .initial_connection_window_size(options.connection_window)
+            .max_frame_size(options.max_frame)
             .max_header_list_size(options.max_headers)
             .max_concurrent_streams(options.max_streams)
             .max_send_buffer_size(options.send_buffer);

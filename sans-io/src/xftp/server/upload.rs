@@ -1,6 +1,6 @@
 //! The body of FPUT: hashed as it comes, passed on in pieces, and never longer than announced.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::job::Stage;
 use super::{Event, Server, UploadId};
@@ -21,7 +21,7 @@ pub(super) struct Upload {
     unwritten: usize,
 }
 
-/// How much is passed on at once: frames are small, and each that is passed on costs a turn of the disk.
+/// How much is passed on at once: frames may be small, and each that is passed on costs a turn of the disk.
 const PIECE: usize = 64 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,14 +95,9 @@ impl Server {
                 Sink::Upload { id, hash, .. } => {
                     hash.update(&bytes);
                     upload.unwritten = upload.unwritten.saturating_add(length);
-                    if upload.gathered.is_empty() {
-                        upload.gathered.reserve(PIECE);
-                    }
-                    upload.gathered.extend_from_slice(&bytes);
-                    if upload.gathered.len() < PIECE && upload.left > 0 {
+                    let Some(bytes) = gather(&mut upload.gathered, bytes, left) else {
                         continue;
-                    }
-                    let bytes = std::mem::take(&mut upload.gathered).freeze();
+                    };
                     let upload = *id;
                     self.event(Event::Write {
                         stream,
@@ -177,4 +172,17 @@ impl Server {
             result,
         });
     }
+}
+
+/// What is to be passed on, once it is enough. What is enough by itself is not copied.
+fn gather(gathered: &mut BytesMut, bytes: Bytes, left: u64) -> Option<Bytes> {
+    let is_enough = |length| length >= PIECE || left == 0;
+    if gathered.is_empty() {
+        if is_enough(bytes.len()) {
+            return Some(bytes);
+        }
+        gathered.reserve(PIECE);
+    }
+    gathered.extend_from_slice(&bytes);
+    is_enough(gathered.len()).then(|| std::mem::take(gathered).freeze())
 }
