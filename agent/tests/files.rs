@@ -14,7 +14,7 @@ use simplex_agent::store::{Memory, Sqlite, SqliteOptions, Store};
 use simplex_agent::xftp::{Runtime, Server as Address};
 use simplex_agent::{
     Agent, AgentError, Builder, DescriptionText, Error, Event, EventContent, EventId, Events,
-    FileEvent, FileId, LocalKey, NetworkState, ReceiveFile, SendFile, UserId, UserRouter,
+    FileEvent, FileId, LocalKey, NetworkState, ReceiveFile, SendFile, TestStep, UserId, UserRouter,
 };
 use simplex_routers::xftp::server::Server;
 use simplex_runtime_tokio::{Tokio, rng};
@@ -509,6 +509,27 @@ async fn a_suspended_agent_finishes_what_travels_and_goes_on_when_it_is_resumed(
     peer.agent.set_network(NetworkState::Online).await.unwrap();
     peer.sent(&sending).await;
     server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_is_tested_with_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let [(server, address)] = routers(directory.path()).await;
+    let place = directory.path().join("of the agent");
+    let (peer, _task) = Peer::on_tokio(Memory::default(), &place).await;
+    let Address { address, password } = address;
+    let test = || {
+        let tested = peer
+            .agent
+            .test_file_router(USER, address.clone(), password.clone());
+        async { tested.await.unwrap() }
+    };
+    assert_eq!(test().await, None);
+    assert_eq!(used(&server).await, 0);
+    server.stop().await.unwrap();
+    let failure = test().await.unwrap();
+    assert_eq!(failure.step, TestStep::Connect);
+    assert!(failure.error.is_temporary(), "{}", failure.error);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -403,6 +403,59 @@ async fn files_go_on_after_their_agent_was_killed() {
     server.stop().await.unwrap();
 }
 
+/// The most memory that a process has had, in KB.
+fn most_memory(process: &Process) -> u64 {
+    let status = format!("/proc/{}/status", process.child.0.id());
+    let status = std::fs::read_to_string(status).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kilobytes = line.unwrap().split_whitespace().nth(1);
+    kilobytes.unwrap().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute, and half a gigabyte of disk"]
+async fn a_large_file_needs_no_more_memory_than_a_small_one() {
+    let router = Router::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let [(server, address)] = file_router::routers(directory.path()).await;
+    let files = directory.path().join("files");
+    std::fs::create_dir(&files).unwrap();
+    let server_option = address.address.to_string();
+    let options = [
+        "--no-token",
+        "--files",
+        "files",
+        "--file-server",
+        &server_option,
+    ];
+    let mut most = Vec::new();
+    for megabytes in [1, 200] {
+        let content = vec![megabytes; usize::from(megabytes) * 1_000_000];
+        std::fs::write(files.join("file.bin"), content).unwrap();
+        let name = format!("agent{megabytes}");
+        let agent = Process::start(directory.path(), &router, &name, &options);
+        let mut client = agent.client().await;
+        let began = std::time::Instant::now();
+        let sent = begun(&mut client, "FSND :file.bin").await;
+        let done = client.expect(&sent, "SFDONE ").await;
+        let (_, recipient) = done.rsplit_once(&format!("{}\n", "#".repeat(32))).unwrap();
+        let (sending, began) = (began.elapsed(), std::time::Instant::now());
+        let receive = format!("FRCV {}\r\n{recipient}", recipient.len());
+        let received = begun(&mut client, &receive).await;
+        client.expect(&received, "RFDONE ").await;
+        let memory = most_memory(&agent);
+        eprintln!(
+            "{megabytes} MB: sent in {sending:?}, received in {:?}, {memory} KB",
+            began.elapsed()
+        );
+        most.push(memory);
+        client.ask(&received, "FDEL", "OK").await;
+    }
+    assert!(most[1] < most[0] + 40_000, "{most:?}");
+    server.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn an_agent_without_files_refuses_them() {
     let router = Router::start().await;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use simplex_sans_io::agent::command::TestFailure;
 use simplex_sans_io::agent::config::UserRouter;
 use simplex_sans_io::agent::error::{AgentError, FileProblem};
 use simplex_sans_io::agent::files::command::{Command, Reply};
@@ -9,7 +10,7 @@ use simplex_sans_io::agent::files::record::{LocalKey, Relays};
 use simplex_sans_io::agent::id::FileId;
 use simplex_sans_io::drive;
 use simplex_sans_io::smp::pool::UserId;
-use simplex_sans_io::wire::XftpScheme;
+use simplex_sans_io::wire::{BasicAuth, ServerAddress, XftpScheme};
 use simplex_sans_io::xftp::description::FileDescription;
 
 use crate::handle::{Agent, Error, unexpected};
@@ -95,14 +96,14 @@ impl Agent {
     async fn file_done(&self, command: Command) -> Result<(), Error> {
         match self.execute_file(command).await? {
             Reply::Done => Ok(()),
-            Reply::File(_) => Err(unexpected()),
+            Reply::File(_) | Reply::Tested(_) => Err(unexpected()),
         }
     }
 
     async fn file(&self, command: Command) -> Result<FileId, Error> {
         match self.execute_file(command).await? {
             Reply::File(file) => Ok(file),
-            Reply::Done => Err(unexpected()),
+            Reply::Done | Reply::Tested(_) => Err(unexpected()),
         }
     }
 
@@ -113,6 +114,24 @@ impl Agent {
         routers: Vec<UserRouter<XftpScheme>>,
     ) -> Result<(), Error> {
         self.file_done(Command::SetRouters { user, routers }).await
+    }
+
+    /// Whether a router can be used for files: what is wrong with it, if anything is.
+    pub async fn test_file_router(
+        &self,
+        user: UserId,
+        router: ServerAddress<XftpScheme>,
+        password: Option<BasicAuth>,
+    ) -> Result<Option<TestFailure>, Error> {
+        let test = Command::TestRouter {
+            user,
+            router,
+            password,
+        };
+        match self.execute_file(test).await? {
+            Reply::Tested(failure) => Ok(failure),
+            Reply::Done | Reply::File(_) => Err(unexpected()),
+        }
     }
 
     /// Receives a file, through restarts. [`Received`] says where it is, until it is deleted; what cannot be received for two days is

@@ -10,6 +10,7 @@ mod handle;
 mod local;
 mod place;
 mod side;
+mod test;
 
 pub use self::handle::{ReceiveFile, SendFile};
 pub(crate) use self::side::Side;
@@ -90,12 +91,17 @@ impl<N: Runtime> Workshop<N> {
         if let Some(sessions) = self.sessions.get(&user) {
             return sessions.clone();
         }
+        let sessions = self.new_sessions(user);
+        self.sessions.insert(user, sessions.clone());
+        sessions
+    }
+
+    fn new_sessions(&mut self, user: UserId) -> Sessions<N> {
         let ways = Arc::clone(&self.ways);
         let ways = Box::new(move |router: &ServerAddress<XftpScheme>| ways(user, router));
         // The machine knows when it is worth another attempt.
         let (sessions, running) = Sessions::by(ways, self.network.clone(), 1, self.rng.fork());
         self.running.push(Box::pin(running));
-        self.sessions.insert(user, sessions.clone());
         sessions
     }
 }
@@ -132,6 +138,18 @@ impl<N: Runtime> Worker for Workshop<N> {
             } => {
                 let sessions = self.sessions(user);
                 Box::pin(async move { ask::ask(&sessions, &places, &router, question).await })
+            }
+            Job::Test {
+                user,
+                router,
+                password,
+            } => {
+                // In a session of its own, which ends with the test.
+                let sessions = self.new_sessions(user);
+                Box::pin(async move {
+                    let tested = test::test(&sessions, &router, password).await;
+                    Ok(Outcome::Tested(tested.err()))
+                })
             }
             // At once: what is told next is that the file is done.
             Job::Discard { file, received } => {

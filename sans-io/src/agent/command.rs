@@ -414,6 +414,16 @@ pub enum TestStep {
     SecureQueue,
     /// It deletes the queue.
     DeleteQueue,
+    /// It makes a file.
+    CreateFile,
+    /// It takes the file.
+    UploadFile,
+    /// It gives the file back.
+    DownloadFile,
+    /// What it gives back is what it has taken.
+    CompareFile,
+    /// It deletes the file.
+    DeleteFile,
 }
 
 /// What was done at a router for a user.

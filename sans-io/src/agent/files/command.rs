@@ -1,10 +1,11 @@
 //! What the application wants of files.
 
 use super::record::{LocalKey, Relays};
+use crate::agent::command::TestFailure;
 use crate::agent::config::UserRouter;
 use crate::agent::id::{EventId, FileId};
 use crate::smp::pool::UserId;
-use crate::wire::XftpScheme;
+use crate::wire::{BasicAuth, ServerAddress, XftpScheme};
 use crate::xftp::description::FileDescription;
 
 /// What the application wants.
@@ -76,6 +77,15 @@ pub enum Command {
         /// The sender's description; without one what was uploaded so far.
         sender: Option<Box<FileDescription>>,
     },
+    /// Whether a router can be used for files: one is created, uploaded, downloaded and deleted there. [`Reply::Tested`].
+    TestRouter {
+        /// For whom.
+        user: UserId,
+        /// The router.
+        router: ServerAddress<XftpScheme>,
+        /// Its password.
+        password: Option<BasicAuth>,
+    },
     /// An event was dealt with: it is not told again. No reply.
     Confirm {
         /// The event.
@@ -90,4 +100,6 @@ pub enum Reply {
     Done,
     /// What the file is called from now on.
     File(FileId),
+    /// What is wrong with a router, if anything is.
+    Tested(Option<TestFailure>),
 }

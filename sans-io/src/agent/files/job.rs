@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::record::LocalKey;
+use crate::agent::command::TestStep;
 use crate::agent::error::{AgentError, Context, FileProblem};
 use crate::agent::file_event::DescriptionText;
 use crate::agent::id::FileId;
 use crate::crypto::{AuthPrivateKey, AuthPublicKey, Nonce, Secret};
 use crate::smp::pool::UserId;
 use crate::smp::{BrokerError, NetworkError};
-use crate::wire::{EntityId, NonEmpty, ServerAddress, XftpScheme};
+use crate::wire::{BasicAuth, EntityId, NonEmpty, ServerAddress, XftpScheme};
 use crate::xftp::client::RequestError;
 use crate::xftp::description::{ChunkDigest, FileDigest};
 use crate::xftp::{ErrorType, NewFile};
@@ -57,6 +58,15 @@ pub enum Job {
         router: ServerAddress<XftpScheme>,
         /// For what.
         question: Question,
+    },
+    /// See whether a router can be used, in a session of its own. [`Outcome::Tested`].
+    Test {
+        /// For whom.
+        user: UserId,
+        /// Which.
+        router: ServerAddress<XftpScheme>,
+        /// Its password.
+        password: Option<BasicAuth>,
     },
     /// Remove the encrypted file from the place of a file, and the place, if nothing else is left in it. No answer.
     Discard {
@@ -170,6 +180,8 @@ pub enum Outcome {
     },
     /// The router has added the recipients.
     Added(Vec<EntityId>),
+    /// Where the test of a router has failed, and how, if it has.
+    Tested(Option<(TestStep, Failure)>),
     /// It is done.
     Done,
 }

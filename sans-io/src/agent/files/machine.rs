@@ -10,7 +10,7 @@ use super::loads::Page;
 use super::record::{FileEventRecord, FileRecord, Stage};
 use super::remove::Removal;
 use super::routers::{Rest, RouterKey};
-use crate::agent::command::NetworkState;
+use crate::agent::command::{NetworkState, TestFailure};
 use crate::agent::config::UserRouter;
 use crate::agent::error::{AgentError, FileProblem};
 use crate::agent::event::{Event, EventContent};
@@ -100,7 +100,7 @@ pub struct Files {
     pub(super) next_event: u64,
     /// What this step changes, and what is said when that is stored.
     changes: Vec<Change>,
-    after: Vec<Action>,
+    pub(super) after: Vec<Action>,
     /// The files that it is about.
     touched: BTreeSet<FileId>,
     barrier: BTreeMap<OpId, Vec<Action>>,
@@ -145,6 +145,7 @@ pub(super) enum Task {
     /// Something for a chunk of a file.
     Chunk(FileId, usize, OfChunk),
     Remove(FileId, u32),
+    Test(CommandId),
 }
 
 /// What a job is for, of a chunk.
@@ -275,6 +276,21 @@ impl Files {
             Command::DeleteRemotely { user, file, sender } => {
                 self.delete_remotely(now, user, &file, sender)
             }
+            Command::TestRouter {
+                user,
+                router,
+                password,
+            } => {
+                if self.may_begin() {
+                    let test = Job::Test {
+                        user,
+                        router,
+                        password,
+                    };
+                    return self.expect(Task::Test(id), test);
+                }
+                Err(AgentError::Inactive)
+            }
             Command::Confirm { .. } => return,
         };
         self.after.push(Action::Reply(id, reply));
@@ -316,6 +332,10 @@ impl Files {
                 if let Some(router) = router {
                     self.removed(now, &id, number, &router, ended);
                 }
+            }
+            Task::Test(id) => {
+                let reply = tested(router.as_ref(), ended);
+                self.after.push(Action::Reply(id, reply));
             }
         }
     }
@@ -384,7 +404,7 @@ impl Files {
     pub(super) fn drop_file(&mut self, id: &FileId, received: Received) {
         let mine = |task: &Task| match task {
             Task::Encrypt(file) | Task::Decrypt(file) | Task::Chunk(file, ..) => file == id,
-            Task::Remove(..) => false,
+            Task::Remove(..) | Task::Test(_) => false,
         };
         self.cancel(mine);
         if let Some(file) = self.files.get(id) {
@@ -422,7 +442,7 @@ impl Files {
         self.network = network;
         self.cancel(|task| match task {
             Task::Encrypt(_) | Task::Decrypt(_) => false,
-            Task::Chunk(..) | Task::Remove(..) => true,
+            Task::Chunk(..) | Task::Remove(..) | Task::Test(_) => true,
         });
         self.disconnect();
         if network == NetworkState::Online {
@@ -524,6 +544,25 @@ pub(super) fn of_file(id: Option<EventId>, file: FileId, event: FileEvent) -> Ev
         id,
         connection: None,
         content: EventContent::File { file, event },
+    }
+}
+
+/// What is wrong with a router, if anything is.
+fn tested(
+    router: Option<&RouterKey>,
+    ended: Result<Outcome, Failure>,
+) -> Result<Reply, AgentError> {
+    let router = router.map(|(_, router)| router);
+    match ended {
+        Ok(Outcome::Tested(failed)) => {
+            let failure = failed.map(|(step, failure)| TestFailure {
+                step,
+                error: failure.error(router),
+            });
+            Ok(Reply::Tested(failure))
+        }
+        Ok(_) => Err(AgentError::internal("another job")),
+        Err(failure) => Err(failure.error(router)),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::Files;
 use super::command::Reply;
 use super::file::File;
@@ -32,6 +34,7 @@ impl Files {
             return Err(AgentError::prohibited("a sender's description"));
         }
         self.check(user, &description, relays)?;
+        let description = as_stored(&description)?;
         let id = self.new_id()?;
         let chunks = waiting(&description);
         let mut file = File::new(FileRecord {
@@ -337,11 +340,12 @@ impl Files {
         }
         let (local, relays) = (local.clone(), *relays);
         self.check(file.record.user, &inner, relays)?;
+        let inner = as_stored(&inner)?;
         self.delete_chunks(id);
         if let Some(file) = self.files.get_mut(id) {
             file.set_chunks(waiting(&inner));
             file.record.stage = Stage::Receiving {
-                description: Box::new(inner),
+                description: inner,
                 local,
                 relays,
             };
@@ -349,6 +353,13 @@ impl Files {
         self.put_file(id);
         Ok(())
     }
+}
+
+/// A description as it will be read from the store: the numbers of replicas are those that they have then.
+fn as_stored(description: &FileDescription) -> Result<Box<FileDescription>, AgentError> {
+    let text = Zeroizing::new(description.to_string());
+    let read = text.parse().map(Box::new);
+    read.map_err(|_| AgentError::prohibited("not the text of a description"))
 }
 
 /// The chunks of a description, of which there is nothing yet.

@@ -252,20 +252,24 @@ mod sample {
     use super::{Described, FileDescription, Version};
     use crate::crypto::{Nonce, Secret, ed25519};
     use crate::rng::Rng;
-    use crate::wire::{EntityId, Sample as _, SampleCodec, ServerAddress};
+    use crate::wire::{EntityId, NonEmpty, Sample as _, SampleCodec, ServerAddress, XftpScheme};
     use crate::xftp::description::{FileChunk, Parts, Party, Replica};
 
     impl SampleCodec<Box<FileDescription>> for Described {
         #[expect(
             clippy::expect_used,
-            reason = "one chunk with one replica is a description"
+            reason = "an address has a host, and one chunk with one replica is a description"
         )]
         fn sample(version: Version, rng: &mut Rng) -> Box<FileDescription> {
+            let server: ServerAddress<XftpScheme> = ServerAddress::sample(version, rng);
+            let hosts = NonEmpty::try_from(server.hosts().to_vec()).expect("a host");
+            // Texts have the whole of a fingerprint.
+            let server = ServerAddress::new(hosts, server.port(), rng.bytes::<32>().into());
             let chunk = FileChunk {
                 size: 65536,
                 digest: rng.bytes(),
                 replicas: vec![Replica {
-                    server: ServerAddress::sample(version, rng),
+                    server,
                     id: EntityId::from(rng.bytes::<24>()),
                     key: ed25519::PrivateKey::generate(rng).into(),
                 }],

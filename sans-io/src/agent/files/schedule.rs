@@ -6,6 +6,7 @@ use super::machine::{Action, Activity, Begun, Task};
 use super::record::Stage;
 use super::routers::RouterKey;
 use crate::agent::command::NetworkState;
+use crate::agent::error::AgentError;
 use crate::agent::id::FileId;
 
 impl Files {
@@ -18,9 +19,11 @@ impl Files {
     }
 
     /// Begins a job whose answer is wanted.
-    fn expect(&mut self, task: Task, job: Job) {
+    pub(super) fn expect(&mut self, task: Task, job: Job) {
         let router = match &job {
-            Job::Ask { user, router, .. } => Some((*user, router.clone())),
+            Job::Ask { user, router, .. } | Job::Test { user, router, .. } => {
+                Some((*user, router.clone()))
+            }
             Job::Encrypt { .. } | Job::Decrypt { .. } | Job::Discard { .. } | Job::Sweep { .. } => {
                 None
             }
@@ -42,16 +45,14 @@ impl Files {
                     removal.job = Some(id);
                 }
             }
+            Task::Test(_) => {}
         }
         self.jobs.insert(id, Begun { task, router });
     }
 
     /// Begins what can be begun: of each file one thing after the other, so that none waits for another one.
     pub(super) fn schedule(&mut self) {
-        if self.held.is_some()
-            || self.activity != Activity::Active
-            || self.network != NetworkState::Online
-        {
+        if self.held.is_some() || !self.may_begin() {
             return;
         }
         loop {
@@ -74,6 +75,11 @@ impl Files {
                 return;
             }
         }
+    }
+
+    /// Whether anything may be begun.
+    pub(super) fn may_begin(&self) -> bool {
+        self.activity == Activity::Active && self.network == NetworkState::Online
     }
 
     /// What is to be begun next of a file, if that can be begun now.
@@ -109,7 +115,8 @@ impl Files {
 
     /// The same for all that a router is asked for.
     pub(super) fn cancel_at(&mut self, router: &RouterKey) {
-        self.cancel_jobs(|begun| begun.router.as_ref() == Some(router));
+        let waits = |begun: &Begun| !matches!(begun.task, Task::Test(_));
+        self.cancel_jobs(|begun| begun.router.as_ref() == Some(router) && waits(begun));
     }
 
     fn cancel_jobs(&mut self, which: impl Fn(&Begun) -> bool) {
@@ -138,6 +145,10 @@ impl Files {
                     if let Some(removal) = self.removals.get_mut(&(file, number)) {
                         removal.job = None;
                     }
+                }
+                Task::Test(command) => {
+                    let reply = Action::Reply(command, Err(AgentError::Inactive));
+                    self.after.push(reply);
                 }
             }
             self.actions.push(Action::Cancel(job));

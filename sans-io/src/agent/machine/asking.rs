@@ -139,7 +139,7 @@ impl Agent {
                 Ok(Some(Command::Del))
             }
             (TestStep::DeleteQueue, Ok(_)) => Ok(None),
-            (TestStep::CreateQueue | TestStep::Connect, Ok(_)) => Err(AgentError::internal("IDS")),
+            (_, Ok(_)) => Err(AgentError::internal("IDS")),
             (_, Err(error)) => Err(error),
         };
         let failure = match next {

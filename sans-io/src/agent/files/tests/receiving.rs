@@ -172,6 +172,44 @@ fn a_replica_that_has_failed_is_not_asked_again_after_a_restart() {
 }
 
 #[test]
+fn it_is_known_which_replicas_have_failed_in_whatever_order_they_were_described() {
+    let (mut world, text) = sent(3);
+    let mut parts = text.description().unwrap().into_parts();
+    for chunk in &mut parts.chunks {
+        chunk.replicas.sort_by_key(|replica| replica.server.clone());
+        chunk.replicas.reverse();
+    }
+    let order = |number: usize| parts.chunks[0].replicas[number].server.clone();
+    let [first, second, third] = std::array::from_fn(order);
+    let behave = |world: &mut World, router, behaviour| {
+        world.routers.get_mut(router).unwrap().behaviour = behaviour;
+    };
+    behave(&mut world, &first, Behaviour::Refuses(ErrorType::Auth));
+    behave(&mut world, &second, Behaviour::Away);
+    behave(&mut world, &third, Behaviour::Refuses(ErrorType::Auth));
+    let receive = Command::Receive {
+        user: USER,
+        description: Box::new(FileDescription::new(parts).unwrap()),
+        local: None,
+        relays: Relays::Own,
+    };
+    let file = world.file(receive);
+    world.run();
+    world.crash();
+    world.begun.clear();
+    for router in [&first, &second, &third] {
+        behave(&mut world, router, Behaviour::Works);
+    }
+    world.finish();
+    assert!(is_received(&world, &file, &text));
+    let asked = world.begun.iter().filter_map(|job| match job {
+        Job::Ask { router, .. } => Some(router.clone()),
+        _ => None,
+    });
+    assert!(asked.into_iter().all(|router| router == second));
+}
+
+#[test]
 fn what_a_router_has_instead_of_the_chunk_is_not_taken() {
     let (mut world, text) = sent(1);
     for router in world.routers.values_mut() {

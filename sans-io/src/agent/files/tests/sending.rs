@@ -1,12 +1,12 @@
 //! Every stage of a file that is sent, and every way in which it can fail.
 
 use super::world::*;
-use crate::agent::command::NetworkState;
+use crate::agent::command::{NetworkState, TestStep};
 use crate::agent::config::{Roles, Use, UserRouter};
 use crate::agent::error::{AgentError, FileProblem};
 use crate::agent::file_event::FileEvent;
 use crate::agent::files::Activity;
-use crate::agent::files::command::Command;
+use crate::agent::files::command::{Command, Reply};
 use crate::agent::files::config::Config;
 use crate::agent::files::job::{Job, Question};
 use crate::agent::files::record::Relays;
@@ -433,6 +433,37 @@ fn a_stopped_agent_does_nothing_and_finishes_what_has_begun_before() {
     world.activity(Activity::Active);
     world.finish();
     world.sent(&file);
+}
+
+#[test]
+fn a_router_is_tested_for_files_before_it_is_used() {
+    let mut world = World::new(2);
+    world.set(1, Behaviour::Full);
+    let test = |number| Command::TestRouter {
+        user: USER,
+        router: address(number),
+        password: None,
+    };
+    let tested = |world: &mut World, number| {
+        let id = world.command(test(number));
+        world.run();
+        let mut replies = world.replies.iter();
+        replies.find(|(of, _)| *of == id).unwrap().1.clone()
+    };
+    assert_eq!(tested(&mut world, 0), Ok(Reply::Tested(None)));
+    let Ok(Reply::Tested(Some(failure))) = tested(&mut world, 1) else {
+        panic!()
+    };
+    assert_eq!(failure.step, TestStep::UploadFile);
+    assert!(failure.error.to_string().ends_with("QUOTA"));
+    // One that is cut off has an answer, too, and one that cannot begin.
+    world.command(test(0));
+    world.network(NetworkState::Offline);
+    let last = |world: &World| world.replies.last().unwrap().1.clone();
+    assert_eq!(last(&world), Err(AgentError::Inactive));
+    world.replies.clear();
+    world.command(test(0));
+    assert_eq!(last(&world), Err(AgentError::Inactive));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::agent::command::NetworkState;
+use crate::agent::command::{NetworkState, TestStep};
 use crate::agent::config::UserRouter;
 use crate::agent::error::AgentError;
 use crate::agent::event::{Event, EventContent};
@@ -409,6 +409,20 @@ impl World {
             Job::Ask {
                 router, question, ..
             } => self.answer(router, question),
+            Job::Test { router, .. } => {
+                let behaviour = self.routers.get(router).map(|router| router.behaviour);
+                Ok(Outcome::Tested(match behaviour {
+                    Some(Behaviour::Works) => None,
+                    Some(Behaviour::Full) => Some((
+                        TestStep::UploadFile,
+                        Failure::Request(RequestError::Protocol(ErrorType::Quota)),
+                    )),
+                    _ => Some((
+                        TestStep::Connect,
+                        Failure::Unreachable(BrokerError::Timeout),
+                    )),
+                }))
+            }
             Job::Discard { file, received } => {
                 if let Some(place) = self.disk.get_mut(file) {
                     place.encrypted = None;
