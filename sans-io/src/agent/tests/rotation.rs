@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::peers::{ALICE, BOB, Peers};
-use crate::agent::command::{CanAbort, Command, Reply};
+use crate::agent::command::{CanAbort, Command, ConnectionStatistics, Reply};
 use crate::agent::error::AgentError;
 use crate::agent::event::{Direction, EventContent, SwitchPhase};
 use crate::agent::store::record::ReceivePhase;
@@ -38,11 +38,8 @@ const ALL: [SwitchPhase; 4] = [
 ];
 
 fn routers(peers: &mut Peers, who: usize) -> (usize, usize) {
-    let connection = peers.names[who].clone();
-    match peers.agents.ask(who, Command::Statistics { connection }) {
-        Ok(Reply::Statistics(statistics)) => (statistics.receive.len(), statistics.send.len()),
-        other => panic!("{other:?}"),
-    }
+    let statistics = statistics(peers, who);
+    (statistics.receive.len(), statistics.send.len())
 }
 
 #[test]
@@ -104,22 +101,12 @@ fn no_message_of_the_old_queue_is_lost() {
 #[test]
 fn messages_that_wait_while_the_router_is_away_take_the_new_way() {
     let mut peers = Peers::connected(3, 4, InitialKeys::Never);
-    let connection = peers.names[ALICE].clone();
-    let statistics = peers.agents.ask(ALICE, Command::Statistics { connection });
-    let Ok(Reply::Statistics(statistics)) = statistics else {
-        panic!()
-    };
-    let old = statistics.receive[0].router.clone();
-    let old = peers
-        .agents
-        .routers
-        .iter()
-        .position(|router| router.address == old);
-    peers.agents.reach(old.unwrap(), Reach::Down);
+    let old = router_of(&mut peers, ALICE);
+    peers.agents.reach(old, Reach::Down);
     peers.send(BOB, "waits");
     peers.agents.wait(Duration::from_secs(60));
     assert_eq!(peers.read(ALICE), [""; 0]);
-    peers.agents.reach(old.unwrap(), Reach::Up);
+    peers.agents.reach(old, Reach::Up);
     assert_eq!(switch(&mut peers, ALICE), Ok(Reply::Done));
     peers.agents.wait(Duration::from_secs(600));
     peers.send(BOB, "follows");
@@ -135,18 +122,8 @@ fn a_rotation_that_the_sender_does_not_know_of_is_aborted() {
         Err(AgentError::Prohibited { .. })
     ));
     // Bob's queue cannot be reached: QADD waits.
-    let connection = peers.names[BOB].clone();
-    let statistics = peers.agents.ask(BOB, Command::Statistics { connection });
-    let Ok(Reply::Statistics(statistics)) = statistics else {
-        panic!()
-    };
-    let of_bob = statistics.receive[0].router.clone();
-    let of_bob = peers
-        .agents
-        .routers
-        .iter()
-        .position(|router| router.address == of_bob);
-    peers.agents.reach(of_bob.unwrap(), Reach::Down);
+    let of_bob = router_of(&mut peers, BOB);
+    peers.agents.reach(of_bob, Reach::Down);
     assert_eq!(switch(&mut peers, ALICE), Ok(Reply::Done));
     let again = switch(&mut peers, ALICE);
     assert!(matches!(again, Err(AgentError::Prohibited { .. })));
@@ -168,18 +145,8 @@ fn a_rotation_that_the_sender_does_not_know_of_is_aborted() {
 #[test]
 fn a_dead_router_does_not_hold_a_rotation_for_ever() {
     let mut peers = Peers::connected(1, 4, InitialKeys::Later);
-    let connection = peers.names[BOB].clone();
-    let statistics = peers.agents.ask(BOB, Command::Statistics { connection });
-    let Ok(Reply::Statistics(statistics)) = statistics else {
-        panic!()
-    };
-    let of_bob = statistics.receive[0].router.clone();
-    let of_bob = peers
-        .agents
-        .routers
-        .iter()
-        .position(|router| router.address == of_bob);
-    peers.agents.reach(of_bob.unwrap(), Reach::Down);
+    let of_bob = router_of(&mut peers, BOB);
+    peers.agents.reach(of_bob, Reach::Down);
     assert_eq!(switch(&mut peers, ALICE), Ok(Reply::Done));
     peers.agents.wait(Duration::from_secs(3 * 86400));
     let told = peers.told(ALICE);
@@ -283,7 +250,7 @@ fn messages_arrive_while_the_new_queue_cannot_be_tried() {
     let mut tried = 0;
     for steps in 0..80 {
         let mut peers = Peers::connected(1, 3, InitialKeys::Later);
-        let old = router_of_alice(&mut peers);
+        let old = router_of(&mut peers, ALICE);
         let connection = peers.names[ALICE].clone();
         peers.agents.command(ALICE, Command::Switch { connection });
         for step in 0..steps {
@@ -292,7 +259,7 @@ fn messages_arrive_while_the_new_queue_cannot_be_tried() {
         for router in (0..3).filter(|router| *router != old) {
             peers.agents.reach(router, Reach::Down);
         }
-        let completed = sends_to(&mut peers) != vec![old];
+        let completed = sends_to(&mut peers) != old;
         let sent: Vec<_> = (0..3).map(|number: u32| number.to_string()).collect();
         for text in &sent {
             peers.send(BOB, text);
@@ -320,27 +287,24 @@ fn messages_arrive_while_the_new_queue_cannot_be_tried() {
     assert!(tried > 20);
 }
 
-fn router_of_alice(peers: &mut Peers) -> usize {
-    let connection = peers.names[ALICE].clone();
-    let statistics = peers.agents.ask(ALICE, Command::Statistics { connection });
-    let Ok(Reply::Statistics(statistics)) = statistics else {
-        panic!("{statistics:?}")
-    };
+/// The router that somebody receives from.
+fn router_of(peers: &mut Peers, who: usize) -> usize {
+    let statistics = statistics(peers, who);
     index_of(peers, &statistics.receive[0].router)
 }
 
-/// The routers that Bob sends to, those that are being tried included only once they have taken a message.
-fn sends_to(peers: &mut Peers) -> Vec<usize> {
-    let connection = peers.names[BOB].clone();
-    let statistics = peers.agents.ask(BOB, Command::Statistics { connection });
-    let Ok(Reply::Statistics(statistics)) = statistics else {
-        panic!("{statistics:?}")
-    };
-    let routers = statistics.send.iter().map(|queue| &queue.router);
-    routers
-        .map(|router| index_of(peers, router))
-        .take(1)
-        .collect()
+/// The router that Bob sends to.
+fn sends_to(peers: &mut Peers) -> usize {
+    let statistics = statistics(peers, BOB);
+    index_of(peers, &statistics.send[0].router)
+}
+
+fn statistics(peers: &mut Peers, who: usize) -> ConnectionStatistics {
+    let connection = peers.names[who].clone();
+    match peers.agents.ask(who, Command::Statistics { connection }) {
+        Ok(Reply::Statistics(statistics)) => *statistics,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn index_of(peers: &Peers, address: &ServerAddress<SmpScheme>) -> usize {
