@@ -5,8 +5,14 @@ use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use simplex_runtime_tokio::rng;
+use simplex_sans_io::crypto::x25519;
+use simplex_sans_io::smp::client::{Request, RequestError, RequestId, Response};
+use simplex_sans_io::smp::{
+    Command as Smp, ErrorType, LinkData, NewQueue, QueueRequest, SubscriptionMode,
+};
+use simplex_sans_io::wire::{EntityId, Large};
 
-use crate::process::{Client, Process, Queue, command, configure, said};
+use crate::process::{Client, Process, Queue, command, configure, key, said};
 
 /// How often a router is killed: `SMP_KILLS` if that is set.
 fn kills() -> u32 {
@@ -250,4 +256,77 @@ async fn the_files_of_another_router_are_taken_over_at_the_first_start() {
         assert_eq!(queue.open(&message, &body), [0].as_slice());
     }
     assert!(data.join("smp-server-store.log").exists());
+}
+
+#[tokio::test]
+async fn what_is_empty_and_what_has_a_notice_survives_restarts() {
+    use base64::Engine as _;
+    let directory = tempfile::tempdir().unwrap();
+    drop(Process::start(directory.path()));
+    configure(
+        directory.path(),
+        "# control_port = 5224",
+        "control_port = 0",
+    );
+    let (none, admin) = (
+        "# control_port_admin_password = ",
+        "control_port_admin_password = secret",
+    );
+    configure(directory.path(), none, admin);
+    let mut rng = rng().unwrap();
+    let router = Process::start(directory.path());
+    let client = Client::connect(&router.address).await;
+
+    let queue = Queue::create(&client, &mut rng).await;
+    for body in [b"".as_slice(), b"after"] {
+        queue.send(&client, body).await.unwrap();
+    }
+    let key = key(&mut rng);
+    let new = NewQueue {
+        auth_key: key.public_key(),
+        dh_key: x25519::PrivateKey::generate(&mut rng).public_key(),
+        password: None,
+        subscription: SubscriptionMode::OnlyCreate,
+        request: Some(QueueRequest::Contact(None)),
+        notifier: None,
+    };
+    let ids = client.smp.create_queue(new, &key).await.unwrap();
+    let link_id = EntityId::from(rng.bytes::<24>());
+    let empty = || Large::try_from(Bytes::new()).unwrap();
+    let set = Smp::LSet {
+        link_id: link_id.clone(),
+        data: LinkData {
+            fixed: empty(),
+            user: empty(),
+        },
+    };
+    let set = Request::new(RequestId(0), ids.recipient_id, set).authorized_by(key);
+    assert_eq!(client.smp.request(set).await, Ok(Response::Done));
+    let blocked = Queue::create(&client, &mut rng).await;
+    let id = base64::engine::general_purpose::URL_SAFE.encode(&*blocked.ids.sender_id);
+    let block = format!("block {id} reason=spam,notice={{\"ttl\":86400}}");
+    let answer = crate::console(router.control.unwrap(), "secret", &block).await;
+    assert!(answer[0].starts_with("ok, queue blocked"), "{answer:?}");
+    drop(client);
+
+    let mut router = router;
+    for _ in 0..2 {
+        router.signal(rustix::process::Signal::TERM);
+        assert!(router.child.wait().unwrap().success());
+        router = Process::start(directory.path());
+    }
+    let mut client = Client::connect(&router.address).await;
+    let received = queue.receive_all(&mut client).await;
+    assert_eq!(received, [Bytes::new(), Bytes::from_static(b"after")]);
+    let get = Request::new(RequestId(0), link_id, Smp::LGet);
+    let link = client.smp.request(get).await;
+    let Ok(Response::Link { data, .. }) = link else {
+        panic!("{link:?}")
+    };
+    assert!(data.fixed.is_empty() && data.user.is_empty());
+    let refused = blocked.send(&client, b"spam").await;
+    let Err(RequestError::Protocol(ErrorType::Blocked { info })) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(info.notice.unwrap().ttl, Some(86_400));
 }

@@ -128,3 +128,33 @@ async fn hellos_that_come_byte_by_byte_disturb_nobody() {
     let newcomer = Client::connect(&router.address).await;
     newcomer.smp.ping().await.unwrap();
 }
+
+#[tokio::test]
+async fn running_out_of_files_pauses_accepting_and_nothing_else() {
+    const FILES: u16 = 64;
+    let directory = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_smp-server");
+    let script = format!(
+        "ulimit -n {FILES}; exec {program} run --port 0 --dir '{}'",
+        directory.path().display()
+    );
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script]);
+    let router = Process::spawn(command, directory.path());
+    let port = router.address.port().unwrap();
+    let client = Client::connect(&router.address).await;
+    let queue = Queue::create(&client, &mut rng().unwrap()).await;
+    // More than there are files; those that are not accepted wait.
+    let mut silent = Vec::new();
+    for _ in 0..FILES * 2 {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port));
+        silent.push(stream.await.unwrap());
+    }
+    for _ in 0..50 {
+        queue.send(&client, &[0; 10_000]).await.unwrap();
+    }
+    drop(silent);
+    let mut another = Client::connect(&router.address).await;
+    assert_eq!(queue.receive_all(&mut another).await.len(), 50);
+    client.smp.ping().await.unwrap();
+}
