@@ -23,6 +23,7 @@ use simplex_runtime_tokio::{Tokio, rng};
 use simplex_sans_io::crypto::hash::{Sha256, sha256};
 use simplex_sans_io::crypto::{Algorithm, AuthPrivateKey, ed25519, x25519};
 use simplex_sans_io::drive::{XftpClient, XftpOptions};
+use simplex_sans_io::http2;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::wire::{EntityId, NonEmpty, ServerAddress, Short, XftpScheme};
 use simplex_sans_io::xftp::NewFile;
@@ -193,7 +194,14 @@ impl Router {
     }
 
     async fn connect(&self) -> XftpClient {
-        let options = XftpOptions::to(&self.address).unwrap();
+        self.connect_with(http2::Options::default()).await
+    }
+
+    async fn connect_with(&self, http2: http2::Options) -> XftpClient {
+        let options = XftpOptions {
+            http2,
+            ..XftpOptions::to(&self.address).unwrap()
+        };
         let network = Tokio::new();
         let connected = XftpClient::connect(&network, options, rng().unwrap());
         let (client, _, session) = connected.await.unwrap();
@@ -330,8 +338,12 @@ async fn transfers(seconds: Duration, down: f64, up: f64) {
 
 /// 1,000 downloads at the same time, of which nobody reads more than the first bytes.
 async fn many_downloads() {
-    // What a client has not read is bounded for each connection.
     const CONNECTIONS: usize = 100;
+    // What a client has not read is bounded for each connection: none of its downloads may take all of it.
+    let options = http2::Options {
+        stream_window: 65_535,
+        ..http2::Options::default()
+    };
     let directory = tempfile::tempdir().unwrap();
     let router = Router::start(directory.path());
     let client = router.connect().await;
@@ -341,7 +353,7 @@ async fn many_downloads() {
     let before = router.resident();
     let (mut clients, mut open) = (Vec::new(), Vec::new());
     for _ in 0..CONNECTIONS {
-        let client = router.connect().await;
+        let client = router.connect_with(options).await;
         for _ in 0..1000 / CONNECTIONS {
             let mut download = client.download(id, key, size, digest).await.unwrap();
             assert!(download.read().await.unwrap().is_some());

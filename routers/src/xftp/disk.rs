@@ -5,12 +5,14 @@
 //!   3f/Pz8_Pz8_Pz8_Pz8_Pz8_Pw==        a chunk, by the id of its sender
 //!   QEBAQEBAQEBAQEBAQEBAQA==           a chunk of the reference's router
 //! ```
-//! A few threads do the work. What concerns one upload, one connection's downloads or one chunk is done by the same thread, in order.
+//! A few threads do the work. What concerns one upload, one connection's downloads or one chunk is done by the same thread, in order. What the
+//! operating system has in memory is read at once, without them.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +37,7 @@ const THREADS: u64 = 4;
 pub struct Disk {
     directory: Arc<Path>,
     threads: Arc<[mpsc::Sender<Work>]>,
+    downloads: Downloads,
 }
 
 /// Who is to hear what became of something.
@@ -51,7 +54,7 @@ enum Work {
     Discard(UploadId),
     Remove(Chunk),
     Open(Chunk, Asker),
-    Read(usize, Asker),
+    Read(Piece, Asker),
     Close(ConnId, StreamId),
     CloseAll(ConnId),
 }
@@ -69,7 +72,7 @@ impl Disk {
         let probe = temporary.join("probe");
         fs::write(&probe, b"x").and_then(|()| fs::remove_file(&probe))?;
         let directory: Arc<Path> = directory.into();
-        let uploads = Uploads::default();
+        let (uploads, downloads) = (Uploads::default(), Downloads::default());
         let threads: io::Result<Vec<_>> = (0..THREADS)
             .map(|number| {
                 let (sender, work) = mpsc::channel();
@@ -77,7 +80,7 @@ impl Disk {
                     directory: Arc::clone(&directory),
                     sync,
                     uploads: uploads.clone(),
-                    downloads: HashMap::new(),
+                    downloads: downloads.clone(),
                 };
                 let thread = std::thread::Builder::new().name(format!("xftp-disk-{number}"));
                 thread.spawn(move || worker.run(&work))?;
@@ -87,6 +90,7 @@ impl Disk {
         Ok(Self {
             directory,
             threads: threads?.into(),
+            downloads,
         })
     }
 
@@ -121,7 +125,11 @@ impl Disk {
     }
 
     pub(crate) fn read(&self, bytes: usize, asker: Asker) {
-        self.give(asker.connection.0, Work::Read(bytes, asker));
+        let (piece, order) = self.downloads.next(&asker, bytes);
+        match order {
+            Order::Complete => piece.tell(&asker),
+            Order::Waits => self.give(asker.connection.0, Work::Read(piece, asker)),
+        }
     }
 
     pub(crate) fn close(&self, connection: ConnId, stream: StreamId) {
@@ -192,21 +200,148 @@ impl Uploads {
     }
 }
 
+/// The chunks that are open.
+#[derive(Debug, Clone, Default)]
+struct Downloads(Arc<Mutex<HashMap<(ConnId, StreamId), Download>>>);
+
+#[derive(Debug)]
+struct Download {
+    file: Arc<File>,
+    /// Where the next piece begins.
+    offset: u64,
+    /// How many pieces wait for the thread that reads them.
+    waiting: usize,
+}
+
+/// Whether a piece is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Complete,
+    /// It is the turn of the thread.
+    Waits,
+}
+
+/// A part of a chunk.
+#[derive(Debug)]
+struct Piece {
+    /// Nothing if the chunk is not open any more.
+    file: Option<Arc<File>>,
+    offset: u64,
+    bytes: BytesMut,
+    /// How much of it is read.
+    read: usize,
+}
+
+impl Downloads {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(ConnId, StreamId), Download>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next piece, with what is in memory of it, unless others are waited for before it.
+    fn next(&self, asker: &Asker, bytes: usize) -> (Piece, Order) {
+        let key = (asker.connection, asker.stream);
+        let mut piece = Piece {
+            file: None,
+            offset: 0,
+            bytes: BytesMut::zeroed(bytes),
+            read: 0,
+        };
+        let mut is_next = false;
+        if let Some(download) = self.lock().get_mut(&key) {
+            piece.file = Some(Arc::clone(&download.file));
+            piece.offset = download.offset;
+            let length = u64::try_from(bytes).unwrap_or(u64::MAX);
+            download.offset = download.offset.saturating_add(length);
+            is_next = download.waiting == 0;
+        }
+        if is_next && piece.read_cached() {
+            return (piece, Order::Complete);
+        }
+        if let Some(download) = self.lock().get_mut(&key) {
+            download.waiting = download.waiting.saturating_add(1);
+        }
+        (piece, Order::Waits)
+    }
+
+    /// A piece that was waited for is told of.
+    fn told(&self, asker: &Asker) {
+        let key = (asker.connection, asker.stream);
+        if let Some(download) = self.lock().get_mut(&key) {
+            download.waiting = download.waiting.saturating_sub(1);
+        }
+    }
+}
+
+impl Piece {
+    /// Reads what can be read without waiting for a disk. Whether that is all of it.
+    #[cfg(target_os = "linux")]
+    fn read_cached(&mut self) -> bool {
+        use rustix::io::{ReadWriteFlags, preadv2};
+        use std::io::IoSliceMut;
+        let Some(file) = &self.file else {
+            return false;
+        };
+        while let Some(rest) = self.bytes.get_mut(self.read..)
+            && !rest.is_empty()
+        {
+            let offset = self
+                .offset
+                .saturating_add(u64::try_from(self.read).unwrap_or(u64::MAX));
+            let mut slices = [IoSliceMut::new(rest)];
+            match preadv2(file, &mut slices, offset, ReadWriteFlags::NOWAIT) {
+                Ok(count) if count > 0 => self.read = self.read.saturating_add(count),
+                Ok(_) | Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Nothing can be known to be in memory.
+    #[cfg(not(target_os = "linux"))]
+    fn read_cached(&mut self) -> bool {
+        false
+    }
+
+    /// Reads the rest of it.
+    fn complete(&mut self) -> io::Result<()> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let offset = u64::try_from(self.read).unwrap_or(u64::MAX);
+        let offset = self.offset.saturating_add(offset);
+        let rest = self.bytes.get_mut(self.read..).unwrap_or_default();
+        file.read_exact_at(rest, offset)?;
+        self.read = self.bytes.len();
+        Ok(())
+    }
+
+    /// Gives it to whoever has asked for it.
+    fn tell(self, asker: &Asker) {
+        let stream = asker.stream;
+        let call = match self.read == self.bytes.len() {
+            true => Call::Data {
+                stream,
+                bytes: self.bytes,
+            },
+            false => Call::NoData { stream },
+        };
+        asker.calls.push(call).ok();
+    }
+}
+
 struct Worker {
     directory: Arc<Path>,
     sync: SyncPolicy,
     uploads: Uploads,
-    downloads: HashMap<(ConnId, StreamId), File>,
+    downloads: Downloads,
 }
 
 impl Worker {
-    fn run(mut self, received: &mpsc::Receiver<Work>) {
+    fn run(self, received: &mpsc::Receiver<Work>) {
         while let Ok(work) = received.recv() {
             self.work(work);
         }
     }
 
-    fn work(&mut self, work: Work) {
+    fn work(&self, work: Work) {
         match work {
             Work::Write(upload, bytes, asker) => {
                 let stream = asker.stream;
@@ -238,7 +373,13 @@ impl Worker {
                 let stream = asker.stream;
                 let result = match File::open(self.chunk(&chunk)) {
                     Ok(file) => {
-                        self.downloads.insert((asker.connection, stream), file);
+                        let download = Download {
+                            file: Arc::new(file),
+                            offset: 0,
+                            waiting: 0,
+                        };
+                        let key = (asker.connection, stream);
+                        self.downloads.lock().insert(key, download);
                         Ok(())
                     }
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ErrorType::Auth),
@@ -249,18 +390,19 @@ impl Worker {
                 };
                 asker.calls.push(Call::Opened { stream, result }).ok();
             }
-            Work::Read(bytes, asker) => {
-                let stream = asker.stream;
-                let call = match self.read(bytes, &asker) {
-                    Some(bytes) => Call::Data { stream, bytes },
-                    None => Call::NoData { stream },
-                };
-                asker.calls.push(call).ok();
+            Work::Read(mut piece, asker) => {
+                if let Err(error) = piece.complete() {
+                    tracing::debug!(%error, "a chunk cannot be read any further");
+                }
+                piece.tell(&asker);
+                self.downloads.told(&asker);
             }
             Work::Close(connection, stream) => {
-                self.downloads.remove(&(connection, stream));
+                self.downloads.lock().remove(&(connection, stream));
             }
-            Work::CloseAll(connection) => self.downloads.retain(|(of, _), _| *of != connection),
+            Work::CloseAll(connection) => {
+                self.downloads.lock().retain(|(of, _), _| *of != connection);
+            }
         }
     }
 
@@ -308,13 +450,6 @@ impl Worker {
         }
     }
 
-    fn read(&mut self, bytes: usize, asker: &Asker) -> Option<BytesMut> {
-        let file = self.downloads.get_mut(&(asker.connection, asker.stream))?;
-        let mut piece = BytesMut::zeroed(bytes);
-        file.read_exact(&mut piece).ok()?;
-        Some(piece)
-    }
-
     fn temporary(&self, upload: UploadId) -> PathBuf {
         self.directory.join("tmp").join(upload.0.to_string())
     }
@@ -342,5 +477,87 @@ fn log(what: &str, removed: io::Result<()>) {
             tracing::error!(%error, "{what} cannot be removed");
         }
         Ok(()) | Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simplex_sans_io::drive::{Receiver, queue};
+    use std::future::poll_fn;
+
+    const CONTENT: usize = 200_000;
+
+    async fn next(calls: &mut Receiver<Call>) -> Call {
+        poll_fn(|cx| calls.poll_next(cx)).await.unwrap()
+    }
+
+    /// A chunk that is open, and whoever reads it.
+    async fn opened(directory: &Path) -> (Disk, Asker, Receiver<Call>, Vec<u8>) {
+        let disk = Disk::open(directory, SyncPolicy::Os).unwrap();
+        let chunk = Chunk {
+            sender_id: EntityId::try_from(&[7; ID][..]).unwrap(),
+            name: None,
+        };
+        let mut content = vec![0; CONTENT];
+        simplex_sans_io::rng::Rng::from_seed([1; 32]).fill(&mut content);
+        let path = path(directory, &chunk);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &content).unwrap();
+        let (sender, mut calls) = queue(1);
+        let asker = Asker {
+            connection: ConnId(1),
+            stream: StreamId::of_peer(0),
+            calls: sender,
+        };
+        disk.open_chunk(chunk, asker.clone());
+        let call = next(&mut calls).await;
+        assert!(matches!(call, Call::Opened { result: Ok(()), .. }));
+        (disk, asker, calls, content)
+    }
+
+    #[tokio::test]
+    async fn pieces_come_in_order_whether_they_are_in_memory_or_wait_for_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let (disk, asker, mut calls, content) = opened(directory.path()).await;
+        let key = (asker.connection, asker.stream);
+        let mut read = Vec::new();
+        for (number, bytes) in [1, 65_536, 30_000, 65_536, 38_927].into_iter().enumerate() {
+            // Every other piece finds one before it that is not read yet.
+            let waits = number % 2 == 1;
+            if waits {
+                disk.downloads.lock().get_mut(&key).unwrap().waiting += 1;
+            }
+            disk.read(bytes, asker.clone());
+            let Call::Data { bytes, .. } = next(&mut calls).await else {
+                panic!("a piece is missing")
+            };
+            read.extend_from_slice(&bytes);
+            if waits {
+                disk.downloads.told(&asker);
+            }
+        }
+        assert!(read == content);
+        // There is no more, and after its end nothing at all.
+        disk.read(1, asker.clone());
+        assert!(matches!(next(&mut calls).await, Call::NoData { .. }));
+        disk.close(asker.connection, asker.stream);
+        disk.read(1, asker.clone());
+        assert!(matches!(next(&mut calls).await, Call::NoData { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_piece_waits_for_those_before_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (disk, asker, _calls, _) = opened(directory.path()).await;
+        let key = (asker.connection, asker.stream);
+        disk.downloads.lock().get_mut(&key).unwrap().waiting = 1;
+        let (first, order) = disk.downloads.next(&asker, 10);
+        assert_eq!((first.offset, first.read, order), (0, 0, Order::Waits));
+        disk.downloads.told(&asker);
+        let (second, order) = disk.downloads.next(&asker, 10);
+        assert_eq!((second.offset, second.read, order), (10, 0, Order::Waits));
+        let waiting = disk.downloads.lock()[&key].waiting;
+        assert_eq!(waiting, 2);
     }
 }
