@@ -40,9 +40,12 @@ pub(super) async fn test<N: Runtime>(
         password,
     };
     let created = sessions.create(router, file, &sender).await;
-    let (id, recipients) = created.map_err(|error| match error {
-        error @ TransferError::Connect { .. } => (TestStep::Connect, failure(error)),
-        error => (TestStep::CreateFile, failure(error)),
+    let (id, recipients) = created.map_err(|error| {
+        let step = match matches!(error, TransferError::Connect { .. }) {
+            true => TestStep::Connect,
+            false => TestStep::CreateFile,
+        };
+        (step, failure(error))
     })?;
     let uploaded = sessions.upload(router, &id, &sender, size, || {
         let mut whole = Some(chunk.clone());

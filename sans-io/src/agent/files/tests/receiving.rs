@@ -159,8 +159,8 @@ fn a_replica_that_has_failed_is_not_asked_again_after_a_restart() {
     let file = world.receive(&text);
     world.run();
     world.set(0, Behaviour::Works);
-    world.crash();
     world.begun.clear();
+    world.crash();
     world.set(1, Behaviour::Works);
     world.finish();
     assert!(is_received(&world, &file, &text));
@@ -195,8 +195,8 @@ fn it_is_known_which_replicas_have_failed_in_whatever_order_they_were_described(
     };
     let file = world.file(receive);
     world.run();
-    world.crash();
     world.begun.clear();
+    world.crash();
     for router in [&first, &second, &third] {
         behave(&mut world, router, Behaviour::Works);
     }
