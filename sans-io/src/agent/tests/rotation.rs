@@ -135,7 +135,7 @@ fn a_rotation_that_the_sender_does_not_know_of_is_aborted() {
     assert_eq!(abort(&mut peers, ALICE), Ok(Reply::Done));
     let aborted = (Direction::Receive, SwitchPhase::Aborted);
     assert_eq!(phases(&mut peers, ALICE).last(), Some(&aborted));
-    peers.agents.reach(of_bob.unwrap(), Reach::Up);
+    peers.agents.reach(of_bob, Reach::Up);
     peers.agents.wait(Duration::from_secs(300));
     peers.send(BOB, "the old way");
     assert_eq!(peers.read(ALICE), ["the old way"]);
