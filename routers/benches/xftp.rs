@@ -74,9 +74,11 @@ fn connected() -> (TcpStream, TcpStream) {
     (near, listener.accept().unwrap().0)
 }
 
-/// The best of a few.
-fn best(mut once: impl FnMut() -> f64) -> f64 {
-    (0..8).map(|_| once()).fold(0.0, f64::max)
+/// The median of a few: the clock of a thread may stand still for a moment.
+fn median(mut once: impl FnMut() -> f64) -> f64 {
+    let mut rates: Vec<f64> = (0..31).map(|_| once()).collect();
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
 }
 
 /// What no router can do without: read a chunk, encrypt it twice, send it.
@@ -86,7 +88,7 @@ fn floor_of_download() -> f64 {
     let mut chunk = tempfile::tempfile().unwrap();
     chunk.write_all(&vec![7; CHUNK]).unwrap();
     let tls = sealer();
-    best(|| {
+    median(|| {
         let (began, mut rng) = (thread_time(), Rng::from_seed([1; 32]));
         let client = x25519::PrivateKey::generate(&mut rng).public_key();
         let mut encryptor = Upstream::begin(&client, &mut rng).encryptor;
@@ -122,7 +124,7 @@ fn floor_of_upload() -> f64 {
         }
     });
     let tls = sealer();
-    best(|| {
+    median(|| {
         let mut chunk = tempfile::tempfile().unwrap();
         let (began, mut hash) = (thread_time(), Sha256::new());
         let mut received = vec![0; 4 * (RECORD + 16)];
@@ -373,6 +375,14 @@ fn start_with_many() {
     const FILES: u32 = 1_000_000;
     let directory = tempfile::tempdir().unwrap();
     drop(Router::start(directory.path()));
+    // There is room for more than these.
+    let ini = directory.path().join("config/file-server.ini");
+    let text = fs::read_to_string(&ini).unwrap();
+    fs::write(
+        &ini,
+        text.replace("storage_quota = 10gb", "storage_quota = 100gb"),
+    )
+    .unwrap();
     let path = directory.path().join("data/file-server-store");
     let mut store = Store::open(&path).unwrap();
     let mut rng = Rng::from_seed([5; 32]);
