@@ -299,16 +299,20 @@ impl World {
 
     /// Gives the router an input, and does what it asks of its store and its connections.
     pub fn give(&mut self, input: Input) {
-        let mut inputs = vec![input];
-        while let Some(input) = inputs.pop() {
+        self.give_all(vec![input]);
+    }
+
+    /// Nothing overtakes what the same connection has said before.
+    fn give_all(&mut self, inputs: Vec<Input>) {
+        let mut inputs = VecDeque::from(inputs);
+        while let Some(input) = inputs.pop_front() {
             let Ok(()) = self.router.handle(self.now, input);
             let actions: Vec<_> = std::iter::from_fn(|| self.router.poll()).collect();
             let mut follow = Vec::new();
             for action in actions {
                 self.act(action, &mut follow);
             }
-            follow.reverse();
-            inputs.append(&mut follow);
+            inputs.extend(follow);
         }
     }
 
@@ -370,10 +374,8 @@ impl World {
                         deliver(node, self.now, &bytes);
                     }
                 }
-                for input in follow {
-                    quiet = false;
-                    self.give(input);
-                }
+                quiet &= follow.is_empty();
+                self.give_all(follow);
             }
             if quiet {
                 return;
@@ -388,9 +390,7 @@ impl World {
         for action in actions {
             self.act(action, &mut follow);
         }
-        for input in follow {
-            self.give(input);
-        }
+        self.give_all(follow);
     }
 }
 
