@@ -11,7 +11,8 @@
 //!     └──────────────────────────────────────── decrypted ───────────────────────────────────────────────┘
 //! ```
 //! A ratchet always follows from the last keys that each side has sent: whoever starts when, and whatever crosses on the way, once all
-//! keys have arrived both sides have the same one. Keys are answered with keys only by who has not sent any, so that it ends.
+//! keys have arrived both sides have the same one. Keys are answered with keys only by who has not sent any, so that it ends. The reference
+//! gives up with other keys that come in Agreed, and asks its application to start again (`reference/agent.md` 3.9).
 //!
 //! The private keys are stored in the transaction in which the public ones are given to the queue, and keys of the peer are remembered in
 //! the transaction that makes the ratchet. Nothing is started by itself: a peer that is back from an old backup is reported, not
