@@ -116,6 +116,28 @@ fn init_warns_of_what_another_router_has_left() {
     assert!(said(&made).contains("WARNING: there are queues of another router in "));
 }
 
+/// The README's promise: the address that is printed can be used, on this machine.
+#[test]
+fn run_prints_an_address_that_can_be_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("router");
+    let place = place.to_str().unwrap();
+    let (mut child, banner) = started(directory.path(), &["run", "--port", "0", "--dir", place]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let text = banner.join("\n");
+    let addresses = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("Server address: "));
+    let port = line(&text, "Serving SMP protocol on port ");
+    let port = port.strip_suffix(" (TLS)...").unwrap();
+    let address = addresses.last().unwrap();
+    assert!(
+        address.ends_with(&format!("=@localhost:{port}")),
+        "{address}"
+    );
+}
+
 #[test]
 fn init_asks_unless_it_is_told_not_to() {
     let directory = tempfile::tempdir().unwrap();
@@ -150,10 +172,11 @@ fn start_says_what_it_serves_in_the_words_that_scripts_know() {
     let text = banner.join("\n");
     assert!(banner[0].starts_with("SMP server v"), "{text}");
     assert_eq!(line(&text, "Fingerprint: "), fingerprint);
-    let address = format!("smp://{fingerprint}:secret@a.example:0");
+    let port = line(&text, "Serving SMP protocol on port ");
+    let port = port.strip_suffix(" (TLS)...").unwrap();
+    let address = format!("smp://{fingerprint}:secret@a.example:{port}");
     assert_eq!(line(&text, "Server address: "), address);
     assert!(line(&text, "Store log: ").contains("data"));
-    assert!(line(&text, "Serving SMP protocol on port ").ends_with(" (TLS)..."));
     assert!(text.contains("\nexpiring messages after 21 days\n"));
     assert!(text.contains("\nexpiring clients inactive for 21600 seconds every 3600 seconds\n"));
     assert!(text.ends_with("creating new queues requires password"));

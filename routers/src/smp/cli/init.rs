@@ -111,7 +111,7 @@ impl Init {
         }
     }
 
-    /// What `run` does when it finds nothing: a router that anybody may try.
+    /// What `run` does when it finds nothing: a router that anybody on this machine may try, at the address that it prints.
     pub(super) fn for_run() -> Self {
         Self {
             disable_store_log: false,
@@ -123,7 +123,7 @@ impl Init {
             disable_web: true,
             daily_stats: false,
             sign_algorithm: SignAlgorithm::Ed25519,
-            ip: DEFAULT_IP.to_owned(),
+            ip: "localhost".to_owned(),
             fqdn: None,
             no_password: true,
             password: None,

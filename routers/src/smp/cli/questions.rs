@@ -90,9 +90,9 @@ mod tests {
         let (init, said) = answered("\n\n\n\n\n").unwrap();
         assert!(init.store_log && !init.disable_store_log && !init.daily_stats);
         assert!(!init.no_password && init.password.is_none());
-        assert_eq!((init.fqdn, init.ip.as_str()), (None, "127.0.0.1"));
+        assert_eq!((init.fqdn, init.ip.as_str()), (None, "localhost"));
         assert!(said.contains("server restart (Yn): Enable logging daily statistics (yN): "));
-        assert!(said.ends_with("for certificate (127.0.0.1): "));
+        assert!(said.ends_with("for certificate (localhost): "));
     }
 
     #[test]

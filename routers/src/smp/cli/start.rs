@@ -58,12 +58,12 @@ fn reload(directories: &Directories, server: &mut Server) -> Result<(), CliError
 
 /// The same words as the reference implementation, which operators and their scripts know: the address with its password, too.
 fn banner(settings: &Settings, server: &Server, directories: &Directories) -> String {
-    let ports: Vec<_> = settings
-        .transport
-        .ports
-        .iter()
-        .map(u16::to_string)
-        .collect();
+    // Those that the system has chosen, too.
+    let of_clients = |door| matches!(door, Door::Clients | Door::Shared);
+    let ports = server.ports().filter(|(_, door)| of_clients(*door));
+    let mut ports: Vec<_> = ports.map(|(address, _)| address.port()).collect();
+    ports.dedup();
+    let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
     let host = settings.transport.hosts.join(",");
     let host = if host.is_empty() {
         "<hostnames>"

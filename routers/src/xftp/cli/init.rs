@@ -69,7 +69,7 @@ impl Init {
             disable_store_log: false,
             store_log: true,
             sign_algorithm: SignAlgorithm::Ed25519,
-            ip: DEFAULT_IP.to_owned(),
+            ip: "localhost".to_owned(),
             fqdn: None,
             path,
             quota: FileSize(10 << 30),

@@ -107,7 +107,8 @@ fn banner(settings: &Settings, server: &Server, used: u64, directories: &Directo
         hosts if hosts.is_empty() => "<hostnames>".to_owned(),
         hosts => hosts,
     };
-    let address = init::address(server.fingerprint(), &host, settings.port);
+    // The system has chosen the port if there is none in the configuration.
+    let address = init::address(server.fingerprint(), &host, server.address().port());
     let rule = match &settings.router.new_files {
         NewFiles::Allowed => "allowed",
         NewFiles::WithPassword(_) => "requires password",
