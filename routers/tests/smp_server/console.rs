@@ -126,12 +126,12 @@ fn run_prints_an_address_that_can_be_used() {
     child.kill().unwrap();
     child.wait().unwrap();
     let text = banner.join("\n");
-    let addresses = text
+    let mut addresses = text
         .lines()
         .filter_map(|line| line.strip_prefix("Server address: "));
     let port = line(&text, "Serving SMP protocol on port ");
     let port = port.strip_suffix(" (TLS)...").unwrap();
-    let address = addresses.last().unwrap();
+    let address = addresses.next_back().unwrap();
     assert!(
         address.ends_with(&format!("=@localhost:{port}")),
         "{address}"
