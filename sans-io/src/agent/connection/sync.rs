@@ -11,7 +11,8 @@
 //!     └──────────────────────────────────────── decrypted ───────────────────────────────────────────────┘
 //! ```
 //! A ratchet always follows from the last keys that each side has sent: whoever starts when, and whatever crosses on the way, once all
-//! keys have arrived both sides have the same one. Keys are answered with keys only by who has not sent any, so that it ends. The reference
+//! keys have arrived both sides have the same one. Keys are answered with keys by who does not wait for an answer itself: each has one, and
+//! it ends. Should the two not agree on that, as after an old backup, it ends after a few. The reference
 //! gives up with other keys that come in Agreed, and asks its application to start again (`reference/agent.md` 3.9).
 //!
 //! The private keys are stored in the transaction in which the public ones are given to the queue, and keys of the peer are remembered in
@@ -35,6 +36,9 @@ use crate::agent::store::record::{
 use crate::ratchet::{E2eParams, KemProposal, OfferedKeys, Pq, Ratchet, Resync, Role};
 use crate::smp::MsgFlags;
 use crate::wire::{self, Large, List, Version};
+
+/// How often keys of the peer are answered before anything was read.
+const MAX_ANSWERS: u32 = 4;
 
 impl RatchetSync {
     /// As the application sees it.
@@ -100,17 +104,19 @@ impl Step<'_> {
         let keys = OfferedKeys::generate(&mut self.shared.rng, pq);
         let highest = self.shared.config.ratchet_versions.max();
         self.send_ratchet_key(&keys, highest)?;
-        match self.connection.record.sync.clone() {
-            // The peer has sent its keys already, and may not answer with others.
-            RatchetSync::Agreed { peer, .. } => self.renegotiate(keys, *peer),
-            RatchetSync::Ok
-            | RatchetSync::Allowed
-            | RatchetSync::Required
-            | RatchetSync::Started { .. } => {
-                self.set_sync(RatchetSync::Started { keys }, None);
-                Ok(())
-            }
-        }
+        let unanswered = match self.connection.record.sync.clone() {
+            // The peer has sent its keys already: with the answer the ratchet follows from that.
+            RatchetSync::Agreed {
+                peer,
+                unanswered,
+                answers,
+                ..
+            } => return self.renegotiate(keys, *peer, unanswered.saturating_add(1), answers),
+            RatchetSync::Started { unanswered, .. } => unanswered.saturating_add(1),
+            RatchetSync::Ok | RatchetSync::Allowed | RatchetSync::Required => 1,
+        };
+        self.set_sync(RatchetSync::Started { keys, unanswered }, None);
+        Ok(())
     }
 
     /// Tells the peer the keys of a new ratchet: not encrypted by any, and counted as a message nevertheless.
@@ -165,21 +171,32 @@ impl Step<'_> {
             }
             .into());
         }
-        let (keys, in_return) = match self.connection.record.sync.clone() {
-            RatchetSync::Started { keys } | RatchetSync::Agreed { keys, .. } => (keys, false),
-            RatchetSync::Ok | RatchetSync::Allowed | RatchetSync::Required => {
+        let (sent, unanswered, answers) = match self.connection.record.sync.clone() {
+            RatchetSync::Started { keys, unanswered } => (Some(keys), unanswered, 0),
+            RatchetSync::Agreed {
+                keys,
+                unanswered,
+                answers,
+                ..
+            } if unanswered > 0 || answers >= MAX_ANSWERS => (Some(keys), unanswered, answers),
+            RatchetSync::Agreed { answers, .. } => (None, 0, answers),
+            RatchetSync::Ok | RatchetSync::Allowed | RatchetSync::Required => (None, 0, 0),
+        };
+        let (keys, unanswered, answers) = match sent {
+            // They are an answer, or have crossed.
+            Some(keys) => (keys, unanswered.saturating_sub(1), answers),
+            None => {
                 let pq = self.connection.record.pq;
-                (OfferedKeys::generate(&mut self.shared.rng, pq), true)
+                let keys = OfferedKeys::generate(&mut self.shared.rng, pq);
+                self.send_ratchet_key(&keys, params.version)?;
+                (keys, 0, answers.saturating_add(1))
             }
         };
-        if in_return {
-            self.send_ratchet_key(&keys, params.version)?;
-        }
         let seen = Seen {
             message: MessageId(0),
         };
         self.put_until(key, &seen);
-        self.renegotiate(keys, params.clone())?;
+        self.renegotiate(keys, params.clone(), unanswered, answers)?;
         Ok(())
     }
 
@@ -188,6 +205,8 @@ impl Step<'_> {
         &mut self,
         keys: OfferedKeys,
         peer: E2eParams<KemProposal>,
+        unanswered: u32,
+        answers: u32,
     ) -> Result<(), AgentError> {
         let versions = self.shared.config.ratchet_versions;
         let pq = self.connection.record.pq;
@@ -198,7 +217,13 @@ impl Step<'_> {
         self.changes.extend(skipped);
         self.set_ratchet(ratchet);
         let peer = Box::new(peer);
-        self.set_sync(RatchetSync::Agreed { keys, peer }, None);
+        let agreed = RatchetSync::Agreed {
+            keys,
+            peer,
+            unanswered,
+            answers,
+        };
+        self.set_sync(agreed, None);
         if role == Role::Joiner {
             self.encrypt_again();
             self.say_ready();

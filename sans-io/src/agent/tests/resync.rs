@@ -124,3 +124,9 @@ fn a_crash_after_the_keys_are_stored_ends_in_the_new_ratchet() {
     assert_eq!(states(&mut peers, BOB).last(), Some(&SyncState::Ok));
     talk(&mut peers);
 }
+
+/// Who has read something already may start again while the other has not: the other answers once more.
+#[test]
+fn keys_that_come_when_both_have_agreed_are_answered() {
+    crate::sim::chaos::survive(crate::sim::chaos::Scenario::Ratchets, 21671);
+}

@@ -221,6 +221,8 @@ wire! {
         "S" => Started {
             /// Their private half.
             keys: OfferedKeys,
+            /// How many keys were sent that the peer has to answer.
+            unanswered: u32,
         },
         /// Both have a new ratchet; nothing was read with it yet.
         "G" => Agreed {
@@ -228,6 +230,10 @@ wire! {
             keys: OfferedKeys,
             /// The keys of the peer, for other keys that we may send meanwhile.
             peer: Box<E2eParams<KemProposal>>,
+            /// How many keys were sent that the peer has yet to answer.
+            unanswered: u32,
+            /// How many keys of the peer were answered.
+            answers: u32,
         },
     }
 }
