@@ -140,18 +140,24 @@ async fn cut_off<T>(after: u64, transfer: impl AsyncFnOnce(&mut dyn FnMut(u64, u
     }
 }
 
+/// To one recipient, at one router for each part.
+fn for_one<'a>(servers: &'a [Address], journal: &'a Path) -> Plan<'a> {
+    Plan {
+        servers,
+        recipients: 1,
+        replicas: 1,
+        journal,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_was_cut_off_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let [(server, address)] = routers(directory.path()).await;
     let servers = [address];
     let path = file(directory.path(), 30_000_000);
-    let plan = Plan {
-        servers: &servers,
-        recipients: 1,
-        replicas: 1,
-        journal: &directory.path().join("journal"),
-    };
+    let journal = directory.path().join("journal");
+    let plan = for_one(&servers, &journal);
     cut_off(4 << 20, async |progress| {
         send(&sessions(), &path, &plan, progress).await.map(drop)
     })
@@ -181,12 +187,8 @@ async fn an_upload_is_given_up_by_its_journal() {
     let [(server, address)] = routers(directory.path()).await;
     let servers = [address];
     let path = file(directory.path(), 30_000_000);
-    let plan = Plan {
-        servers: &servers,
-        recipients: 1,
-        replicas: 1,
-        journal: &directory.path().join("journal"),
-    };
+    let journal = directory.path().join("journal");
+    let plan = for_one(&servers, &journal);
     cut_off(4 << 20, async |progress| {
         send(&sessions(), &path, &plan, progress).await.map(drop)
     })
@@ -207,12 +209,8 @@ async fn a_download_that_was_cut_off_goes_on_and_begins_again_if_it_was_damaged(
     let [(server, address)] = routers(directory.path()).await;
     let servers = [address];
     let path = file(directory.path(), 30_000_000);
-    let plan = Plan {
-        servers: &servers,
-        recipients: 1,
-        replicas: 1,
-        journal: &directory.path().join("journal"),
-    };
+    let journal = directory.path().join("journal");
+    let plan = for_one(&servers, &journal);
     let running = sessions();
     let sent = send(&running, &path, &plan, |_, _| {}).await.unwrap();
     let to = directory.path().join("received");
