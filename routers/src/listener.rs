@@ -55,6 +55,8 @@ pub(crate) struct Bites {
     pub(crate) handshakes: AtomicU64,
     /// A client took nothing for too long.
     pub(crate) stalled: AtomicU64,
+    /// So much waited for a client that nothing more was read of it.
+    pub(crate) unread: AtomicU64,
     /// A client said nothing at all.
     pub(crate) silent: AtomicU64,
     /// An address had as many connections as it may: one more was closed.
@@ -63,11 +65,12 @@ pub(crate) struct Bites {
 
 impl Bites {
     /// The limits by their names, with the numbers.
-    pub(crate) fn named(&self) -> [(&'static str, u64); 5] {
+    pub(crate) fn named(&self) -> [(&'static str, u64); 6] {
         [
             ("connections", &self.connections),
             ("handshakes", &self.handshakes),
             ("write_stall", &self.stalled),
+            ("unsent_blocks", &self.unread),
             ("silence", &self.silent),
             ("address", &self.address),
         ]

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use simplex_runtime_tokio::{Stream, Tokio};
@@ -18,7 +19,7 @@ use tokio::net::TcpStream;
 use super::core::{CoreHandle, Message};
 use super::upper::Upper;
 use crate::ini::Switch;
-use crate::listener::{Limits, Open, Place};
+use crate::listener::{Bites, Limits, Open, Place};
 use crate::web::Site;
 
 /// What a session needs, the same for all.
@@ -78,7 +79,9 @@ pub(crate) struct Accepted {
 /// Runs a session to its end. What is needed to begin is boxed, so that a session that is idle owns only what it needs.
 pub(crate) async fn serve(accepted: Box<Accepted>, limits: Limits, _open: Open) {
     if let Some(place) = limits.admit(&accepted.stream).await {
-        limits.run(place.clone(), session(*accepted, place)).await;
+        let bites = Arc::clone(&limits.bites);
+        let session = session(*accepted, place.clone(), bites);
+        limits.run(place, session).await;
     }
 }
 
@@ -86,7 +89,7 @@ type Running = Pin<Box<dyn Future<Output = Result<CloseReason, DriveError<Error>
 
 type Error = tls::Error<websocket::Error<ServerError>>;
 
-fn session(accepted: Accepted, place: Place) -> Running {
+fn session(accepted: Accepted, place: Place, bites: Arc<Bites>) -> Running {
     let Accepted {
         stream,
         door,
@@ -120,7 +123,12 @@ fn session(accepted: Accepted, place: Place) -> Running {
     // The core pushes: what it has to say is bounded by what it is asked.
     let (sender, calls) = queue(1);
     core.tell(Message::Opened(id, sender));
-    let owner = Session { id, core, calls };
+    let owner = Session {
+        id,
+        core,
+        calls,
+        bites,
+    };
     Box::pin(drive(machine, Stream(stream), clock, owner, Policy::ROUTER))
 }
 
@@ -129,6 +137,7 @@ struct Session {
     id: ConnId,
     core: CoreHandle,
     calls: Receiver<Call>,
+    bites: Arc<Bites>,
 }
 
 impl Owner for Session {
@@ -155,6 +164,10 @@ impl Owner for Session {
 
     fn tell(&mut self, event: Event) {
         self.core.tell(Message::Told(self.id, event));
+    }
+
+    fn paused(&mut self) {
+        self.bites.unread.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A client's connection: the machine of its session, with the core and the disk on the other side.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use tokio::net::TcpStream;
 use super::core::{CoreHandle, Message};
 use super::disk::{Asker, Disk};
 use super::upper::Upper;
-use crate::listener::{Limits, Open};
+use crate::listener::{Bites, Limits, Open};
 use crate::plaintext;
 use crate::prompt::Prompt;
 use crate::web::{Page, Site};
@@ -85,6 +86,7 @@ pub(crate) async fn serve(
         site,
         sender,
         calls,
+        bites: Arc::clone(&limits.bites),
     };
     let session = drive(
         machine,
@@ -104,6 +106,7 @@ struct Session {
     site: Arc<Site>,
     sender: Sender<Call>,
     calls: Receiver<Call>,
+    bites: Arc<Bites>,
 }
 
 impl Session {
@@ -180,6 +183,10 @@ impl Owner for Session {
             | Event::Execute { .. }
             | Event::Uploaded { .. }) => self.core.tell(Message::Told(self.id, event)),
         }
+    }
+
+    fn paused(&mut self) {
+        self.bites.unread.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -7,7 +7,7 @@ use simplex_sans_io::smp::client::RequestError;
 use simplex_sans_io::smp::{ErrorType, NewQueue, QueueRequest, SubscriptionMode};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::process::{Client, Process, Queue, configure, key};
+use crate::process::{Client, Process, Queue, configure, get_from, key};
 
 #[tokio::test]
 async fn nothing_that_is_no_client_disturbs_the_others() {
@@ -101,6 +101,34 @@ async fn who_reads_nothing_is_let_go_and_disturbs_nobody() {
     queue.send(&sender, b"quick").await.unwrap();
     let received = queue.receive_all(&mut other).await;
     assert_eq!(received, [Bytes::from_static(b"quick")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_and_takes_no_answers_is_not_read_any_more_and_that_is_counted() {
+    use crate::websockets::Stream;
+    let directory = tempfile::tempdir().unwrap();
+    drop(Process::start(directory.path()));
+    configure(directory.path(), "[METRICS]\n", "[METRICS]\nport = 0\n");
+    let router = Process::start(directory.path());
+    let (address, port) = (router.address.clone(), router.address.port().unwrap());
+    let (give, socket) = tokio::sync::oneshot::channel();
+    let flood = tokio::task::spawn_blocking(move || {
+        let stream = Stream::connect(&address, port);
+        give.send(stream.socket()).ok();
+        stream.ask_without_reading(&address)
+    });
+    let socket = socket.await.unwrap();
+    let metrics = router.metrics.unwrap().port();
+    while !get_from(metrics, "/metrics")
+        .await
+        .contains("_limits_reached{limit=\"unsent_blocks\"} 1 ")
+    {
+        tokio::task::yield_now().await;
+    }
+    let other = Client::connect(&router.address).await;
+    other.smp.ping().await.unwrap();
+    socket.shutdown(std::net::Shutdown::Both).unwrap();
+    flood.await.unwrap().unwrap_err();
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ use simplex_sans_io::smp::client::{Event, RequestError};
 use simplex_sans_io::time::UnixTime;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 
-use crate::process::{Address, Client, FLAGS, Process, Queue, ini};
+use crate::process::{Address, Client, FLAGS, Process, Queue, get_from, ini};
 
 #[tokio::test]
 async fn messages_pass_from_client_to_client_and_through_the_router_as_a_proxy() {
@@ -214,7 +214,6 @@ async fn console(port: u16, password: &str, command: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn metrics_and_health_are_read_over_http() {
-    use tokio::io::AsyncReadExt as _;
     let directory = tempfile::tempdir().unwrap();
     drop(Process::start(directory.path()));
     let text = std::fs::read_to_string(ini(directory.path())).unwrap();
@@ -225,16 +224,6 @@ async fn metrics_and_health_are_read_over_http() {
     let router = Process::start(directory.path());
     let client = Client::connect(&router.address).await;
     Queue::create(&client, &mut rng().unwrap()).await;
-    let get_from = async |port: u16, path: &str| {
-        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port));
-        let mut stream = stream.await.unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).await.unwrap();
-        response
-    };
     let get = async |path| get_from(router.metrics.unwrap().port(), path).await;
     let page = get_from(router.page.unwrap(), "/").await;
     assert!(page.contains("<h1>SMP router</h1>"), "{page}");

@@ -17,6 +17,7 @@ use simplex_sans_io::smp::{
     BrokerMessage, MsgFlags, MsgId, NewQueue, QueueIds, QueueRequest, SubscriptionMode,
 };
 use simplex_sans_io::wire::{EntityId, ServerAddress, SmpScheme};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 pub(crate) type Key = Arc<AuthPrivateKey>;
 pub(crate) type Address = ServerAddress<SmpScheme>;
@@ -104,6 +105,17 @@ impl Drop for Process {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// What a port without TLS answers to a request.
+pub(crate) async fn get_from(port: u16, path: &str) -> String {
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port));
+    let mut stream = stream.await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response
 }
 
 pub(crate) fn ini(directory: &Path) -> PathBuf {

@@ -1,6 +1,6 @@
 //! Clients that speak WebSockets: a plain one, written here, on a port of its own and beside the page.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
@@ -110,14 +110,19 @@ impl Stream {
     }
 
     fn drain(&mut self) {
+        self.try_drain().unwrap();
+    }
+
+    fn try_drain(&mut self) -> io::Result<()> {
         while let Some(action) = self.tls.poll() {
             match action {
-                Action::Transmit(bytes) => self.socket.write_all(&bytes).unwrap(),
+                Action::Transmit(bytes) => self.socket.write_all(&bytes)?,
                 Action::Event(Heard::Secured(facts)) => self.facts = Some(facts),
                 Action::Event(Heard::Bytes(bytes)) => self.unread.extend(bytes),
                 Action::Close(_) => self.ended = true,
             }
         }
+        Ok(())
     }
 
     fn receive(&mut self) {
@@ -135,6 +140,44 @@ impl Stream {
         let command = Input::Command(Bytes::copy_from_slice(bytes));
         self.tls.handle(Self::now(), command).unwrap();
         self.drain();
+    }
+
+    /// A session over blocks without WebSockets, once it is established.
+    fn session(&mut self, address: &Address) -> Client {
+        let config = Config::new(address.key_hash().clone());
+        let facts = *self.facts.take().unwrap();
+        let mut client = Client::secured(config, facts, rng().unwrap(), Now::START);
+        let hello = self.read(BLOCK);
+        client.handle(Now::START, Input::Bytes(&hello)).unwrap();
+        while let Some(action) = client.poll() {
+            if let Action::Transmit(bytes) = action {
+                self.send(&bytes);
+            }
+        }
+        client
+    }
+
+    /// Asks, and reads none of the answers, until the connection fails.
+    pub(crate) fn ask_without_reading(mut self, address: &Address) -> io::Result<()> {
+        let mut client = self.session(address);
+        for number in 1.. {
+            let ping = Request::new(RequestId(number), EntityId::EMPTY, SmpCommand::Ping);
+            let call = Input::Command(Call::Send(vec![ping]));
+            client.handle(Now::START, call).unwrap();
+            while let Some(action) = client.poll() {
+                if let Action::Transmit(bytes) = action {
+                    let command = Input::Command(bytes);
+                    self.tls.handle(Self::now(), command).unwrap();
+                    self.try_drain()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Another handle of the socket.
+    pub(crate) fn socket(&self) -> TcpStream {
+        self.socket.try_clone().unwrap()
     }
 
     fn read(&mut self, count: usize) -> Vec<u8> {

@@ -80,6 +80,7 @@ where
         input: Incoming::Open,
         unsent: Unsent::default(),
         flush: Flush::Done,
+        reading: Reading::Allowed,
         blocked: None,
         leaving: None,
     });
@@ -105,6 +106,7 @@ struct Driver<M: Connection, I, C, O> {
     input: Incoming,
     unsent: Unsent,
     flush: Flush,
+    reading: Reading,
     /// Since when the peer has taken nothing.
     blocked: Option<Instant>,
     /// Until when the commands of an owner that has gone are carried out.
@@ -144,6 +146,13 @@ enum Outgoing {
 enum Flush {
     Wanted,
     Done,
+}
+
+/// Whether what is unsent lets the peer say more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Allowed,
+    Paused,
 }
 
 /// What a turn has achieved.
@@ -254,12 +263,8 @@ where
     }
 
     fn read(&mut self, cx: &mut Context<'_>, now: Now, buffer: &mut [u8]) -> Turn {
-        let paused = match self.policy.while_blocked {
-            WhileBlocked::Read { .. } => false,
-            WhileBlocked::Pause { above, .. } => self.unsent.len() >= above,
-        };
         let welcome = self.input == Incoming::Open
-            && !paused
+            && self.allowed() == Reading::Allowed
             && self.machine.accepts_bytes()
             && self.owner.poll_ready(cx).is_ready();
         if !welcome {
@@ -278,6 +283,18 @@ where
             Poll::Pending => return Turn::Idle,
         }
         Turn::Progress
+    }
+
+    fn allowed(&mut self) -> Reading {
+        let reading = match self.policy.while_blocked {
+            WhileBlocked::Pause { above, .. } if self.unsent.len() >= above => Reading::Paused,
+            WhileBlocked::Pause { .. } | WhileBlocked::Read { .. } => Reading::Allowed,
+        };
+        if reading == Reading::Paused && self.reading == Reading::Allowed {
+            self.owner.paused();
+        }
+        self.reading = reading;
+        reading
     }
 
     fn limit_unsent(&mut self, now: Now) {

@@ -25,6 +25,9 @@ pub trait Owner {
 
     /// Tells the owner. What one input brings is told in full, also when [`poll_ready`](Self::poll_ready) would no longer be.
     fn tell(&mut self, event: Self::Event);
+
+    /// Nothing is read any more, because too much waits for the peer ([`WhileBlocked::Pause`](super::WhileBlocked)). Said once each time.
+    fn paused(&mut self) {}
 }
 
 /// How much waits between a connection and its owner.

@@ -1,6 +1,6 @@
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -83,6 +83,74 @@ fn two_that_both_stop_reading_are_freed_by_the_limit_of_time() {
             .any(|ended| matches!(ended, Some(Err(DriveError::Stalled))))
     );
     assert!(net.clock.now().instant >= Instant::START + STALL);
+}
+
+/// Counts how often nothing is read for what is unsent.
+struct Counting(Mailbox<FramesCommand, FramesEvent>, Arc<Mutex<usize>>);
+
+impl Owner for Counting {
+    type Command = FramesCommand;
+    type Event = FramesEvent;
+
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> Poll<Option<FramesCommand>> {
+        self.0.poll_command(cx)
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_gone(cx)
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_ready(cx)
+    }
+
+    fn tell(&mut self, event: FramesEvent) {
+        self.0.tell(event);
+    }
+
+    fn paused(&mut self) {
+        *self.1.lock().unwrap() += 1;
+    }
+}
+
+#[test]
+fn an_owner_is_told_once_each_time_nothing_is_read_for_what_is_unsent() {
+    let mut net = Net::new(1, &Link::IDEAL);
+    let (mut raw, stream) = net.stream();
+    let (_commands, events, mailbox) = mailbox(net.capacity);
+    drop(events);
+    let pauses = Arc::new(Mutex::new(0));
+    let owner = Counting(mailbox, pauses.clone());
+    let mut clock = net.clock.clone();
+    let echo = drive(Frames::echo(), stream, net.clock.clone(), owner, ROUTER);
+    let _ended = net.tasks.spawn(echo);
+    let told = net.tasks.spawn(async move {
+        let frame = [b"\x10\0".as_slice(), &[7; 4096]].concat();
+        let (mut said, mut buffer) = (0, [0; 1000]);
+        for _ in 0..2 {
+            let before = *pauses.lock().unwrap();
+            let until = clock.now().instant + STALL / 4;
+            poll_fn(|cx| {
+                let rest = |said: usize| IoSlice::new(frame.get(said..).unwrap());
+                while let Poll::Ready(written) = raw.poll_write(cx, &[rest(said)]) {
+                    said = (said + written.unwrap()) % frame.len();
+                }
+                clock.poll_sleep(cx, until)
+            })
+            .await;
+            assert_eq!(*pauses.lock().unwrap(), before + 1);
+            let until = clock.now().instant + STALL / 4;
+            poll_fn(|cx| {
+                while let Poll::Ready(read) = raw.poll_read(cx, &mut buffer) {
+                    assert_ne!(read.unwrap(), 0);
+                }
+                clock.poll_sleep(cx, until)
+            })
+            .await;
+        }
+    });
+    net.settle();
+    assert_eq!(told.take(), Some(()));
 }
 
 #[test]
