@@ -82,6 +82,9 @@ pub enum StoreError {
         /// The place after the last message that was stored.
         expected: u64,
     },
+    /// A message has no queue: its queue was not stored.
+    #[error("a message belongs to a queue that is not there: it was not stored")]
+    NoQueue,
     /// An earlier failure has not been overcome yet.
     #[error("the store has failed and could not be opened again: {0}")]
     Broken(String),
@@ -112,7 +115,10 @@ impl StoreError {
     /// Whether other commits of the same group can be stored nevertheless.
     pub(crate) const fn concerns_one_commit(&self) -> bool {
         match self {
-            Self::OutOfOrder { .. } | Self::DamagedRecord { .. } | Self::Newer { .. } => true,
+            Self::OutOfOrder { .. }
+            | Self::NoQueue
+            | Self::DamagedRecord { .. }
+            | Self::Newer { .. } => true,
             Self::InUse { .. }
             | Self::Full { .. }
             | Self::Io { .. }

@@ -290,7 +290,8 @@ impl<'a, E: Engine<Table>> Transaction<'a, E> {
         Ok(())
     }
 
-    /// A message follows the one before it: what follows a message that was not stored must not be stored either.
+    /// A message follows the one before it, and the first one its queue: what follows something that was not stored must not be stored
+    /// either.
     fn put_message(
         &mut self,
         queue: &EntityId,
@@ -299,7 +300,11 @@ impl<'a, E: Engine<Table>> Transaction<'a, E> {
         position: Position,
     ) -> Result<(), StoreError> {
         let before = self.position(Waiting::Messages, queue)?;
-        if before != PositionRecord::default() && sequence != before.position.tail {
+        if before == PositionRecord::default() {
+            if self.get(Table::Queues, queue)?.is_none() {
+                return Err(StoreError::NoQueue);
+            }
+        } else if sequence != before.position.tail {
             return Err(StoreError::OutOfOrder {
                 sequence,
                 expected: before.position.tail,

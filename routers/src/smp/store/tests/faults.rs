@@ -128,7 +128,7 @@ proptest! {
 }
 
 #[test]
-fn a_message_after_one_that_was_not_stored_is_refused() {
+fn a_message_after_a_queue_or_message_that_was_not_stored_is_refused() {
     let mut subject = InDirectory::new();
     let rng = &mut Rng::from_seed([1; 32]);
     let queue = QueueRecord::sample(FORMAT, rng);
@@ -147,6 +147,8 @@ fn a_message_after_one_that_was_not_stored_is_refused() {
         removed: Vec::new(),
     };
     let mut commit = |changes| subject.with(|store| store.commit(&[changes]));
+    let error = commit(vec![put(0)]).unwrap_err();
+    assert!(matches!(error, StoreError::NoQueue));
     commit(vec![put_queue, put(0)]).unwrap();
     let error = commit(vec![put(2)]).unwrap_err();
     let expected = "a message has place 2, but the next one is 1: one before it was not stored";
