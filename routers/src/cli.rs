@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use clap::{Args, Parser, ValueEnum};
 use simplex_sans_io::crypto::Algorithm;
 use simplex_sans_io::time::UnixTime;
+use simplex_sans_io::wire::TransportHost;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::directories::Directories;
@@ -116,6 +117,14 @@ pub(crate) fn renew<E: From<io::Error> + From<IdentityError>>(
     directories: &Directories,
     cert: &Cert,
 ) -> Result<(), E> {
+    let certificate = directories.configuration.join("server.crt");
+    if !certificate.exists() {
+        let missing = format!(
+            "there is no certificate to renew, as {} is not there: `init` makes a router",
+            certificate.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::NotFound, missing).into());
+    }
     let files = IdentityFiles(&directories.configuration);
     let algorithm = match cert.sign_algorithm {
         Some(algorithm) => algorithm.into(),
@@ -146,6 +155,22 @@ pub(crate) fn log(level: LogLevel) {
         .with_target(false)
         .with_writer(io::stderr)
         .init();
+}
+
+/// A value of the command line that is the name or the address of a machine.
+pub(crate) fn host(text: &str) -> Result<String, String> {
+    match text.parse::<TransportHost>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("it is neither a domain name nor an IP address".to_owned()),
+    }
+}
+
+/// A value of the command line that is a country.
+pub(crate) fn country(text: &str) -> Result<String, String> {
+    match text.len() == 2 && text.bytes().all(|letter| letter.is_ascii_alphabetic()) {
+        true => Ok(text.to_ascii_uppercase()),
+        false => Err("a country is two letters, as in ISO 3166".to_owned()),
+    }
 }
 
 /// How much is told.

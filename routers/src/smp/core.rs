@@ -161,6 +161,7 @@ pub(crate) async fn run(
         others,
         connections: BTreeMap::new(),
         operations: BTreeMap::new(),
+        readers: Vec::new(),
         commands: Vec::new(),
         deferred: None,
         next_ticket: 0,
@@ -176,6 +177,8 @@ struct Core {
     others: Others,
     connections: BTreeMap<ConnId, Sender<Call>>,
     operations: BTreeMap<Ticket, oneshot::Sender<Outcome>>,
+    /// Who wants to know how it goes.
+    readers: Vec<oneshot::Sender<(Gauges, Counters)>>,
     /// What the store is to be told.
     commands: Vec<Command>,
     /// Since when it has something to be told that nobody waits for.
@@ -198,6 +201,14 @@ impl Core {
         let mut messages = Vec::with_capacity(BATCH);
         self.act();
         loop {
+            if self.tell_store().await.is_err() {
+                tracing::error!("the store has ended: the router stops");
+                return;
+            }
+            self.tell_readers();
+            if self.stage == Stage::Storing && self.router.gauges().unstored == 0 {
+                return;
+            }
             let deferred = self.deferred.map(|since| since + DEFERRAL);
             let until = [self.router.deadline(), deferred]
                 .into_iter()
@@ -222,12 +233,15 @@ impl Core {
                 self.take(message);
             }
             self.advance();
-            if self.tell_store().await.is_err() {
-                tracing::error!("the store has ended: the router stops");
-                return;
-            }
-            if self.stage == Stage::Storing && self.router.gauges().unstored == 0 {
-                return;
+        }
+    }
+
+    /// Tells how it goes, once it is known how it went before.
+    fn tell_readers(&mut self) {
+        if self.router.has_heard_totals() {
+            for reader in self.readers.drain(..) {
+                let numbers = (self.router.gauges(), *self.router.counters());
+                reader.send(numbers).ok();
             }
         }
     }
@@ -288,10 +302,7 @@ impl Core {
                 self.operations.insert(ticket, sender);
                 self.give(Input::Operator(ticket, operation));
             }
-            Message::Read(sender) => {
-                let numbers = (self.router.gauges(), *self.router.counters());
-                sender.send(numbers).ok();
-            }
+            Message::Read(sender) => self.readers.push(sender),
             Message::Clients(sender) => {
                 let clients = self.router.clients().collect();
                 sender.send((self.clock.now(), clients)).ok();

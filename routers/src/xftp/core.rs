@@ -105,6 +105,7 @@ pub(crate) async fn run(
         handle,
         connections: BTreeMap::new(),
         operations: BTreeMap::new(),
+        readers: Vec::new(),
         next_ticket: 0,
         reconciling: None,
         stage: Stage::Running,
@@ -122,6 +123,7 @@ pub(crate) async fn run(
             return;
         };
         core.take(message);
+        core.tell_readers();
         if core.stage == Stage::Stopping && core.connections.is_empty() {
             core.stage = Stage::Saving;
             core.give(Input::Save);
@@ -139,6 +141,8 @@ struct Core {
     handle: CoreHandle,
     connections: BTreeMap<ConnId, Sender<Call>>,
     operations: BTreeMap<Ticket, oneshot::Sender<Outcome>>,
+    /// Who wants to know how it goes.
+    readers: Vec<oneshot::Sender<(Gauges, Counters)>>,
     next_ticket: u64,
     /// Who waits until chunks are looked at.
     reconciling: Option<oneshot::Sender<()>>,
@@ -179,10 +183,7 @@ impl Core {
                 self.operations.insert(ticket, sender);
                 self.give(Input::Operator(ticket, operation));
             }
-            Message::Read(sender) => {
-                let numbers = (self.router.gauges(), *self.router.counters());
-                sender.send(numbers).ok();
-            }
+            Message::Read(sender) => self.readers.push(sender),
             Message::Stop => {
                 if self.stage == Stage::Running {
                     self.stage = Stage::Stopping;
@@ -192,6 +193,16 @@ impl Core {
                 }
             }
             Message::Abandon => self.connections.clear(),
+        }
+    }
+
+    /// Tells how it goes, once it is known how it went before.
+    fn tell_readers(&mut self) {
+        if self.router.has_heard_totals() {
+            for reader in self.readers.drain(..) {
+                let numbers = (self.router.gauges(), *self.router.counters());
+                reader.send(numbers).ok();
+            }
         }
     }
 

@@ -400,3 +400,26 @@ fn what_starts_the_program_elsewhere_knows_its_commands() {
     assert_eq!(line(&image, "USER "), "smp");
     assert_eq!(line(&image, "STOPSIGNAL "), "SIGTERM");
 }
+
+#[test]
+fn values_that_cannot_be_are_refused_before_anything_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    for (arguments, reason) in [
+        (&["--fqdn", "a b"][..], "neither a domain name"),
+        (&["--ip", "1.2.3.400"], "neither a domain name"),
+        (
+            &["--source-code", "--operator-country", "XX1"],
+            "two letters",
+        ),
+    ] {
+        let output = run(directory.path(), &[&["init", "-y"], arguments].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(reason), "{said}");
+    }
+    let output = run(directory.path(), &["cert"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("`init` makes a router"), "{said}");
+    assert!(!directory.path().join("config").exists());
+}

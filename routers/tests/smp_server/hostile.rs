@@ -42,7 +42,7 @@ async fn nothing_that_is_no_client_disturbs_the_others() {
 async fn a_flood_of_queues_that_are_not_allowed_creates_none() {
     let directory = tempfile::tempdir().unwrap();
     drop(Process::start(directory.path()));
-    let (none, password) = ("# create_password = ", "create_password = secret");
+    let (none, password) = ("# create_password = ", "create_password = secret\n# ");
     configure(directory.path(), none, password);
     let router = Process::start(directory.path());
     let flood = Client::connect(&router.address).await;

@@ -82,7 +82,7 @@ async fn a_proxy_says_why_a_relay_cannot_be_used() {
 async fn a_proxy_wants_the_password_of_new_queues() {
     let directory = tempfile::tempdir().unwrap();
     drop(Process::start(directory.path()));
-    let (none, password) = ("# create_password = ", "create_password = secret");
+    let (none, password) = ("# create_password = ", "create_password = secret\n# ");
     configure(directory.path(), none, password);
     let router = Process::start(directory.path());
     let client = Client::connect(&router.address).await;

@@ -144,7 +144,7 @@ async fn a_router_says_how_it_is_set_up() {
     configure(
         directory.path(),
         "# create_password =",
-        "create_password = secret",
+        "create_password = secret\n# ",
     );
     configure(
         directory.path(),

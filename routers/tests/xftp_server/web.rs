@@ -34,17 +34,14 @@ fn openssl(directory: &Path) {
 async fn router_for_browsers(directory: &Path) -> Process {
     initialized(directory).await;
     openssl(directory);
-    let file = |name: &str| directory.join(name).display().to_string();
+    // Where `init` says that they are looked for.
+    for name in ["web.crt", "web.key"] {
+        std::fs::copy(directory.join(name), directory.join("config").join(name)).unwrap();
+    }
     let text = std::fs::read_to_string(ini(directory)).unwrap();
     let text = text
-        .replace(
-            "# cert = /etc/opt/simplex-xftp/web.crt",
-            &format!("cert = {}", file("web.crt")),
-        )
-        .replace(
-            "# key = /etc/opt/simplex-xftp/web.key",
-            &format!("key = {}", file("web.key")),
-        )
+        .replace("# cert = ", "cert = ")
+        .replace("# key = ", "key = ")
         .replace("# https = 8443", "https = 0")
         .replace("# http = 8000", "http = 0");
     std::fs::write(ini(directory), text).unwrap();

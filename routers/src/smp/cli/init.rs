@@ -10,11 +10,15 @@ use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::rng::Rng;
 
 use super::{CliError, Directories};
-use crate::cli::{SignAlgorithm, now, say};
+use crate::cli::{SignAlgorithm, country, host, now, say};
 use crate::identity::{IdentityFiles, Privacy, write_file};
 use crate::smp::store::import::Sources;
 
 const DEFAULT_IP: &str = "127.0.0.1";
+
+const COUNTRY: &str = "ISO-3166 2-letter code";
+const ENTITY: &str = "entity (organization or person name)";
+const DEFAULT_PROXY: &str = "127.0.0.1:9050";
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Init {
@@ -46,10 +50,10 @@ pub(super) struct Init {
     )]
     sign_algorithm: SignAlgorithm,
     /// The IP address of the router, where it has no name.
-    #[arg(long, default_value = DEFAULT_IP)]
+    #[arg(long, default_value = DEFAULT_IP, value_parser = host)]
     pub(super) ip: String,
     /// The domain name of the router.
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, value_parser = host)]
     pub(super) fqdn: Option<String>,
     /// Let anybody create queues.
     #[arg(long, conflicts_with = "password")]
@@ -61,7 +65,7 @@ pub(super) struct Init {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "5224")]
     control_port: Option<u16>,
     /// Reach onion relays through a SOCKS proxy: `--socks-proxy`, or `--socks-proxy=HOST:PORT`.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "localhost:9050")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = DEFAULT_PROXY)]
     socks_proxy: Option<String>,
     /// The domains of your other routers, separated by commas.
     #[arg(long)]
@@ -73,7 +77,7 @@ pub(super) struct Init {
     #[arg(long, requires = "source_code")]
     operator: Option<String>,
     /// The country of the operator, two letters.
-    #[arg(long, requires = "source_code")]
+    #[arg(long, requires = "source_code", value_parser = country)]
     operator_country: Option<String>,
     /// The page of the operator.
     #[arg(long, requires = "source_code")]
@@ -82,13 +86,13 @@ pub(super) struct Init {
     #[arg(long, requires = "source_code")]
     hosting: Option<String>,
     /// The country of the one who hosts the router, two letters.
-    #[arg(long, requires = "source_code")]
+    #[arg(long, requires = "source_code", value_parser = country)]
     hosting_country: Option<String>,
     /// How the router is hosted.
     #[arg(long, requires = "source_code", value_parser = ["virtual", "dedicated", "colocation", "owned"])]
     hosting_type: Option<String>,
     /// The country of the router, two letters.
-    #[arg(long, requires = "source_code")]
+    #[arg(long, requires = "source_code", value_parser = country)]
     server_country: Option<String>,
     /// A directory with pages that the router shows; it writes its own there. `www` beside the store, if not said otherwise.
     #[arg(long)]
@@ -240,19 +244,15 @@ fn configuration(
         control_password().as_deref(),
         "",
     );
-    let create_password = commented("create_password", password, "");
+    let create_password = commented(
+        "create_password",
+        password,
+        "password to create queues (printable, without spaces, `@`, `:` and `/`)",
+    );
     let control = init.control_port.map(|port| port.to_string());
     let control_port = commented("control_port", control.as_deref(), "5224");
-    let socks = commented("socks_proxy", init.socks_proxy.as_deref(), "localhost:9050");
-    let domains = init
-        .own_domains
-        .as_ref()
-        .map(|domains| domains.replace(',', " "));
-    let own_domains = commented(
-        "own_server_domains",
-        domains.as_deref(),
-        "example.com example.org",
-    );
+    let socks = commented("socks_proxy", init.socks_proxy.as_deref(), DEFAULT_PROXY);
+    let own_domains = commented("own_server_domains", init.own_domains.as_deref(), "");
     let log_stats = on(init.daily_stats);
     let host = init.hosts();
     let unless_served = if init.disable_web { "# " } else { "" };
@@ -260,28 +260,42 @@ fn configuration(
     let key = directories.configuration.join("web.key");
     let (certificate, key) = (certificate.display(), key.display());
     let pages = match &init.web_path {
-        Some(path) => format!("static_path = {path}"),
-        None => format!(
-            "{unless_served}static_path = {}",
-            directories.data.join("www").display()
-        ),
+        Some(path) => path.clone(),
+        None => directories.data.join("www").display().to_string(),
     };
     let information: String = [
-        ("source_code", &init.source_code),
-        ("operator", &init.operator),
-        ("operator_country", &init.operator_country),
-        ("website", &init.operator_website),
-        ("hosting", &init.hosting),
-        ("hosting_country", &init.hosting_country),
-        ("hosting_type", &init.hosting_type),
-        ("server_country", &init.server_country),
+        ("source_code", &init.source_code, "URI"),
+        (
+            "usage_conditions",
+            &None,
+            "https://github.com/simplex-chat/simplex-chat/blob/stable/PRIVACY.md",
+        ),
+        ("condition_amendments", &None, "link"),
+        ("server_country", &init.server_country, COUNTRY),
+        ("operator", &init.operator, ENTITY),
+        ("operator_country", &init.operator_country, COUNTRY),
+        ("website", &init.operator_website, ""),
+        ("admin_simplex", &None, "SimpleX address"),
+        ("admin_email", &None, ""),
+        ("admin_pgp", &None, ""),
+        ("admin_pgp_fingerprint", &None, ""),
+        ("complaints_simplex", &None, "SimpleX address"),
+        ("complaints_email", &None, ""),
+        ("complaints_pgp", &None, ""),
+        ("complaints_pgp_fingerprint", &None, ""),
+        ("hosting", &init.hosting, ENTITY),
+        ("hosting_country", &init.hosting_country, COUNTRY),
     ]
     .into_iter()
-    .map(|(key, value)| commented(key, value.as_deref(), "") + "\n")
+    .map(|(key, value, default)| commented(key, value.as_deref(), default) + "\n")
     .collect();
+    let hosting_type = init.hosting_type.as_deref().unwrap_or("virtual");
     format!(
         "[INFORMATION]\n\
-         {information}\n\
+         # What the page says of the router, if it is said where its source code is.\n\
+         {information}\
+         hosting_type = {hosting_type}\n\
+         \n\
          [STORE_LOG]\n\
          # `on` keeps queues and messages on disk: what is acknowledged survives a crash.\n\
          # `off` keeps everything in memory: it ends with the process.\n\
@@ -327,7 +341,10 @@ fn configuration(
          {control_port}\n\
          \n\
          [PROXY]\n\
-         # Your other routers, which are counted apart in the statistics.\n\
+         # Which hosts of relays are used, `public` or `onion` ones, and whether a relay without such a host is not used at all.\n\
+         # host_mode = public\n\
+         # required_host_mode = off\n\
+         # Your other routers, which are counted apart in the statistics: their domains, such as `example.com example.org`.\n\
          {own_domains}\n\
          # Relays with onion hosts are reached through this SOCKS proxy; all of them with `socks_mode = always`.\n\
          {socks}\n\
@@ -339,6 +356,7 @@ fn configuration(
          enable = off\n\
          # resolver_endpoint = http://127.0.0.1:8000\n\
          # resolver_auth = bearer token\n\
+         # resolver_concurrency = 1000\n\
          \n\
          [WEB]\n\
          # The page for browsers, on one of the ports above, with a certificate that they trust.\n\
@@ -348,7 +366,7 @@ fn configuration(
          # Without TLS, for a proxy of one's own:\n\
          # http = 8000\n\
          # Pages to show, among them the router's own, which it writes there.\n\
-         {pages}\n\
+         static_path = {pages}\n\
          \n\
          [LIMITS]\n\
          # What one address (or one /64 of IPv6) may have, connections at a time and new ones in a minute; this machine is not limited.\n\

@@ -11,7 +11,7 @@ use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::xftp::description::FileSize;
 
 use super::{CliError, Directories, VERSION};
-use crate::cli::{SignAlgorithm, now, say};
+use crate::cli::{SignAlgorithm, host, now, say};
 use crate::identity::{IdentityFiles, Privacy, write_file};
 
 const DEFAULT_IP: &str = "127.0.0.1";
@@ -34,16 +34,16 @@ pub(super) struct Init {
     )]
     sign_algorithm: SignAlgorithm,
     /// The IP address of the router, where it has no name.
-    #[arg(long, default_value = DEFAULT_IP)]
+    #[arg(long, default_value = DEFAULT_IP, value_parser = host)]
     ip: String,
     /// The domain name of the router.
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, value_parser = host)]
     fqdn: Option<String>,
     /// Where chunks are kept.
     #[arg(short = 'p', long)]
     path: PathBuf,
-    /// How much room they may take, such as `100gb`.
-    #[arg(short = 'q', long)]
+    /// How much room they may take: bytes, or `500mb`, `100gb`.
+    #[arg(short = 'q', long, value_parser = quota)]
     quota: FileSize,
     /// A directory with pages that the router shows beside its own, instead of `www` among its data.
     #[arg(long)]
@@ -77,6 +77,12 @@ impl Init {
             control_port: None,
         }
     }
+}
+
+fn quota(text: &str) -> Result<FileSize, String> {
+    let error =
+        |_| "a size is a number of bytes, or one with `kb`, `mb` or `gb` behind it".to_owned();
+    text.parse().map_err(error)
 }
 
 pub(super) fn initialize(
@@ -156,9 +162,17 @@ fn configuration(
         "[INFORMATION]\n\
          # Shown on the page, if source_code is set.\n\
          # source_code = {}\n\
-         # operator =\n\
+         # server_country = ISO-3166 2-letter code\n\
+         # operator = entity (organization or person name)\n\
+         # operator_country = ISO-3166 2-letter code\n\
          # website =\n\
+         # admin_simplex = SimpleX address\n\
          # admin_email =\n\
+         # complaints_simplex = SimpleX address\n\
+         # complaints_email =\n\
+         # hosting = entity (organization or person name)\n\
+         # hosting_country = ISO-3166 2-letter code\n\
+         # hosting_type = virtual\n\
          \n\
          [STORE_LOG]\n\
          # `on` keeps records on disk: what is acknowledged survives a crash.\n\
@@ -183,7 +197,7 @@ fn configuration(
          [AUTH]\n\
          # Whether files can be created, and the password that is needed for it.\n\
          new_files = on\n\
-         # create_password =\n\
+         # create_password = password to upload files (printable, without spaces, `@`, `:` and `/`)\n\
          # The passwords of the control port.\n\
          {admin}\n\
          {user}\n\
@@ -211,14 +225,16 @@ fn configuration(
          \n\
          [WEB]\n\
          # A certificate that browsers trust lets web pages upload and download files.\n\
-         # cert = /etc/opt/simplex-xftp/web.crt\n\
-         # key = /etc/opt/simplex-xftp/web.key\n\
+         # cert = {}\n\
+         # key = {}\n\
          # Ports that show the page only: without TLS, and with that certificate.\n\
          # http = 8000\n\
          # https = 8443\n\
          # Pages that are shown beside our own.\n\
          static_path = {pages}\n",
-        env!("CARGO_PKG_REPOSITORY")
+        env!("CARGO_PKG_REPOSITORY"),
+        directories.configuration.join("web.crt").display(),
+        directories.configuration.join("web.key").display(),
     )
 }
 

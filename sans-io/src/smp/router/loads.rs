@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::blocks::Place;
 use super::cache::Loading;
 use super::operator::Operation;
-use super::store::{self, Load, Loaded};
+use super::store::{Load, Loaded};
 use super::totals::Amounts;
 use super::{Action, ConnId, LoadId, Router, Ticket};
 use crate::smp::ErrorType;
@@ -63,10 +63,8 @@ pub(super) enum For {
     Expired,
     /// Notifiers with old notifications.
     ExpiredNotifications,
-    /// How much there is, at the start.
-    Totals,
     /// How much there is, when this had changed.
-    Recount(Amounts),
+    Totals(Amounts),
 }
 
 /// What is being loaded.
@@ -96,7 +94,7 @@ impl Router {
             self.counters.loads_delayed = self.counters.loads_delayed.saturating_add(1);
             return;
         }
-        if let For::Recount(changed) = &mut what {
+        if let For::Totals(changed) = &mut what {
             *changed = self.totals.changed;
         }
         let id = LoadId(self.loads.next);
@@ -206,17 +204,13 @@ impl Router {
             }
             (For::Expired, Loaded::Ids(ids)) => self.expired_loaded(ids),
             (For::ExpiredNotifications, Loaded::Ids(ids)) => self.notifications_expired(ids),
-            (For::Totals, Loaded::Totals(totals)) => self.totals_loaded(&totals),
-            (For::Recount(changed), Loaded::Totals(totals)) => {
-                self.totals.counted(&totals, changed);
-            }
+            (For::Totals(changed), Loaded::Totals(totals)) => self.totals_loaded(&totals, changed),
+            (For::Totals(_), _) => self.totals.not_counted(),
             (
                 For::Notifications(..)
                 | For::ServiceQueues(..)
                 | For::Expired
-                | For::ExpiredNotifications
-                | For::Totals
-                | For::Recount(_),
+                | For::ExpiredNotifications,
                 _,
             ) => {}
         }
@@ -243,13 +237,6 @@ impl Router {
                 Some(id) => self.with_queue(Party::Recipient, id, job),
                 None => self.run(None, job),
             }
-        }
-    }
-
-    fn totals_loaded(&mut self, totals: &store::Totals) {
-        self.totals.counted(totals, Amounts::default());
-        if let Some(statistics) = &totals.statistics {
-            self.restore_statistics(statistics);
         }
     }
 

@@ -371,7 +371,7 @@ impl Router {
         };
         router.start_timers();
         router.start_hour();
-        router.load(loads::For::Totals, Load::Totals);
+        router.recount();
         if router.config.expire_on_start {
             router.expire_messages();
         }

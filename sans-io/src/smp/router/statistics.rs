@@ -534,7 +534,11 @@ impl Router {
         self.statistics.since = self.now.unix;
     }
 
+    /// Stores what was counted, once it is known what was counted before.
     pub(super) fn store_statistics(&mut self) {
+        if !self.totals.are_known() {
+            return;
+        }
         let statistics = self.encode_statistics();
         self.commit(vec![Change::PutStatistics(statistics)]);
     }
@@ -597,7 +601,7 @@ mod tests {
     use super::*;
     use crate::machine::Machine as _;
     use crate::rng::Rng;
-    use crate::smp::router::store::{Loaded, Totals};
+    use crate::smp::router::store::{Load, Loaded, Totals};
     use crate::smp::router::{Config, Input, Operation, Ticket};
     use crate::time::Instant;
     use std::time::Duration;
@@ -728,6 +732,55 @@ mod tests {
         assert_eq!(later.counters, Counters::default());
         assert_eq!(later.gauges().counting_since.seconds(), START + DAY + 5);
         assert_eq!(later.gauges().active.week, 1);
+    }
+
+    #[test]
+    fn what_was_counted_before_is_not_overwritten_before_it_is_known() {
+        let now = at(START);
+        let mut router = Router::new(Config::default(), Rng::from_seed([1; 32]), now);
+        let stores = |router: &mut Router| {
+            let actions = std::iter::from_fn(|| router.poll());
+            let of_statistics = |action: &Action| matches!(action, Action::Commit(..));
+            let mut load = None;
+            let mut stored = false;
+            for action in actions {
+                stored |= of_statistics(&action);
+                if let Action::Load(id, Load::Totals) = action {
+                    load = Some(id);
+                }
+            }
+            (load, stored)
+        };
+        let (first, _) = stores(&mut router);
+        assert!(!router.has_heard_totals());
+        let save = || Input::Operator(Ticket(1), Operation::Save);
+        router.handle(now, save()).unwrap();
+        assert!(!stores(&mut router).1);
+        router
+            .handle(now, Input::Loaded(first.unwrap(), Loaded::Failed))
+            .unwrap();
+        assert!(router.has_heard_totals());
+        router.handle(now, save()).unwrap();
+        assert!(!stores(&mut router).1);
+        // The store is asked again, and what was counted meanwhile is not lost.
+        router.counters.queues_created = 2;
+        let hour = now + Duration::from_secs(3600);
+        router.handle(hour, Input::Timeout).unwrap();
+        let (again, stored) = stores(&mut router);
+        assert!(!stored);
+        let totals = Totals {
+            queues: 7,
+            statistics: Some(Bytes::from_static(b"qCreated=5\n")),
+            ..Totals::default()
+        };
+        let loaded = Loaded::Totals(Box::new(totals));
+        router
+            .handle(hour, Input::Loaded(again.unwrap(), loaded))
+            .unwrap();
+        assert_eq!(router.counters.queues_created, 7);
+        assert_eq!(router.gauges().queues, 7);
+        router.handle(hour, save()).unwrap();
+        assert!(stores(&mut router).1);
     }
 
     #[test]

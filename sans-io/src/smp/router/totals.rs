@@ -64,12 +64,30 @@ pub(super) struct Totals {
     counted: Amounts,
     /// All changes since the start.
     pub(super) changed: Amounts,
+    known: Known,
+}
+
+/// Whether the store has counted since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Known {
+    #[default]
+    Asked,
+    /// It could not tell, and will be asked again.
+    No,
+    Yes,
 }
 
 impl Totals {
-    /// The store has counted, when this had changed.
-    pub(super) fn counted(&mut self, totals: &store::Totals, changed: Amounts) {
-        self.counted = Amounts::from(totals).with(changed, i64::saturating_sub);
+    /// Whether the store has counted since the start.
+    pub(super) fn are_known(&self) -> bool {
+        self.known == Known::Yes
+    }
+
+    /// The store could not tell.
+    pub(super) fn not_counted(&mut self) {
+        if self.known == Known::Asked {
+            self.known = Known::No;
+        }
     }
 
     pub(super) fn gauges(&self) -> Gauges {
@@ -103,6 +121,22 @@ pub(super) fn fewer(amount: &mut i64, by: impl TryInto<i64>) {
 impl Router {
     /// Asks the store how much there is.
     pub(super) fn recount(&mut self) {
-        self.load(For::Recount(Amounts::default()), Load::Totals);
+        self.load(For::Totals(Amounts::default()), Load::Totals);
+    }
+
+    /// The store has counted, when this had changed. The first time, counting goes on where it ended before.
+    pub(super) fn totals_loaded(&mut self, totals: &store::Totals, changed: Amounts) {
+        let is_first = !self.totals.are_known();
+        self.totals.counted = Amounts::from(totals).with(changed, i64::saturating_sub);
+        self.totals.known = Known::Yes;
+        if let (true, Some(statistics)) = (is_first, &totals.statistics) {
+            self.restore_statistics(statistics);
+        }
+    }
+
+    /// Whether the store has been heard: before, all [gauges](Self::gauges) and [counters](Self::counters) begin at nothing.
+    #[must_use]
+    pub fn has_heard_totals(&self) -> bool {
+        self.totals.known != Known::Asked
     }
 }

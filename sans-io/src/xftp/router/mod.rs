@@ -300,6 +300,12 @@ impl Router {
         }
     }
 
+    /// Whether the store has been heard: before, all [gauges](Self::gauges) and [counters](Self::counters) begin at nothing.
+    #[must_use]
+    pub const fn has_heard_totals(&self) -> bool {
+        self.totals.was_known()
+    }
+
     /// Stores changes; what is to follow waits until they are stored.
     fn commit(&mut self, mut changes: Vec<Change>, adjustment: Adjustment, after: Vec<After>) {
         if adjustment != Adjustment::default() {

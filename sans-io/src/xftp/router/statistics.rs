@@ -289,7 +289,11 @@ impl Router {
         self.store_statistics();
     }
 
+    /// Stores what was counted, once it is known what was counted before.
     pub(super) fn store_statistics(&mut self) {
+        if !self.has_heard_totals() {
+            return;
+        }
         let totals = self.totals.totals;
         let text = self.statistics.file(totals.chunks, totals.used);
         let change = Change::PutStatistics(text.into());
