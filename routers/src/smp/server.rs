@@ -34,7 +34,8 @@ use crate::identity::browsers;
 use crate::listener::{Limits, Sockets, listen};
 use crate::ports::{addresses, bind, bind_loopback};
 use crate::running::Running;
-use crate::web::{Site, plain};
+use crate::web::pages::Pages;
+use crate::web::plain;
 
 /// Where a running router is asked for backups, among its files.
 pub const SOCKET: &str = "smp-server.sock";
@@ -76,7 +77,7 @@ pub struct Server {
     control_address: Option<SocketAddr>,
     metrics_address: Option<SocketAddr>,
     page_address: Option<SocketAddr>,
-    pages: watch::Sender<Arc<Site>>,
+    pages: Pages,
     core: CoreHandle,
     core_task: JoinHandle<()>,
     /// The thread of the store, if it has one.
@@ -110,7 +111,6 @@ impl Server {
             simplex_runtime_tokio::rng().map_err(|error| ServerError::Random(error.to_string()))?;
         let fingerprint = credentials.chain().fingerprint();
         let (doors, smp) = identity(settings, credentials)?;
-        let site = Arc::new(page::site(settings, fingerprint));
         let mut bound = Vec::new();
         for (port, door) in doors_of(settings, doors.shared.is_some()) {
             let (listener, address) = bind(network, port)
@@ -162,11 +162,14 @@ impl Server {
         let running = core::run(router, rng.fork(), network, keeper, others, mailbox);
         let core_task = tokio::spawn(running);
 
-        let (pages, shown) = watch::channel(Arc::clone(&site));
+        let of_pages = settings.clone();
+        let pages = Pages::of(settings.pages.as_deref(), move || {
+            page::site(&of_pages, fingerprint)
+        });
         let (terms, current) = watch::channel(Terms {
             doors,
             smp,
-            site,
+            pages: pages.shown(),
             websockets: settings.transport.websockets_beside_page,
             network,
             core: core.clone(),
@@ -223,7 +226,7 @@ impl Server {
             let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
             let (address, listener) = bound.map_err(|error| ServerError::Listen { port, error })?;
             page_address = Some(address);
-            listeners.spawn(plain::listen(listener, network, shown));
+            listeners.spawn(plain::listen(listener, network, pages.shown()));
         }
         let mut control_address = None;
         if let Some(port) = settings.control.port {
@@ -266,12 +269,13 @@ impl Server {
             return Err(ServerError::Identity);
         }
         let (doors, smp) = identity(settings, credentials)?;
-        let site = Arc::new(page::site(settings, self.fingerprint));
-        self.pages.send_replace(Arc::clone(&site));
+        let (of_pages, fingerprint) = (settings.clone(), self.fingerprint);
+        let directory = settings.pages.as_deref();
+        self.pages
+            .become_those_of(directory, move || page::site(&of_pages, fingerprint));
         self.terms.send_modify(|terms| {
             terms.doors = doors;
             terms.smp = smp;
-            terms.site = site;
         });
         let config = Input::Configure(Box::new(settings.router.clone()));
         self.core.tell(Message::Input(config));
@@ -281,6 +285,12 @@ impl Server {
     /// Where it listens, and for whom.
     pub fn ports(&self) -> impl Iterator<Item = (SocketAddr, Door)> + '_ {
         self.ports.iter().map(|port| (port.address, port.door))
+    }
+
+    /// Whether it has a certificate for browsers.
+    #[must_use]
+    pub fn serves_browsers(&self) -> bool {
+        self.terms.borrow().doors.shared.is_some()
     }
 
     /// Its identity.

@@ -15,6 +15,7 @@ use simplex_sans_io::smp::server::{Call, Config, Event, Server, ServerError};
 use simplex_sans_io::tls::{self, ServerConfig, Tls};
 use simplex_sans_io::websocket;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::core::{CoreHandle, Message};
 use super::upper::Upper;
@@ -27,7 +28,7 @@ use crate::web::Site;
 pub(crate) struct Terms {
     pub(crate) doors: Doors,
     pub(crate) smp: Config,
-    pub(crate) site: Arc<Site>,
+    pub(crate) pages: watch::Receiver<Arc<Site>>,
     /// Whether browsers may speak WebSockets beside the page.
     pub(crate) websockets: Switch,
     pub(crate) network: Tokio,
@@ -100,7 +101,7 @@ fn session(accepted: Accepted, place: Place, bites: Arc<Bites>) -> Running {
     let Terms {
         doors,
         smp,
-        site,
+        pages,
         websockets,
         network,
         core,
@@ -109,13 +110,14 @@ fn session(accepted: Accepted, place: Place, bites: Arc<Bites>) -> Running {
     let upper_rng = rng.fork();
     let machine = Tls::server(doors.config(door), clock.now(), rng, move |facts, now| {
         place.secured();
+        let site = || Arc::clone(&pages.borrow());
         let for_browsers = door == Door::Browsers || facts.shown == Shown::Web;
         let server = |now| Server::secured(smp, facts, upper_rng, now);
         match door {
             _ if for_browsers && websockets.is_on() => {
-                Upper::page(site, Some(Box::new(server)), now)
+                Upper::page(site(), Some(Box::new(server)), now)
             }
-            _ if for_browsers => Upper::page(site, None, now),
+            _ if for_browsers => Upper::page(site(), None, now),
             Door::WebSockets => Upper::websocket(server(now), now),
             Door::Clients | Door::Shared | Door::Browsers => Upper::Smp(Box::new(server(now))),
         }

@@ -28,6 +28,7 @@
 //! ```
 
 pub(crate) mod directory;
+pub(crate) mod pages;
 pub(crate) mod plain;
 
 use std::collections::BTreeMap;
@@ -121,9 +122,10 @@ impl Site {
         self
     }
 
-    /// Folders are found with and without the last slash.
+    /// Folders are found with and without the last slash, and by the file that is shown for them.
     pub(crate) fn page(&self, path: &str) -> Option<&Page> {
         let path = path.split(['?', '#']).next().unwrap_or_default();
+        let path = path.strip_suffix("/index.html").unwrap_or(path);
         let path = match path.trim_end_matches('/') {
             "" => "/",
             path => path,
@@ -393,8 +395,16 @@ mod tests {
             "theirs",
         );
         let mut web = Web::<(), ()>::new(Arc::new(site), Now::START);
-        for (path, is_restricted) in [("/", true), ("/file/", false), ("/none", true)] {
+        for (path, is_restricted) in [
+            ("/", true),
+            ("/index.html", true),
+            ("/file/", false),
+            ("/file/index.html?a", false),
+            ("/none", true),
+        ] {
             let (text, _) = say(&mut web, &format!("GET {path} HTTP/1.1\r\n\r\n"));
+            let found = if path == "/none" { "404" } else { "200" };
+            assert!(text.starts_with(&format!("HTTP/1.1 {found} ")), "{path}");
             assert_eq!(text.contains("content-security-policy: "), is_restricted);
             assert!(text.contains("\r\nx-content-type-options: nosniff\r\n"));
         }

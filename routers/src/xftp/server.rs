@@ -15,7 +15,7 @@ use simplex_sans_io::tls::{
 };
 use simplex_sans_io::xftp::handshake::Identity;
 use simplex_sans_io::xftp::router::{ConnId, Counters, Gauges, Input};
-use simplex_sans_io::xftp::server::{Config, Pages};
+use simplex_sans_io::xftp::server::{self, Config};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -36,8 +36,9 @@ use crate::listener::{Limits, Open, Sockets, listen};
 use crate::ports::{addresses, bind, bind_loopback};
 use crate::running::Running;
 use crate::store::engine::Engine;
+use crate::web::Web;
+use crate::web::pages::Pages;
 use crate::web::plain::{self, Nobody};
-use crate::web::{Site, Web};
 
 /// How long clients are waited for when the router stops.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -97,7 +98,7 @@ pub struct Server {
     background: JoinSet<()>,
     limits: Limits,
     terms: watch::Sender<Terms>,
-    pages: watch::Sender<Arc<Site>>,
+    pages: Pages,
     control_address: Option<SocketAddr>,
     metrics_address: Option<SocketAddr>,
     page_address: Option<SocketAddr>,
@@ -121,7 +122,6 @@ impl Server {
             simplex_runtime_tokio::rng().map_err(|error| ServerError::Random(error.to_string()))?;
         let fingerprint = credentials.chain().fingerprint();
         let (doors, xftp) = identity(settings, credentials)?;
-        let site = Arc::new(page::site(settings, fingerprint));
         let disk =
             Disk::open(&settings.files, settings.sync).map_err(|error| ServerError::Files {
                 path: settings.files.clone(),
@@ -162,11 +162,14 @@ impl Server {
         let core_task = tokio::spawn(running);
         reconcile(settings.files.clone(), orphans, core.clone());
 
-        let (pages, shown) = watch::channel(Arc::clone(&site));
+        let of_pages = settings.clone();
+        let pages = Pages::of(settings.web.pages.as_deref(), move || {
+            page::site(&of_pages, fingerprint)
+        });
         let (terms, current) = watch::channel(Terms {
             doors,
             xftp,
-            site,
+            pages: pages.shown(),
             network,
             core: core.clone(),
             disk: disk.clone(),
@@ -215,7 +218,7 @@ impl Server {
             let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
             let (address, listener) = bound.map_err(|error| ServerError::Listen { port, error })?;
             page_address = Some(address);
-            listeners.spawn(plain::listen(listener, network, shown));
+            listeners.spawn(plain::listen(listener, network, pages.shown()));
         }
         let mut secure_page_address = None;
         if let Some(port) = settings.web.https {
@@ -270,12 +273,13 @@ impl Server {
             return Err(ServerError::Identity);
         }
         let (doors, xftp) = identity(settings, credentials)?;
-        let site = Arc::new(page::site(settings, self.fingerprint));
-        self.pages.send_replace(Arc::clone(&site));
+        let (of_pages, fingerprint) = (settings.clone(), self.fingerprint);
+        let directory = settings.web.pages.as_deref();
+        self.pages
+            .become_those_of(directory, move || page::site(&of_pages, fingerprint));
         self.terms.send_modify(|terms| {
             terms.doors = doors;
             terms.xftp = xftp;
-            terms.site = site;
         });
         let config = Input::Configure(Box::new(settings.router.clone()));
         self.core.tell(Message::Input(config));
@@ -403,7 +407,7 @@ fn identity(settings: &Settings, credentials: Credentials) -> Result<(Doors, Con
     };
     let config = Config {
         inactive: settings.inactive_clients.map(|clients| clients.ttl),
-        pages: Pages::Served,
+        pages: server::Pages::Served,
         ..Config::new(identity)
     };
     Ok((doors, config))
@@ -417,7 +421,7 @@ async fn show(stream: TcpStream, terms: Terms, limits: Limits, rng: Rng, _open: 
     let clock = terms.network.clock();
     let handshake = place.clone();
     let now = simplex_sans_io::drive::Clock::now(&clock);
-    let site = terms.site;
+    let site = Arc::clone(&terms.pages.borrow());
     let machine = Tls::server(&terms.doors.page, now, rng, move |_, now| {
         handshake.secured();
         Web::<(), ()>::new(site, now)

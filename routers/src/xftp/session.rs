@@ -16,6 +16,7 @@ use simplex_sans_io::tls::{ServerConfig, Tls};
 use simplex_sans_io::xftp::router::ConnId;
 use simplex_sans_io::xftp::server::{Call, Config, Event};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::core::{CoreHandle, Message};
 use super::disk::{Asker, Disk};
@@ -30,7 +31,7 @@ use crate::web::{Page, Site};
 pub(crate) struct Terms {
     pub(crate) doors: Doors,
     pub(crate) xftp: Config,
-    pub(crate) site: Arc<Site>,
+    pub(crate) pages: watch::Receiver<Arc<Site>>,
     pub(crate) network: Tokio,
     pub(crate) core: CoreHandle,
     pub(crate) disk: Disk,
@@ -64,17 +65,19 @@ pub(crate) async fn serve(
     let Terms {
         doors,
         xftp,
-        site,
+        pages,
         network,
         core,
         disk,
     } = terms;
     let clock = network.clock();
     let upper_rng = rng.fork();
-    let (handshake, pages) = (place.clone(), Arc::clone(&site));
+    let handshake = place.clone();
+    let site = Arc::clone(&pages.borrow());
+    let shown = Arc::clone(&site);
     let machine = Tls::server(&doors.clients, clock.now(), rng, move |facts, now| {
         handshake.secured();
-        Upper::new(xftp, facts, upper_rng, pages, now)
+        Upper::new(xftp, facts, upper_rng, shown, now)
     });
     // The core and the disk push: what they have to say is bounded by what they are asked.
     let (sender, calls) = queue(1);

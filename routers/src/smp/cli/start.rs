@@ -108,7 +108,7 @@ fn banner(settings: &Settings, server: &Server, directories: &Directories) -> St
                 "Serving SMP protocol on port {port} ({protocol})..."
             ));
         }
-        if matches!(door, Door::Shared | Door::Browsers) {
+        if matches!(door, Door::Shared | Door::Browsers) && server.serves_browsers() {
             lines.push(format!("Serving static site on port {port} (TLS)..."));
         }
     }
