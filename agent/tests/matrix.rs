@@ -85,11 +85,14 @@ impl Peer {
     }
 
     /// Whoever was allowed is told who has, then both are connected.
-    async fn connected(&mut self) -> ConnectionId {
+    async fn connected(&mut self, case: Case) -> ConnectionId {
         loop {
             match self.next().await {
                 (_, EventContent::Info { info, .. }) => assert_eq!(&info[..], b"welcome"),
-                (connection, EventContent::Connected { .. }) => return connection,
+                (connection, EventContent::Connected { pq }) => {
+                    assert_eq!(pq, case.pq);
+                    return connection;
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -147,8 +150,8 @@ async fn connect(alice: &mut Peer, bob: &mut Peer, case: Case) -> (ConnectionId,
     let at_alice = match case.link {
         Link::Long | Link::Short => {
             alice.allow().await;
-            assert_eq!(bob.connected().await, at_bob);
-            alice.connected().await
+            assert_eq!(bob.connected(case).await, at_bob);
+            alice.connected(case).await
         }
         Link::Address => {
             let (address, name) = match alice.next().await {
@@ -159,8 +162,8 @@ async fn connect(alice: &mut Peer, bob: &mut Peer, case: Case) -> (ConnectionId,
             let accepted = alice.agent.accept(&address, &name, None, info, case.pq);
             accepted.await.unwrap();
             bob.allow().await;
-            let at_alice = alice.connected().await;
-            assert_eq!(bob.connected().await, at_bob);
+            let at_alice = alice.connected(case).await;
+            assert_eq!(bob.connected(case).await, at_bob);
             at_alice
         }
     };

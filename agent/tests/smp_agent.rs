@@ -168,7 +168,7 @@ async fn two_people_talk_through_telnet() {
     let info = bob.expect("alice", "INFO pq=enable").await;
     assert!(info.ends_with("\nI am Alice"));
     bob.expect("alice", "CON pq=enable").await;
-    alice.expect("bob", "CON pq=").await;
+    alice.expect("bob", "CON pq=enable").await;
 
     let accepted = alice.ask("bob", "SEND F :hello", "MID ").await;
     assert!(accepted.ends_with(" pq=enable"), "{accepted}");

@@ -285,10 +285,15 @@ impl Step<'_> {
         }
     }
 
+    /// The initiator has sent what connects them, the joiner has received it: whether that was encrypted with a post-quantum secret is
+    /// told.
     pub(super) fn connected(&mut self) {
+        let pq = match (&self.connection.ratchet, self.side()) {
+            (Some(ratchet), Some(Side::Initiator)) => ratchet.sends_pq(),
+            (Some(ratchet), Some(Side::Joiner) | None) => ratchet.receives_pq(),
+            (None, _) => Pq::Off,
+        };
         self.connection.record.stage = Stage::Connected;
-        let ratchet = self.connection.ratchet.as_ref();
-        let pq = ratchet.map_or(Pq::Off, crate::ratchet::Ratchet::receives_pq);
         self.event(EventContent::Connected { pq });
     }
 
