@@ -8,7 +8,7 @@ use std::sync::Arc;
 use simplex_sans_io::agent::config::{Config, NetworkConfig, Protection, SessionMode, Turns};
 use simplex_sans_io::crypto::SigningKey;
 use simplex_sans_io::crypto::certificate::{CertificateError, Chain, Fingerprint};
-use simplex_sans_io::drive::{self, Network, SmpConnectError, SmpOptions};
+use simplex_sans_io::drive::{self, Network, Reach, SmpConnectError, SmpOptions};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::handshake::ServiceRole;
 use simplex_sans_io::smp::handshake::client::ServiceCredentials;
@@ -26,6 +26,7 @@ use simplex_sans_io::{
 #[cfg(feature = "xftp")]
 use crate::files::{Ways, Worker, Workshop};
 use crate::handle::{Agent, Events};
+use crate::reach::Reachable;
 use crate::running::{Offload, Parts, RunError, run};
 use crate::store::Store;
 #[cfg(feature = "xftp")]
@@ -269,13 +270,20 @@ impl Builder {
         let (telling, told) = drive::queue(EVENTS);
         let (socks, mode) = (self.socks, self.config.network.sessions);
         let protection = self.config.network.protection;
+        let reachable = Reachable::new(self.config.network.strangers);
         #[cfg(feature = "xftp")]
         let mut rng = rng;
         #[cfg(feature = "xftp")]
         let files = self.files.map(|files| {
-            let socks = socks.clone();
+            let (socks, reachable) = (socks.clone(), reachable.clone());
             let ways: Ways = Arc::new(move |user, router| {
-                file_options(socks.as_ref(), protection, user, router)
+                let reach = reachable.of_files(user, router);
+                let reach = reach.ok_or(XftpConnectError::Stranger)?;
+                let options = file_options(socks.as_ref(), protection, user, router)?;
+                Ok(XftpOptions {
+                    reach: first_reach(&options.route, reach),
+                    ..options
+                })
             });
             let mut config = files.config;
             config.protection = protection;
@@ -290,12 +298,19 @@ impl Builder {
             asked,
             events: telling,
             offload: self.offload,
+            reachable: reachable.clone(),
             #[cfg(feature = "xftp")]
             files,
         };
         let services = self.services;
         let options = move |session: &SessionKey| {
+            let reach = reachable.of(session.user, &session.router);
+            let reach = reach.ok_or(SmpConnectError::Stranger)?;
             let options = options(socks.as_ref(), protection, mode, session)?;
+            let options = SmpOptions {
+                reach: first_reach(&options.route, reach),
+                ..options
+            };
             match services.get(&session.user) {
                 Some(service) => service.apply(options, &session.router),
                 None => Ok(options),
@@ -303,6 +318,14 @@ impl Builder {
         };
         let running = run(parts, options);
         (Agent::new(asking), Events::new(told), running)
+    }
+}
+
+/// How far the first host of a way is looked for: the application has chosen the proxy.
+const fn first_reach(route: &Route, reach: Reach) -> Reach {
+    match route {
+        Route::Direct(_) => reach,
+        Route::Through { .. } => Reach::Anywhere,
     }
 }
 

@@ -5,6 +5,7 @@ mod builder;
 #[cfg(feature = "xftp")]
 mod files;
 mod handle;
+mod reach;
 mod running;
 #[cfg(feature = "programs")]
 pub mod smp_agent;
@@ -17,8 +18,8 @@ pub use simplex_sans_io::agent::command::{
     RequestMode, RouterCounts, RouterStatistics, Sending, TestFailure, TestStep, Waiting,
 };
 pub use simplex_sans_io::agent::config::{
-    Config, NetworkConfig, Protection, ProxyFallback, ProxyMode, Roles, SessionMode, Use,
-    UserRouter,
+    Config, NetworkConfig, Protection, ProxyFallback, ProxyMode, Roles, SessionMode, Strangers,
+    Use, UserRouter,
 };
 pub use simplex_sans_io::agent::error::AgentError;
 pub use simplex_sans_io::agent::event::{Event, EventContent, MessageMeta};

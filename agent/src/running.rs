@@ -32,6 +32,7 @@ use simplex_sans_io::time::Instant;
 
 #[cfg(feature = "xftp")]
 use crate::files::{Side, Worker};
+use crate::reach::Reachable;
 use crate::store::{Answer, Question, Store, StoreError, StoreThread, Whose};
 
 /// How much is done before others on the same executor may go on.
@@ -72,6 +73,7 @@ pub(crate) struct Parts<N> {
     pub(crate) asked: drive::Receiver<Asked>,
     pub(crate) events: drive::Sender<Event>,
     pub(crate) offload: Option<Offload>,
+    pub(crate) reachable: Reachable,
     #[cfg(feature = "xftp")]
     pub(crate) files: Option<(files::config::Config, Box<dyn Worker>)>,
 }
@@ -91,6 +93,7 @@ where
         asked,
         events,
         offload,
+        reachable,
         #[cfg(feature = "xftp")]
         files,
     } = parts;
@@ -112,6 +115,7 @@ where
         answered,
         events,
         offload,
+        reachable,
         turning,
         turned,
         replies: BTreeMap::new(),
@@ -152,6 +156,7 @@ struct Running<C> {
     answered: drive::Receiver<Answer>,
     events: drive::Sender<Event>,
     offload: Option<Offload>,
+    reachable: Reachable,
     turning: drive::Sender<(TurnId, Box<Turned>)>,
     turned: drive::Receiver<(TurnId, Box<Turned>)>,
     replies: BTreeMap<CommandId, drive::Sender<Result<Reply, AgentError>>>,
@@ -205,11 +210,19 @@ impl<C: Clock> Running<C> {
     fn ask(&mut self, asked: Asked) {
         match asked {
             Asked::Connections(command, reply) => {
+                if let Command::SetUser { user, routers } = &command {
+                    self.reachable.choose(*user, routers.clone());
+                }
                 self.ask_files_with(&command);
                 self.ask_connections(command, reply);
             }
             #[cfg(feature = "xftp")]
-            Asked::Files(command, reply) => self.ask_files(command, reply),
+            Asked::Files(command, reply) => {
+                if let files::command::Command::SetRouters { user, routers } = &command {
+                    self.reachable.choose_for_files(*user, routers.clone());
+                }
+                self.ask_files(command, reply);
+            }
         }
     }
 

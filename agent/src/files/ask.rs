@@ -114,7 +114,8 @@ fn broker(error: &XftpConnectError) -> BrokerError {
     let text = error.to_string();
     match error {
         XftpConnectError::Connect(ConnectError::TimedOut) => BrokerError::Timeout,
-        XftpConnectError::Connect(ConnectError::Onion(_))
+        XftpConnectError::Connect(ConnectError::Onion(_) | ConnectError::NotPublic(_))
+        | XftpConnectError::Stranger
         | XftpConnectError::NoHost
         | XftpConnectError::Identity => BrokerError::Host,
         XftpConnectError::Connect(

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::queue::CLIENT_VERSIONS;
 use crate::ratchet;
 use crate::smp::pool::{RetryInterval, UserId};
-use crate::wire::{BasicAuth, Scheme, ServerAddress, SmpScheme, Version, VersionRange};
+use crate::wire::{
+    BasicAuth, Scheme, ServerAddress, SmpScheme, TransportHost, Version, VersionRange,
+};
 
 /// The versions of agents that are supported.
 pub const VERSIONS: VersionRange = match VersionRange::new(2, 7) {
@@ -55,8 +57,15 @@ pub struct Config {
     pub cleanup: Duration,
     /// How many connections are kept in memory without need.
     pub cache: usize,
-    /// How many messages of one connection may wait to be sent.
+    /// How many messages of one connection may wait to be sent. The agent's own may be a few more.
     pub max_outgoing: usize,
+    /// How many bytes the messages of all connections may be that wait to be sent: they are in memory.
+    pub max_outgoing_bytes: usize,
+    /// How many requests of one address may wait for the application, no more than 255. What comes then stays in the queue, whose router
+    /// tells those who ask that it is full.
+    pub max_requests: usize,
+    /// The same of all addresses.
+    pub max_requests_total: usize,
     /// How many of them may be under way to one queue before its router has answered.
     pub max_in_flight: usize,
     /// How many records are loaded at a time.
@@ -104,6 +113,9 @@ impl Default for Config {
             cleanup: Duration::from_secs(300),
             cache: 256,
             max_outgoing: 10_000,
+            max_outgoing_bytes: 128 << 20,
+            max_requests: 200,
+            max_requests_total: 2_000,
             max_in_flight: 16,
             page: 256,
             turns: Turns::AtOnce,
@@ -123,6 +135,37 @@ pub struct NetworkConfig {
     pub fallback: ProxyFallback,
     /// What hides the address of this machine from routers.
     pub protection: Protection,
+    /// Which routers are reached that the user has not chosen, because a peer names them.
+    pub strangers: Strangers,
+}
+
+/// Which routers are reached that the user has not chosen: those of links, and of queues that peers name.
+///
+/// Whoever makes a link decides where an agent connects to, and can so look around in a network that he is not in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strangers {
+    /// All.
+    #[default]
+    Anywhere,
+    /// Those at [public](crate::wire::is_public) addresses, whatever their names are resolved to. What a SOCKS proxy resolves it decides
+    /// itself.
+    Public,
+    /// None: a router whose queues are in use has to stay among those of the user. If others are to be reached through a proxy only,
+    /// [`ProxyMode::Unknown`] with [`ProxyFallback::Prohibit`] says so.
+    Never,
+}
+
+impl Strangers {
+    /// Whether a router is reached by a user who has these.
+    #[must_use]
+    pub fn allow<S: Scheme>(self, chosen: &[UserRouter<S>], router: &ServerAddress<S>) -> bool {
+        let is_chosen = || chosen.iter().any(|chosen| chosen.has_all_hosts_of(router));
+        match self {
+            Self::Anywhere => true,
+            Self::Public => router.hosts().iter().all(TransportHost::is_public) || is_chosen(),
+            Self::Never => is_chosen(),
+        }
+    }
 }
 
 /// What has a session of its own with a router.
@@ -226,5 +269,13 @@ impl<S: Scheme> UserRouter<S> {
             roles: Roles::default(),
             operator: None,
         }
+    }
+
+    /// Whether another address leads to no other router: one that has a host besides would.
+    #[must_use]
+    pub fn has_all_hosts_of(&self, router: &ServerAddress<S>) -> bool {
+        let port = |address: &ServerAddress<S>| address.port().unwrap_or(S::PORT);
+        let mut hosts = router.hosts().iter();
+        port(&self.address) == port(router) && hosts.all(|host| self.address.hosts().contains(host))
     }
 }

@@ -166,6 +166,7 @@ impl Shared {
         asked: Asked,
         actions: &mut Vec<Action>,
     ) -> Result<RequestId, AgentError> {
+        self.may_reach(user, router)?;
         let route = self.route(user, router, directness)?;
         let id = self.next_request();
         let entity = request.entity_id.clone();
@@ -189,6 +190,19 @@ impl Shared {
         self.requests.insert(id, Asked { proxy, ..asked });
         actions.push(Action::Network(call));
         Ok(id)
+    }
+
+    /// Whether a router may be asked for anything, which a peer may have named.
+    pub(super) fn may_reach(
+        &self,
+        user: UserId,
+        router: &ServerAddress<SmpScheme>,
+    ) -> Result<(), AgentError> {
+        let chosen = self.users.get(&user).map_or(&[][..], Vec::as_slice);
+        match self.config.network.strangers.allow(chosen, router) {
+            true => Ok(()),
+            false => Err(AgentError::prohibited("a router that may not be reached")),
+        }
     }
 
     /// Deletes a queue that nobody knows of.

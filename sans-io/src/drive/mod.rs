@@ -110,7 +110,7 @@ pub use self::answers::AnsweringMailbox;
 pub use self::event_loop::{DriveError, drive};
 pub use self::listener::{Listen, Listener};
 pub use self::mailbox::{Capacity, Mailbox, Owner, mailbox};
-pub use self::network::{ConnectError, KeepAlive, Network, connect, timeout};
+pub use self::network::{ConnectError, KeepAlive, Network, Reach, connect, timeout};
 pub use self::policy::{Policy, WhileBlocked};
 pub use self::queue::{Closed, Receiver, Sender, Sending, TrySendError, queue};
 #[cfg(feature = "tls")]

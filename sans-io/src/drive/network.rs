@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Clock, Io};
 use crate::socks::Target;
 use crate::time::Instant;
-use crate::wire::TransportHost;
+use crate::wire::{TransportHost, is_public};
 
 /// A runtime that dials and resolves names. Its futures leave nothing open when they are dropped before they are done.
 pub trait Network {
@@ -53,12 +53,25 @@ impl KeepAlive {
     };
 }
 
+/// Which addresses are dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// All.
+    #[default]
+    Anywhere,
+    /// Only [public](is_public) ones, whatever a name is resolved to.
+    Public,
+}
+
 /// Why no stream to a target could be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The domain name system must not hear of an onion name: only a proxy can reach it.
     #[error("{0} can be reached through a SOCKS proxy only")]
     Onion(TransportHost),
+    /// Only public addresses are dialled, and it has none.
+    #[error("{0} has no public address")]
+    NotPublic(TransportHost),
     /// The name was not resolved.
     #[error("{name} was not resolved: {error}")]
     Resolve {
@@ -95,27 +108,45 @@ pub async fn connect<N: Network>(
     target: &Target,
     within: Duration,
 ) -> Result<N::Stream, ConnectError> {
-    let mut clock = network.clock();
-    let until = clock.now().instant + within;
-    let addresses = timeout(&mut clock, until, addresses(network, target))
-        .await
-        .ok_or(ConnectError::TimedOut)??;
-    let mut last = ConnectError::TimedOut;
-    let mut remaining = addresses.len();
-    for address in addresses {
-        let now = clock.now().instant;
-        let share = until - now;
-        let share = share
-            .checked_div(u32::try_from(remaining).unwrap_or(u32::MAX))
-            .unwrap_or(share);
-        remaining = remaining.saturating_sub(1);
-        match timeout(&mut clock, now + share, network.dial(address)).await {
-            Some(Ok(stream)) => return Ok(stream),
-            Some(Err(error)) => last = ConnectError::Unreachable { address, error },
-            None => last = ConnectError::TimedOut,
+    Reach::Anywhere.connect(network, target, within).await
+}
+
+impl Reach {
+    /// The same, within this reach: no other address is dialled.
+    pub async fn connect<N: Network>(
+        self,
+        network: &N,
+        target: &Target,
+        within: Duration,
+    ) -> Result<N::Stream, ConnectError> {
+        let mut clock = network.clock();
+        let until = clock.now().instant + within;
+        let mut addresses = timeout(&mut clock, until, addresses(network, target))
+            .await
+            .ok_or(ConnectError::TimedOut)??;
+        if self == Self::Public {
+            addresses.retain(|address| is_public(address.ip()));
+            if addresses.is_empty() {
+                return Err(ConnectError::NotPublic(target.host.clone()));
+            }
         }
+        let mut last = ConnectError::TimedOut;
+        let mut remaining = addresses.len();
+        for address in addresses {
+            let now = clock.now().instant;
+            let share = until - now;
+            let share = share
+                .checked_div(u32::try_from(remaining).unwrap_or(u32::MAX))
+                .unwrap_or(share);
+            remaining = remaining.saturating_sub(1);
+            match timeout(&mut clock, now + share, network.dial(address)).await {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => last = ConnectError::Unreachable { address, error },
+                None => last = ConnectError::TimedOut,
+            }
+        }
+        Err(last)
     }
-    Err(last)
 }
 
 async fn addresses<N: Network>(
@@ -214,6 +245,18 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_leads_to_neighbours_is_not_followed() {
+        for target in ["two.example:1", "127.0.0.3:1", "[::1]:1"] {
+            let (net, outcome, _) = run_within(target, Reach::Public, WITHIN);
+            let refused = matches!(outcome, Err(ConnectError::NotPublic(_)));
+            assert!(refused && net.dialled().is_empty(), "{target}");
+        }
+        let (net, outcome, _) = run_within("mixed.example:1", Reach::Public, WITHIN);
+        assert!(outcome.is_ok());
+        assert_eq!(net.dialled(), ["1.1.1.1:1"]);
+    }
+
+    #[test]
     fn onion_names_are_never_resolved() {
         for name in ["abc.onion:1", "abc.ONION:1", "abc.onion.:1", "onion:1"] {
             let (net, outcome, _) = run(name, WITHIN);
@@ -241,10 +284,18 @@ mod tests {
     }
 
     fn run(target: &str, within: Duration) -> (Net, Result<Stream, ConnectError>, Duration) {
+        run_within(target, Reach::Anywhere, within)
+    }
+
+    fn run_within(
+        target: &str,
+        reach: Reach,
+        within: Duration,
+    ) -> (Net, Result<Stream, ConnectError>, Duration) {
         let mut tasks = Tasks::new(1);
         let (net, target) = (Net::new(&tasks), target.parse().unwrap());
         let dialling = net.clone();
-        let outcome = tasks.spawn(async move { connect(&dialling, &target, within).await });
+        let outcome = tasks.spawn(async move { reach.connect(&dialling, &target, within).await });
         assert_eq!(tasks.run(100), Settled::Idle);
         let took = net.clock.now().instant - Instant::START;
         (net, outcome.take().unwrap(), took)
@@ -290,6 +341,10 @@ mod tests {
                 "two.example" => &[1, 3],
                 "slow.example" => &[2, 1, 3],
                 "nothing.example" => &[],
+                "mixed.example" => {
+                    let neighbour = ([127, 0, 0, 3], port).into();
+                    return Ok(vec![neighbour, ([1, 1, 1, 1], port).into()]);
+                }
                 "unresolved.example" => pending().await,
                 _ => return Err(io::ErrorKind::NotFound.into()),
             };

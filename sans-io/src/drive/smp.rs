@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::answers::{Addressed, AnsweringMailbox, Answers};
 use super::{
-    Capacity, ConnectError, DriveError, Network, Owner, Policy, Receiver, Sender, connect, drive,
+    Capacity, ConnectError, DriveError, Network, Owner, Policy, Reach, Receiver, Sender, drive,
     mailbox,
 };
 use crate::crypto::certificate::Fingerprint;
@@ -120,6 +120,7 @@ pub(super) async fn open<N: Network>(
 ) -> Result<Opened<N>, SmpConnectError> {
     let SmpOptions {
         route,
+        reach,
         within,
         tls,
         session,
@@ -128,7 +129,7 @@ pub(super) async fn open<N: Network>(
     } = options;
     let clock = network.clock();
     let start = super::Clock::now(&clock);
-    let stream = connect(network, route.first(), within).await?;
+    let stream = reach.connect(network, route.first(), within).await?;
     let now = super::Clock::now(&clock);
     let left = within.saturating_sub(now.instant - start.instant);
     let (of_tls, of_client) = (rng.fork(), rng.fork());
@@ -158,6 +159,8 @@ impl<N: Network> Opened<N> {
 pub struct SmpOptions {
     /// The way to it.
     pub route: Route,
+    /// Which addresses the first host of that way may have.
+    pub reach: Reach,
     /// How long the way may take. The handshakes of TLS and of SMP have their own limits.
     pub within: Duration,
     /// Whom TLS is to find there.
@@ -198,6 +201,7 @@ impl SmpOptions {
     pub fn new(route: Route, tls: Arc<ClientConfig>, session: Config) -> Self {
         Self {
             route,
+            reach: Reach::Anywhere,
             within: Duration::from_secs(45),
             tls,
             session,
@@ -222,6 +226,9 @@ pub enum SmpConnectError {
     /// The router can be reached through a proxy only.
     #[error("all hosts of the router are onion names")]
     NoHost,
+    /// The user has not chosen the router, and may not be led to it.
+    #[error("the user has not chosen the router, and it may not be reached")]
+    Stranger,
     /// The identity in the address is none.
     #[error("the identity in the router's address is no fingerprint")]
     Identity,

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::transfers::{Transfer, Transfers, XftpMailbox};
 use super::{
-    Capacity, Clock as _, ConnectError, DriveError, Network, Policy, Receiver, Sender, connect,
+    Capacity, Clock as _, ConnectError, DriveError, Network, Policy, Reach, Receiver, Sender,
     drive, mailbox,
 };
 use crate::crypto::certificate::Fingerprint;
@@ -189,6 +189,7 @@ impl XftpClient {
     > {
         let XftpOptions {
             route,
+            reach,
             within,
             tls,
             session,
@@ -199,7 +200,7 @@ impl XftpClient {
         let (client, events, mailbox) = Self::new(capacity);
         let clock = network.clock();
         let start = clock.now();
-        let stream = connect(network, route.first(), within).await?;
+        let stream = reach.connect(network, route.first(), within).await?;
         let now = clock.now();
         let left = within.saturating_sub(now.instant - start.instant);
         let (of_tls, of_client) = (rng.fork(), rng.fork());
@@ -286,6 +287,8 @@ impl XftpDownload {
 pub struct XftpOptions {
     /// The way to it.
     pub route: Route,
+    /// Which addresses the first host of that way may have.
+    pub reach: Reach,
     /// How long the way may take. The handshakes of TLS and of XFTP have their own limits.
     pub within: Duration,
     /// Whom TLS is to find there.
@@ -326,6 +329,7 @@ impl XftpOptions {
         let session = Config::new(&host.to_string(), address.key_hash().clone());
         Ok(Self {
             route,
+            reach: Reach::Anywhere,
             within: Duration::from_secs(45),
             tls: Arc::new(tls),
             session,
@@ -351,6 +355,9 @@ pub enum XftpConnectError {
     /// The router can be reached through a proxy only.
     #[error("all hosts of the router are onion names")]
     NoHost,
+    /// The user has not chosen the router, and may not be led to it.
+    #[error("the user has not chosen the router, and it may not be reached")]
+    Stranger,
     /// The identity in the address is none.
     #[error("the identity in the router's address is no fingerprint")]
     Identity,

@@ -30,6 +30,7 @@ mod declare;
 mod host;
 pub mod padding;
 mod primitive;
+mod public;
 mod sequence;
 #[doc(hidden)]
 pub mod tag;
@@ -44,6 +45,7 @@ pub use self::address::{
 pub use self::bytes::{CorrId, EntityId, Id, Large, Short, Tail};
 pub use self::host::{HostError, TransportHost};
 pub use self::primitive::Text;
+pub use self::public::is_public;
 pub use self::sequence::{List, NonEmpty, TooMany};
 pub use self::version::{Version, VersionRange};
 

@@ -16,6 +16,7 @@ impl Step<'_> {
         if self.connection.gone {
             return;
         }
+        self.forget_requests();
         self.advance_handshake();
         self.advance_removal();
         if self.connection.gone {

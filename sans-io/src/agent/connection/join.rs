@@ -74,6 +74,7 @@ impl Connection {
             .agreed(shared.config.client_versions)
             .ok_or(AgentError::Version)?;
         let peer = queue.address.router.clone();
+        shared.may_reach(user, &peer)?;
         let receiving = join.receiving;
         match join.request {
             ConnectionRequest::Invitation(_, keys) => {

@@ -13,9 +13,11 @@ mod handshake;
 mod join;
 mod links;
 mod messages;
+mod outgoing;
 mod questions;
 mod receive;
 mod remove;
+mod requests;
 mod rotation;
 mod send;
 mod sync;
@@ -27,6 +29,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::found::Stop;
+use self::outgoing::OutgoingMessages;
+use self::requests::Requests;
 
 pub(super) use self::create::NewQueue;
 pub(super) use self::found::{Delivery, Found, Need};
@@ -41,8 +45,7 @@ use super::event::{Event, EventContent};
 use super::id::{CommandId, ConnectionId, MessageId, QueueNumber};
 use super::machine::{Action, Shared};
 use super::store::record::{
-    self, ConnectionRecord, Outgoing, ReceiveQueue, Received, SendQueue, SendRotation, SendStatus,
-    Stage,
+    self, ConnectionRecord, ReceiveQueue, Received, SendQueue, SendRotation, SendStatus, Stage,
 };
 use super::store::{Change, Key, Kind, OpId, Record};
 use crate::crypto::hash;
@@ -50,7 +53,7 @@ use crate::ratchet::{Ratchet, SkippedChange, SkippedId, SkippedKey, SkippedKeys}
 use crate::smp::MsgId;
 use crate::smp::client::RequestId;
 use crate::smp::pool::Backoff;
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, UnixTime};
 use crate::wire::{Wire, WireError};
 
 /// A connection in memory.
@@ -60,8 +63,10 @@ pub(super) struct Connection {
     pub(super) record: ConnectionRecord,
     pub(super) ratchet: Option<Ratchet>,
     pub(super) skipped: Skipped,
-    pub(super) outgoing: BTreeMap<MessageId, Outgoing>,
+    pub(super) outgoing: OutgoingMessages,
     pub(super) received: BTreeMap<MessageId, Received>,
+    /// Those who ask for a connection, if it is an address.
+    pub(super) requests: Requests,
     /// What routers were asked.
     pub(super) asked: BTreeMap<Task, RequestId>,
     /// What has failed for now.
@@ -69,7 +74,7 @@ pub(super) struct Connection {
     /// What routers are to be told was received.
     pub(super) acks: BTreeMap<QueueNumber, Ack>,
     next_ack: u64,
-    /// Messages of a new queue that wait until the old one is empty, so that they stay in order.
+    /// Messages of a new queue that wait until the old one is empty, so that they stay in order; and a request that is one too many.
     pub(super) held: BTreeMap<QueueNumber, Delivery>,
     /// Whether they wait.
     pub(super) order: Order,
@@ -200,8 +205,9 @@ impl Connection {
             record,
             ratchet: None,
             skipped: Skipped::default(),
-            outgoing: BTreeMap::new(),
+            outgoing: OutgoingMessages::default(),
             received: BTreeMap::new(),
+            requests: Requests::default(),
             asked: BTreeMap::new(),
             retries: BTreeMap::new(),
             acks: BTreeMap::new(),
@@ -256,6 +262,7 @@ impl Connection {
                         .insert(message, record::from_bytes(&value)?);
                 }
                 Kind::Work => connection.marked = true,
+                Kind::Waiting => connection.requests = Requests::load(&value)?,
                 Kind::User
                 | Kind::Connection
                 | Kind::Sent
@@ -324,6 +331,11 @@ impl Connection {
                 .is_some_and(|link| link.state != record::LinkState::Set)
     }
 
+    /// Whether it is to be loaded at the start.
+    pub(super) fn is_marked(&self) -> bool {
+        self.has_work() || !self.requests.is_empty()
+    }
+
     /// Whether it may be dropped from memory.
     pub(super) fn is_idle(&self) -> bool {
         self.held.is_empty()
@@ -357,6 +369,7 @@ impl Connection {
         let retries = self.retries.values().map(|retry| retry.at);
         retries
             .chain(deadlines)
+            .chain(self.requests.until().map(deadline))
             .filter(|at| *at > now.instant)
             .min()
     }
@@ -416,6 +429,14 @@ impl<'a> Step<'a> {
         self.actions.push(Action::Event(event));
     }
 
+    /// Tells the application, until it confirms it or that is of no use any more.
+    pub(super) fn event_until(&mut self, content: EventContent, until: UnixTime) {
+        self.event(content);
+        if let Some(Change::Put { expires, .. }) = self.changes.last_mut() {
+            *expires = Some(until);
+        }
+    }
+
     /// Tells the application what its records hold already.
     pub(super) fn tell_again(&mut self, content: EventContent) {
         self.actions.push(Action::Event(Event {
@@ -456,8 +477,13 @@ impl<'a> Step<'a> {
         self.changes.push(Change::Put {
             key,
             value: record::to_bytes(value),
-            expires: Some(self.now.unix + self.shared.config.memory),
+            expires: Some(self.forgotten()),
         });
+    }
+
+    /// When it is forgotten what happens now.
+    fn forgotten(&self) -> UnixTime {
+        self.now.unix + self.shared.config.memory
     }
 
     fn key(&self, kind: Kind, id: impl AsRef<[u8]>) -> Key {

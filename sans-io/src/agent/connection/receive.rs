@@ -36,7 +36,7 @@ use crate::ratchet::{self, DecryptError, Decrypted, E2eParams, KemParams, Pq, Ra
 use crate::smp::body::{Delivered, SentMessage};
 use crate::smp::{MsgFlags, MsgId};
 use crate::wire;
-use crate::wire::{Large, NonEmpty, Version};
+use crate::wire::{Large, NonEmpty, ServerAddress, SmpScheme, Version};
 
 /// What becomes of a message at its router.
 pub(super) enum Disposal {
@@ -75,8 +75,8 @@ impl Step<'_> {
             self.deliver_again(number, &delivery.broker_id, message);
             return Ok(());
         }
-        if self.waits_for_old_queue(number) {
-            self.connection.held.insert(number, delivery.clone());
+        if self.must_wait(number) {
+            self.hold(delivery.clone());
             return Ok(());
         }
         let disposal = match self.dispose(delivery, found) {
@@ -305,6 +305,7 @@ impl Step<'_> {
         if !self.shared.config.client_versions.contains(reply.version) {
             return Err(AgentError::Version.into());
         }
+        self.may_be_led_to(&reply.address.router)?;
         self.keep_first(incoming, confirmed.version, content.clone());
         self.connection.record.pq = pq;
         self.queue_confirmed(incoming.queue, &confirmed);
@@ -444,6 +445,7 @@ impl Step<'_> {
         let ConnectionRequest::Invitation(data, keys) = &request else {
             return Err(AgentError::Message.into());
         };
+        self.may_be_led_to(&data.queues.first().address.router)?;
         let agreed = data.versions.agreed(self.shared.config.versions);
         let capable = agreed.is_some_and(|agreed| agreed.min(version) >= PQ)
             && keys.versions.max() >= ratchet::KEM;
@@ -463,13 +465,26 @@ impl Step<'_> {
         };
         let key = self.key(Kind::Request, name.as_slice());
         self.put_until(key, &kept);
-        self.event(EventContent::Request {
+        self.keep_request(&name);
+        let event = EventContent::Request {
             name,
             pq: Pq::from(capable),
             routers,
             info,
-        });
+        };
+        self.event_until(event, self.forgotten());
         Ok(Disposal::Acknowledge)
+    }
+
+    /// Whether the peer may name a router that is to be reached.
+    pub(super) fn may_be_led_to(
+        &self,
+        router: &ServerAddress<SmpScheme>,
+    ) -> Result<(), AgentError> {
+        let reached = self.shared.may_reach(self.connection.record.user, router);
+        reached.map_err(|_| AgentError::MessageProhibited {
+            context: "a router that may not be reached".into(),
+        })
     }
 
     /// A message of the connection.

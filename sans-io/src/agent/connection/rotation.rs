@@ -21,7 +21,7 @@
 //! to QUSE the recipient can give up: the old queue is used as before. A phase that takes too long is given up by itself: after QUSE only
 //! if the new queue is empty, because then the sender does not use it, and will not be able to.
 
-use super::{Delivery, NewQueue, Order, Step};
+use super::{NewQueue, Order, Step};
 use crate::agent::error::AgentError;
 use crate::agent::event::{Direction, EventContent, SwitchPhase};
 use crate::agent::id::{MessageId, QueueNumber};
@@ -305,18 +305,6 @@ impl Step<'_> {
         received && self.connection.order == Order::Kept
     }
 
-    /// What has waited for an old queue that is empty now, or cannot be asked.
-    pub(in crate::agent) fn released(&mut self) -> Vec<Delivery> {
-        let held = self.connection.held.keys().copied();
-        let ready: Vec<_> = held
-            .filter(|queue| !self.waits_for_old_queue(*queue))
-            .collect();
-        let ready = ready.iter();
-        ready
-            .filter_map(|queue| self.connection.held.remove(queue))
-            .collect()
-    }
-
     /// The queue that is to be deleted once it is empty.
     fn draining(&self) -> Option<QueueNumber> {
         let (old, _, phase) = self.rotating()?;
@@ -334,6 +322,9 @@ impl Step<'_> {
         let Some(info) = added.queue.agreed(self.shared.config.client_versions) else {
             return self.rotation_error("QADD: version");
         };
+        if let Err(error) = self.may_be_led_to(&info.address.router) {
+            return self.error(error);
+        }
         self.tested(replaced);
         let send = &self.connection.record.send;
         let known = send

@@ -19,6 +19,9 @@ const PADDED: u16 = 15840;
 /// The same where there is room for post-quantum keys.
 const PADDED_PQ: u16 = 13618;
 
+/// How many messages of the agent itself may wait besides those of the application.
+const RESERVE: usize = 100;
+
 impl Step<'_> {
     /// Takes a message of the application.
     pub(in crate::agent) fn send(
@@ -43,9 +46,6 @@ impl Step<'_> {
             return Err(AgentError::not_found("connection"));
         }
         self.may_send()?;
-        if self.connection.outgoing.len() >= self.shared.config.max_outgoing {
-            return Err(AgentError::prohibited("too many messages wait"));
-        }
         let queues = self.route(self.sends_to()?.number);
         let message = AMessage::Msg { body };
         let purpose = OutgoingPurpose::Message { sender_msg_id: 0 };
@@ -83,6 +83,7 @@ impl Step<'_> {
         queues: Vec<QueueNumber>,
         pq: Option<Pq>,
     ) -> Result<(MessageId, Pq), AgentError> {
+        self.has_room(purpose)?;
         let record = &self.connection.record;
         let capable = record.version >= crate::agent::config::PQ;
         let support = match pq {
@@ -116,6 +117,24 @@ impl Step<'_> {
         let message = self.next_message();
         self.keep_outgoing(message, outgoing);
         Ok((message, in_effect))
+    }
+
+    /// Whether one more message may wait to be sent. What the agent itself has to say, to a peer that asks for it again and again, may be
+    /// a few more than what the application has.
+    fn has_room(&self, purpose: OutgoingPurpose) -> Result<(), AgentError> {
+        let of_application = matches!(purpose, OutgoingPurpose::Message { .. });
+        let reserve = if of_application { 0 } else { RESERVE };
+        let most = self.shared.config.max_outgoing.saturating_add(reserve);
+        if self.connection.outgoing.len() >= most {
+            return Err(AgentError::prohibited("too many messages wait"));
+        }
+        let full = self.shared.outgoing_bytes >= self.shared.config.max_outgoing_bytes;
+        match full && of_application {
+            true => Err(AgentError::prohibited(
+                "too many messages of all connections wait",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// A message is not to be sent any more.

@@ -112,8 +112,8 @@ impl Agent {
     pub(super) fn without_connection(&mut self, now: Now, id: &ConnectionId, work: Work) {
         let (command, wanted) = match work {
             Work::Command(command, wanted) => (command, wanted),
-            Work::Join(caller, user, join, with) => {
-                if let Err(error) = self.join(now, id, caller, user, *join, with) {
+            Work::Join(caller, user, join, answers) => {
+                if let Err(error) = self.join(now, id, caller, user, *join, answers) {
                     self.reply(caller.command, Err(error));
                 }
                 return;
@@ -239,16 +239,19 @@ impl Agent {
         caller: Caller,
         user: UserId,
         join: Join,
-        with: Vec<Change>,
+        answers: Option<Key>,
     ) -> Result<(), AgentError> {
         let joining = Connection::joining(id.clone(), user, &mut self.shared, join)?;
         let (connection, first) = joining.into_parts();
         let mut connection = Box::new(connection);
         self.step_of(now, &mut connection, |step| {
-            step.changes.extend(with);
+            step.changes.extend(answers.clone().map(Change::Delete));
             step.begin_to_join(first, caller);
         });
         self.keep(id, connection);
+        if let Some(request) = answers {
+            self.request_answered(now, &request);
+        }
         Ok(())
     }
 
@@ -263,7 +266,7 @@ impl Agent {
         let Some(record) = records.into_iter().next() else {
             return self.reply(id, Err(AgentError::not_found("request")));
         };
-        let delete = Change::Delete(record.key);
+        let request = record.key;
         let Command::Accept {
             connection,
             info,
@@ -274,8 +277,8 @@ impl Agent {
         } = command
         else {
             let done = vec![Action::Reply(id, Ok(Reply::Done))];
-            self.commit(vec![delete], done, OpId(0));
-            return;
+            self.commit(vec![Change::Delete(request.clone())], done, OpId(0));
+            return self.request_answered(now, &request);
         };
         let accepted = record::from_bytes::<ContactRequest>(&record.value)
             .map_err(|_| AgentError::internal("a record cannot be read"));
@@ -294,7 +297,7 @@ impl Agent {
             receiving,
         });
         let caller = Caller { command: id, mode };
-        let work = Work::Join(caller, kept.user, join, vec![delete]);
+        let work = Work::Join(caller, kept.user, join, Some(request));
         match connection {
             Some(name) => self.with(now, &name, work),
             None => {

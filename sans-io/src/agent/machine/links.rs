@@ -190,12 +190,12 @@ impl Agent {
         let caller = crate::agent::connection::Caller { command: id, mode };
         match connection {
             Some(name) => {
-                let work = Work::Join(caller, user, Box::new(join), Vec::new());
+                let work = Work::Join(caller, user, Box::new(join), None);
                 self.with(now, &name, work);
             }
             None => {
                 let name = crate::agent::id::ConnectionId::random(&mut self.shared.rng);
-                let joined = self.join(now, &name, caller, user, join, Vec::new());
+                let joined = self.join(now, &name, caller, user, join, None);
                 if let Err(error) = joined {
                     self.reply(id, Err(error));
                 }

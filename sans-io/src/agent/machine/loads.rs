@@ -123,6 +123,8 @@ impl Agent {
         };
         match Connection::load(id.clone(), records) {
             Ok(Some(connection)) => {
+                let bytes = connection.outgoing.bytes();
+                self.shared.outgoing_bytes = self.shared.outgoing_bytes.saturating_add(bytes);
                 let entry = Entry::Ready(Box::new(connection));
                 self.connections.insert(id.clone(), entry);
                 for work in waiting {

@@ -34,6 +34,7 @@ mod asking;
 mod commands;
 mod links;
 mod loads;
+mod requests;
 mod services;
 mod statistics;
 mod subscriptions;
@@ -45,6 +46,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(super) use self::asking::RouterTest;
 pub(super) use self::links::OpenLink;
+use self::requests::WaitingRequests;
 use self::services::Services;
 use self::statistics::Statistics;
 use self::suspension::Activity;
@@ -140,6 +142,9 @@ pub(super) struct Shared {
     pub(super) index: QueueIndex,
     /// Users that are being deleted, with the connections that are left of them.
     pub(super) leaving: BTreeMap<UserId, BTreeSet<ConnectionId>>,
+    /// How large the messages of all connections are that wait to be sent.
+    pub(super) outgoing_bytes: usize,
+    pub(super) waiting: WaitingRequests,
     /// Queues that may have been made although nobody has heard of it.
     pub(super) late: BTreeMap<RequestId, LateQueue>,
     next_request: u64,
@@ -251,8 +256,10 @@ impl Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Work {
     Command(CommandId, Command),
-    /// Join it, and store this with it.
-    Join(Caller, UserId, Box<Join>, Vec<Change>),
+    /// Join it, which answers this request.
+    Join(Caller, UserId, Box<Join>, Option<Key>),
+    /// A request of it, by its name, waits no more.
+    RequestAnswered(bytes::Bytes),
     Deliver(Incoming),
     Receive(Delivery, Found),
     Answer(
@@ -310,6 +317,8 @@ impl Agent {
                 requests: BTreeMap::new(),
                 index: QueueIndex::default(),
                 leaving: BTreeMap::new(),
+                outgoing_bytes: 0,
+                waiting: WaitingRequests::default(),
                 late: BTreeMap::new(),
                 next_request: 0,
                 next_event: EventId(1),
@@ -400,6 +409,7 @@ impl Agent {
             self.deadlines.remove(&(deadline, connection.id.clone()));
         }
         let before = connection.record.clone();
+        let bytes_before = connection.outgoing.bytes();
         let new = std::mem::take(&mut connection.unsaved);
         let mut step = Step::new(now, &mut self.shared, connection);
         work(&mut step);
@@ -415,11 +425,11 @@ impl Agent {
                     expires: None,
                 });
             }
-            let has_work = connection.has_work();
-            if has_work != connection.marked {
-                connection.marked = has_work;
+            let marked = connection.is_marked();
+            if marked != connection.marked {
+                connection.marked = marked;
                 let key = Key::of(Kind::Work, id);
-                changes.push(match has_work {
+                changes.push(match marked {
                     true => Change::Put {
                         key,
                         value: bytes::Bytes::new(),
@@ -433,8 +443,23 @@ impl Agent {
                 self.deadlines.insert((deadline, connection.id.clone()));
             }
         }
+        self.count(connection, bytes_before);
         connection.op = self.commit(changes, actions, connection.op);
         released
+    }
+
+    /// Counts what a connection keeps with what all others do.
+    fn count(&mut self, connection: &mut Connection, bytes_before: usize) {
+        let (bytes, requests) = match connection.gone {
+            true => (0, 0),
+            false => (connection.outgoing.bytes(), connection.requests.len()),
+        };
+        let others = self.shared.outgoing_bytes.saturating_sub(bytes_before);
+        self.shared.outgoing_bytes = others.saturating_add(bytes);
+        if requests != connection.requests.counted {
+            connection.requests.counted = requests;
+            self.shared.waiting.count(&connection.id, requests);
+        }
     }
 
     /// Stores changes; what depends on them, or on what was stored before them, waits.
@@ -538,7 +563,7 @@ impl Agent {
     fn work(needed: &mut Needed, step: &mut Step<'_>, work: Work) {
         match work {
             Work::Command(id, command) => command_of(step, id, command),
-            Work::Join(caller, _, join, with) if with.is_empty() => {
+            Work::Join(caller, _, join, None) => {
                 step.join_again(caller, &join.request);
             }
             Work::Join(caller, ..) => {
@@ -563,6 +588,7 @@ impl Agent {
                     needed.receive(step, delivery, Found::default());
                 }
             }
+            Work::RequestAnswered(name) => step.request_answered(&name),
             Work::Resume => {}
             Work::Delete => step.delete(Waiting::Drop),
             Work::Tell(content) => step.event(content),
@@ -598,6 +624,7 @@ impl Machine for Agent {
             Input::Turned(id, turned) => self.turned(now, id, turned),
             Input::Timeout => self.timeout(now),
         }
+        self.let_in(now);
         self.keep_statistics(now);
         self.settle(now);
         self.clean(now);

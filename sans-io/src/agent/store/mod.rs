@@ -89,11 +89,13 @@ pub enum Kind {
     FileEvent = 17,
     /// What was done at a router for a user, who is the owner.
     Statistics = 18,
+    /// Which requests of an address wait for the application.
+    Waiting = 19,
 }
 
 impl Kind {
     /// The kinds whose owner is a connection: they are deleted with it.
-    pub const OF_CONNECTION: [Self; 9] = [
+    pub const OF_CONNECTION: [Self; 10] = [
         Self::Connection,
         Self::Ratchet,
         Self::Skipped,
@@ -103,18 +105,20 @@ impl Kind {
         Self::Seen,
         Self::Request,
         Self::Work,
+        Self::Waiting,
     ];
     /// The kinds that are loaded with a connection.
-    pub const LOADED: [Self; 6] = [
+    pub const LOADED: [Self; 7] = [
         Self::Connection,
         Self::Ratchet,
         Self::Skipped,
         Self::Outgoing,
         Self::Received,
         Self::Work,
+        Self::Waiting,
     ];
     /// All kinds.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::User,
         Self::Connection,
         Self::Ratchet,
@@ -133,6 +137,7 @@ impl Kind {
         Self::Removal,
         Self::FileEvent,
         Self::Statistics,
+        Self::Waiting,
     ];
 
     /// The number of the kind, as stores keep it.

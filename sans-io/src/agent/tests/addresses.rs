@@ -3,11 +3,13 @@
 use bytes::Bytes;
 
 use super::peers::{ALICE, BOB, Peers, name};
-use crate::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode};
+use crate::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode, Waiting};
+use crate::agent::config::Config;
 use crate::agent::error::AgentError;
 use crate::agent::event::EventContent;
 use crate::agent::id::{ConnectionId, RequestName};
 use crate::agent::link::ConnectionRequest;
+use crate::agent::store::Kind;
 use crate::ratchet::{InitialKeys, Pq};
 use crate::sim::agents::USER;
 
@@ -132,4 +134,163 @@ fn a_request_is_found_at_its_address_only() {
         peers.agents.ask(ALICE, reject),
         Err(AgentError::NotFound { .. })
     ));
+}
+
+/// Bob asks at an address, under a name of his own.
+fn ask_at(peers: &mut Peers, link: &ConnectionRequest, connection: &str) {
+    let join = Command::Join {
+        connection: Some(name(connection)),
+        user: USER,
+        request: Box::new(link.clone()),
+        info: Bytes::copy_from_slice(connection.as_bytes()),
+        pq: Pq::Off,
+        mode: RequestMode::Background,
+        receiving: Receiving::AtOnce,
+    };
+    let joined = peers.agents.ask(BOB, join);
+    assert!(matches!(joined, Ok(Reply::Joined { .. })), "{joined:?}");
+}
+
+fn requests(events: &[EventContent]) -> Vec<(RequestName, String)> {
+    let asked = events.iter().filter_map(|event| match event {
+        EventContent::Request { name, info, .. } => {
+            let info = String::from_utf8(info.to_vec()).unwrap();
+            Some((name.clone(), info))
+        }
+        _ => None,
+    });
+    asked.collect()
+}
+
+fn is_told_of_too_many(events: &[EventContent]) -> bool {
+    events.iter().any(|event| {
+        matches!(event, EventContent::Error { error: AgentError::Prohibited { context } }
+            if context.as_str() == "too many requests wait to be answered")
+    })
+}
+
+fn limited(max_requests: usize, max_requests_total: usize) -> Peers {
+    let config = Config {
+        max_requests,
+        max_requests_total,
+        ..Config::default()
+    };
+    Peers::with(1, 1, &config)
+}
+
+#[test]
+fn a_request_that_is_one_too_many_waits_until_another_is_answered() {
+    let mut peers = limited(2, 10);
+    let link = address(&mut peers);
+    for connection in ["first", "second", "third", "fourth"] {
+        ask_at(&mut peers, &link, connection);
+    }
+    let told = peers.told(ALICE);
+    assert!(is_told_of_too_many(&told));
+    let asked = requests(&told);
+    assert_eq!(asked.len(), 2);
+    assert_eq!(
+        (&*asked[0].1, &*asked[1].1),
+        ("first", "second"),
+        "the others are at the router"
+    );
+
+    // It is known after a restart that there are two.
+    peers.agents.crash(ALICE);
+    let command = Command::SubscribeAll { user: None };
+    assert_eq!(peers.agents.ask(ALICE, command), Ok(Reply::Done));
+    let told = peers.told(ALICE);
+    assert!(requests(&told).is_empty() && is_told_of_too_many(&told));
+
+    let accepted = peers.agents.ask(ALICE, accept(asked[0].0.clone(), Pq::Off));
+    assert!(matches!(accepted, Ok(Reply::Joined { .. })), "{accepted:?}");
+    let third = requests(&peers.told(ALICE));
+    assert_eq!(third.len(), 1);
+    assert_eq!(third[0].1, "third");
+    let reject = Command::Reject {
+        address: name("address"),
+        name: asked[1].0.clone(),
+    };
+    assert_eq!(peers.agents.ask(ALICE, reject), Ok(Reply::Done));
+    let fourth = requests(&peers.told(ALICE));
+    assert_eq!(fourth.len(), 1);
+    assert_eq!(fourth[0].1, "fourth");
+}
+
+#[test]
+fn requests_of_all_addresses_are_bounded_together() {
+    let mut peers = limited(10, 1);
+    let link = address(&mut peers);
+    let create = Command::Create {
+        connection: Some(name("other")),
+        user: USER,
+        kind: NewConnection::Address,
+        client_data: None,
+        short: None,
+        mode: RequestMode::Interactive,
+        receiving: Receiving::AtOnce,
+    };
+    let Ok(Reply::Created { link: other, .. }) = peers.agents.ask(ALICE, create) else {
+        panic!("an address")
+    };
+    ask_at(&mut peers, &link, "first");
+    ask_at(&mut peers, &other.to_string().parse().unwrap(), "second");
+    let told = peers.told(ALICE);
+    let asked = requests(&told);
+    assert_eq!(asked.len(), 1);
+    assert!(is_told_of_too_many(&told));
+    let reject = |address: &str, (request, _): &(RequestName, String)| Command::Reject {
+        address: name(address),
+        name: request.clone(),
+    };
+    assert_eq!(
+        peers.agents.ask(ALICE, reject("address", &asked[0])),
+        Ok(Reply::Done)
+    );
+    let second = requests(&peers.told(ALICE));
+    assert_eq!(second.len(), 1);
+    assert_eq!(second[0].1, "second");
+    // An address that is deleted makes room, too.
+    ask_at(&mut peers, &link, "third");
+    assert!(requests(&peers.told(ALICE)).is_empty());
+    let delete = Command::Delete {
+        connection: name("other"),
+        waiting: Waiting::Drop,
+    };
+    peers.agents.ask(ALICE, delete).unwrap();
+    assert_eq!(requests(&peers.told(ALICE)).len(), 1);
+}
+
+#[test]
+fn requests_that_nobody_answers_are_forgotten_and_others_take_their_place() {
+    let mut peers = limited(1, 10);
+    let link = address(&mut peers);
+    ask_at(&mut peers, &link, "first");
+    ask_at(&mut peers, &link, "second");
+    // The application has not confirmed it.
+    assert_eq!(
+        peers
+            .agents
+            .store(ALICE)
+            .unwrap()
+            .records()
+            .filter(|(key, _)| key.kind == Kind::Event)
+            .count(),
+        1
+    );
+    peers.agents.wait(Config::default().memory);
+    peers.agents.wait(Config::default().cleanup * 2);
+    let told: Vec<_> = peers
+        .agents
+        .events(ALICE)
+        .into_iter()
+        .map(|event| event.content)
+        .collect();
+    let asked = requests(&told);
+    assert_eq!(asked.last().unwrap().1, "second");
+    let store = peers.agents.store(ALICE).unwrap();
+    for kind in [Kind::Event, Kind::Request] {
+        let count = store.records().filter(|(key, _)| key.kind == kind).count();
+        assert_eq!(count, 1, "{kind:?}");
+    }
 }

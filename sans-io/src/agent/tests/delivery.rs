@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::peers::{ALICE, BOB, Peers};
 use crate::agent::command::{Command, NetworkState, Reply, Waiting};
+use crate::agent::config::{Config, UserRouter};
 use crate::agent::error::AgentError;
 use crate::agent::event::EventContent;
+use crate::agent::id::MessageId;
 use crate::agent::store::Kind;
 use crate::ratchet::InitialKeys;
 use crate::sim::agents::Reach;
@@ -298,4 +300,102 @@ fn what_the_application_has_not_confirmed_is_told_again() {
     peers.agents.crash(ALICE);
     peers.agents.run();
     assert_eq!(confirmations(&mut peers), []);
+}
+
+fn waits(what: &str) -> AgentError {
+    AgentError::Prohibited {
+        context: what.into(),
+    }
+}
+
+#[test]
+fn messages_that_wait_are_bounded_in_each_connection_and_in_all() {
+    let config = Config {
+        max_outgoing: 2,
+        max_outgoing_bytes: 40_000,
+        ..Config::default()
+    };
+    let mut peers = Peers::with(1, 1, &config);
+    peers.connect(InitialKeys::Never);
+    peers.agents.reach(0, Reach::Down);
+    peers.send(ALICE, "first");
+    peers.send(ALICE, "second");
+    let third = peers.sending(ALICE, "third");
+    let full = Err(waits("too many messages wait"));
+    assert_eq!(peers.agents.ask(ALICE, third.clone()), full);
+    // It is known after a restart, when they are sent.
+    peers.agents.crash(ALICE);
+    assert_eq!(peers.agents.ask(ALICE, third), full);
+    peers.agents.reach(0, Reach::Up);
+    peers.agents.wait(Duration::from_secs(300));
+    assert_eq!(peers.read(BOB), ["first", "second"]);
+
+    let config = Config {
+        max_outgoing_bytes: 20_000,
+        ..Config::default()
+    };
+    let mut peers = Peers::with(1, 1, &config);
+    peers.connect(InitialKeys::Never);
+    peers.agents.reach(0, Reach::Down);
+    let large = "x".repeat(15_000);
+    peers.send(ALICE, &large);
+    peers.send(ALICE, &large);
+    let third = peers.sending(ALICE, "third");
+    let full = Err(waits("too many messages of all connections wait"));
+    assert_eq!(peers.agents.ask(ALICE, third.clone()), full);
+    peers.agents.crash(ALICE);
+    assert_eq!(peers.agents.ask(ALICE, third), full);
+    peers.agents.reach(0, Reach::Up);
+    peers.agents.wait(Duration::from_secs(300));
+    assert_eq!(peers.read(BOB).len(), 2);
+    peers.send(ALICE, "there is room");
+    assert_eq!(peers.read(BOB), ["there is room"]);
+}
+
+/// A peer can make an agent say something as often as it likes.
+#[test]
+fn what_the_agent_itself_has_to_say_is_bounded_a_little_above_that() {
+    let mut peers = Peers::with(1, 2, &Config::default());
+    for who in [ALICE, BOB] {
+        let own = peers.agents.routers[who].address.clone();
+        peers.agents.use_routers(who, vec![UserRouter::new(own)]);
+    }
+    peers.connect(InitialKeys::Never);
+    let config = Config {
+        max_outgoing: 0,
+        ..Config::default()
+    };
+    peers.agents.configure(ALICE, config);
+    peers.agents.crash(ALICE);
+    peers
+        .agents
+        .ask(ALICE, Command::SubscribeAll { user: None })
+        .unwrap();
+    peers.agents.reach(BOB, Reach::Down);
+    for number in 0..100 {
+        peers.send(BOB, &number.to_string());
+        let message = message(&mut peers);
+        peers.acknowledge(ALICE, message, Some(""));
+    }
+    peers.send(BOB, "one more");
+    let message = message(&mut peers);
+    let acknowledge = |receipt| Command::Acknowledge {
+        connection: crate::agent::tests::peers::name("bob"),
+        message,
+        receipt,
+    };
+    let with_receipt = peers.agents.ask(ALICE, acknowledge(Some("".into())));
+    assert_eq!(with_receipt, Err(waits("too many messages wait")));
+    let without = peers.agents.ask(ALICE, acknowledge(None));
+    assert_eq!(without, Ok(Reply::Done));
+}
+
+/// The message that Alice is told of.
+fn message(peers: &mut Peers) -> MessageId {
+    let told = peers.told(ALICE).into_iter();
+    let mut messages = told.filter_map(|event| match event {
+        EventContent::Message { meta, .. } => Some(meta.message),
+        _ => None,
+    });
+    messages.next().expect("a message")
 }

@@ -14,5 +14,6 @@ mod resync;
 mod rotation;
 mod services;
 mod states;
+mod strangers;
 mod traps;
 mod turns;

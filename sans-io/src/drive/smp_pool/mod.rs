@@ -251,7 +251,8 @@ pub struct PoolEnded;
 /// Why a session could not begin, in the words of the protocol.
 pub(super) fn unreachable(error: &SmpConnectError) -> BrokerError {
     match error {
-        SmpConnectError::Connect(ConnectError::Onion(_))
+        SmpConnectError::Connect(ConnectError::Onion(_) | ConnectError::NotPublic(_))
+        | SmpConnectError::Stranger
         | SmpConnectError::NoHost
         | SmpConnectError::Identity => BrokerError::Host,
         SmpConnectError::Connect(ConnectError::TimedOut) => network(NetworkError::Timeout),

@@ -20,7 +20,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::secret::Stored;
 use crate::agent::event::EventContent;
-use crate::agent::id::ConnectionId;
+use crate::agent::id::{ConnectionId, RequestName};
 use crate::agent::link::ConnectionRequest;
 use crate::crypto::AuthPrivateKey;
 use crate::smp::pool::UserId;
@@ -59,6 +59,16 @@ wire! {
         pub request: ConnectionRequest,
         /// What the peer says of itself.
         pub info: Large,
+    }
+}
+
+wire! {
+    /// A request that waits for the application.
+    pub struct WaitingRequest {
+        /// Which one.
+        pub name: RequestName,
+        /// Until when, in seconds since the Unix epoch.
+        pub until: i64,
     }
 }
 
@@ -111,7 +121,7 @@ mod tests {
     use super::*;
     use crate::agent::id::MessageId;
     use crate::rng::Rng;
-    use crate::wire::Sample;
+    use crate::wire::{List, Sample};
     use proptest::prelude::*;
 
     fn comes_back<T: Wire + Sample + PartialEq + std::fmt::Debug>(rng: &mut Rng) {
@@ -135,6 +145,7 @@ mod tests {
             comes_back::<EventRecord>(rng);
             comes_back::<LinkRecord>(rng);
             comes_back::<UserRecord>(rng);
+            comes_back::<List<WaitingRequest>>(rng);
         }
     }
 
