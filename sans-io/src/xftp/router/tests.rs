@@ -496,6 +496,8 @@ fn a_download_that_has_begun_ends_though_its_file_expires() {
     let (one, two) = (net.world.connect(), net.world.connect());
     let file = net.create(one);
     net.put(one, &file).unwrap();
+    // It is looked for every two hours.
+    net.world.wait(Duration::from_secs(50 * 3600 - 10));
     let ask = Ask::Download {
         size: SIZE,
         digest: sha256(&file.chunk),
@@ -505,7 +507,7 @@ fn a_download_that_has_begun_ends_though_its_file_expires() {
     while net.world.disk.opened == 0 {
         assert!(net.world.step());
     }
-    net.world.wait(Duration::from_secs(60 * 3600));
+    net.world.wait(Duration::from_secs(20));
     while net.world.router().gauges().chunks > 0 {
         assert!(net.world.step());
     }
