@@ -486,21 +486,26 @@ fn room_is_given_away_only_when_it_is_certain_to_be_free() {
         let (one, two) = (net.world.connect(), net.world.connect());
         let files = [net.create(one), net.create(two)];
         net.put(one, &files[0]).unwrap();
-        // One is to be deleted and another one uploaded, when the store begins to fail.
+        // While one is uploaded, another one is to be deleted, which is not stored.
         let upload = net.upload(two, &files[1], &files[1].chunk.clone());
-        let deletion = net.send(one, Ask::Delete, Some(&files[0].sender));
         for _ in 0..steps {
             net.world.step();
         }
-        net.world.storing = Storing::Fails;
-        let deleted = net.outcome(one, deletion).0.unwrap();
-        net.world.storing = Storing::Works;
-        net.outcome(two, upload);
-        net.put(two, &files[1]).ok();
-        net.assert_sound();
-        if deleted.is_err() {
-            assert_eq!(net.get(one, &files[0]).unwrap(), files[0].chunk);
+        let deletion = net.send(one, Ask::Delete, Some(&files[0].sender));
+        while net.world.router().gauges().unstored == 0 {
+            assert!(net.world.step());
         }
+        net.world.storing = Storing::Fails;
+        while net.world.router().gauges().unstored > 0 {
+            assert!(net.world.step());
+        }
+        net.world.storing = Storing::Works;
+        let full = refused(ErrorType::Quota);
+        assert_eq!(net.outcome(two, upload).0, Some(full), "{steps}");
+        let internal = refused(ErrorType::Internal);
+        assert_eq!(net.outcome(one, deletion).0, Some(internal), "{steps}");
+        net.assert_sound();
+        assert_eq!(net.get(one, &files[0]).unwrap(), files[0].chunk);
     }
 }
 
