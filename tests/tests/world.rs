@@ -1,4 +1,4 @@
-//! Several SMP routers with clients and faults, in virtual time: what was promised is kept, whatever the seed.
+//! Routers with clients and faults, in virtual time: what was promised is kept, whatever the seed.
 //!
 //! `WORLD_SEEDS` says how many runs there are, `WORLD_FIRST` which seed is the first: a run that fails says its seed, and
 //! `WORLD_FIRST=SEED WORLD_SEEDS=1 WORLD_TRACE=1` shows it step by step.
@@ -8,44 +8,62 @@
     reason = "a test fails by panicking, and says how much it has seen"
 )]
 
+use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use simplex_sans_io::sim::Trace;
-use simplex_sans_io::sim::routers::{Seen, run};
+use simplex_sans_io::sim::{Trace, routers, xftp};
+
+#[test]
+fn several_routers_keep_their_promises_whatever_happens() {
+    let (all, count) = runs(200, routers::run, routers::Seen::add);
+    assert!(all.delivered >= count && all.acknowledged >= count);
+}
+
+#[test]
+fn files_come_whole_or_fail_by_rule_wherever_a_connection_breaks() {
+    let (all, count) = runs(200, xftp::run, xftp::Seen::add);
+    assert!(all.downloaded >= count && all.asked_again >= count);
+    assert!(all.broken_requests > 0 && all.broken_uploads > 0);
+    assert!(all.broken_responses > 0 && all.broken_downloads > 0);
+}
+
+/// What was seen in so many runs, unless more or fewer are wanted; and how many they were.
+fn runs<S: Default + Debug + Send>(
+    usual: u64,
+    run: impl Fn(u64, &mut Trace) -> S + Sync,
+    add: impl Fn(&mut S, &S) + Sync,
+) -> (S, u64) {
+    let (first, count) = (number("WORLD_FIRST", 0), number("WORLD_SEEDS", usual));
+    let next = AtomicU64::new(first);
+    let some = || {
+        let mut all = S::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return all;
+            }
+            add(&mut all, &run_of(seed, &run));
+        }
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut all = S::default();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..processors).map(|_| scope.spawn(some)).collect();
+        for thread in threads {
+            add(&mut all, &thread.join().expect("no run fails"));
+        }
+    });
+    println!("{count} seeds from {first}: {all:?}");
+    (all, count)
+}
 
 fn number(name: &str, usual: u64) -> u64 {
     let wanted = std::env::var(name).ok();
     wanted.map_or(usual, |wanted| wanted.parse().expect("a number"))
 }
 
-#[test]
-fn several_routers_keep_their_promises_whatever_happens() {
-    let (first, count) = (number("WORLD_FIRST", 0), number("WORLD_SEEDS", 200));
-    let next = AtomicU64::new(first);
-    let runs = || {
-        let mut all = Seen::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + count {
-                return all;
-            }
-            all.add(&run_of(seed));
-        }
-    };
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut all = Seen::default();
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..processors).map(|_| scope.spawn(runs)).collect();
-        for thread in threads {
-            all.add(&thread.join().expect("no run fails"));
-        }
-    });
-    println!("{count} seeds from {first}: {all:?}");
-    assert!(all.delivered >= count && all.acknowledged >= count);
-}
-
-fn run_of(seed: u64) -> Seen {
+fn run_of<S>(seed: u64, run: impl Fn(u64, &mut Trace) -> S) -> S {
     let mut trace = match std::env::var_os("WORLD_TRACE") {
         Some(_) => Trace::text(),
         None => Trace::nothing(),

@@ -1,14 +1,19 @@
 //! XFTP in simulations: clients and a router joined at requests and responses, with a store and a disk in memory.
 
 mod joined;
+mod operation;
+mod run;
 mod store;
 mod world;
 
 use std::sync::Arc;
 
-pub use self::joined::Joined;
+pub use self::joined::{Break, Joined, Side};
+pub(super) use self::operation::Operation;
+pub(super) use self::run::Run;
+pub use self::run::{Seen, run};
 pub use self::store::Store;
-pub use self::world::{Disk, Room, Storing, World};
+pub use self::world::{Disk, Pace, Room, Storing, World};
 
 use super::identity::Credentials;
 use crate::rng::Rng;

@@ -97,6 +97,11 @@ impl Store {
         self.files.values().map(|(record, _)| record)
     }
 
+    /// The recipients of all files.
+    pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
+        self.files.values().flat_map(|(_, of)| of.values())
+    }
+
     /// The totals that are stored.
     #[must_use]
     pub const fn totals(&self) -> Totals {

@@ -1,14 +1,15 @@
 //! A router with its clients, store and disk, in any order of events that a seed gives, with crashes, full disks and cut connections.
 //!
-//! The disk is slow: what connections ask of it waits for its turn, as it does for the threads of a real one. What concerns one upload, or the
-//! downloads of one connection, is done in order.
+//! The disk is slow: what connections ask of it waits for its turn, as it does for the threads of a real one, and longer when it is
+//! [stuck](Pace). What concerns one upload, or the downloads of one connection, is done in order. A connection can [break](World::break_after) at
+//! any byte: what had arrived has, and the router hears of the end later.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Joined, Store, transports};
+use super::{Break, Joined, Store, transports};
 use crate::http2::{Exchange as _, Input, StreamId};
 use crate::machine::Machine as _;
 use crate::rng::Rng;
@@ -46,6 +47,10 @@ pub struct World {
     /// What is written.
     pub disk: Disk,
     links: BTreeMap<ConnId, Joined<Client, Server>>,
+    /// What the clients of connections that have ended were told, and have not heard.
+    ended: BTreeMap<ConnId, Vec<client::Event>>,
+    /// Where connections have broken.
+    pub breaks: Vec<Break>,
     next_link: u64,
     /// What the router has asked of its store and its disk, in order.
     store_work: VecDeque<StoreWork>,
@@ -60,6 +65,17 @@ pub struct World {
     pub storing: Storing,
     /// Whether the disk is full.
     pub room: Room,
+    /// Whether the disk does anything.
+    pub pace: Pace,
+}
+
+/// Whether a disk does anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// One thing after the other.
+    Works,
+    /// Nothing, for now.
+    Stuck,
 }
 
 /// Whether there is room on a disk.
@@ -131,6 +147,8 @@ impl World {
             store: Store::default(),
             disk: Disk::default(),
             links: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            breaks: Vec::new(),
             next_link: 0,
             store_work: VecDeque::new(),
             disk_work: VecDeque::new(),
@@ -139,6 +157,7 @@ impl World {
             operated: Vec::new(),
             storing: Storing::Works,
             room: Room::Enough,
+            pace: Pace::Works,
         };
         world.drain();
         world
@@ -157,10 +176,29 @@ impl World {
         let (of_client, of_router) = transports(&mut self.rng);
         let config = server::Config::new(self.credentials.xftp_router());
         let server = Server::new(config, of_router, self.rng.fork(), self.now);
-        let config = client::Config::new("router.example", self.credentials.key_hash());
+        let config = client::Config {
+            max_downloads: 2,
+            ..client::Config::new("router.example", self.credentials.key_hash())
+        };
         let client = Client::new(config, of_client, self.rng.fork(), self.now);
-        self.links.insert(id, Joined::new(client, server));
+        let mut link = Joined::new(client, server);
+        link.wait_until(self.now);
+        self.links.insert(id, link);
         id
+    }
+
+    /// The time.
+    #[must_use]
+    pub const fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Whether a connection has not ended.
+    #[must_use]
+    pub fn is_open(&self, id: ConnId) -> bool {
+        self.links
+            .get(&id)
+            .is_some_and(|link| link.closed.is_none())
     }
 
     /// The connection of a client.
@@ -181,9 +219,10 @@ impl World {
 
     /// What a client was told since the last time.
     pub fn events(&mut self, id: ConnId) -> Vec<client::Event> {
-        let link = self.links.get_mut(&id);
-        link.map(|link| std::mem::take(&mut link.client_events))
-            .unwrap_or_default()
+        match self.links.get_mut(&id) {
+            Some(link) => std::mem::take(&mut link.client_events),
+            None => self.ended.remove(&id).unwrap_or_default(),
+        }
     }
 
     /// Cuts a connection.
@@ -197,8 +236,24 @@ impl World {
                 self.told(id, event);
             }
             link.cut();
+            self.end(id, link);
             // What it has asked of the disk is done, or begun, nevertheless.
             self.tell(RouterInput::Closed(id));
+        }
+    }
+
+    /// Its client hears the end later.
+    fn end(&mut self, id: ConnId, link: Joined<Client, Server>) {
+        self.breaks.extend(link.broken());
+        if !link.client_events.is_empty() {
+            self.ended.insert(id, link.client_events);
+        }
+    }
+
+    /// Lets a connection break when this many bytes more have arrived at the router or at its client.
+    pub fn break_after(&mut self, id: ConnId, at_router: usize, at_client: usize) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.break_after(at_router, at_client);
         }
     }
 
@@ -217,6 +272,9 @@ impl World {
     /// Lets time pass.
     pub fn wait(&mut self, duration: Duration) {
         self.now = self.now + duration;
+        for link in self.links.values_mut() {
+            link.wait_until(self.now);
+        }
         let due = |deadline| deadline <= self.now.instant;
         if self.router.deadline().is_some_and(due) {
             self.tell(RouterInput::Timeout);
@@ -233,13 +291,17 @@ impl World {
             self.work_for_disk(Told::No);
         }
         self.asked.clear();
-        self.links.clear();
+        for (id, mut link) in std::mem::take(&mut self.links) {
+            link.cut();
+            self.end(id, link);
+        }
         self.open.clear();
         self.store_work.clear();
         self.disk_work.clear();
         self.disk.uploads.clear();
         self.storing = Storing::Works;
         self.room = Room::Enough;
+        self.pace = Pace::Works;
         self.router = Router::new(self.config.clone(), self.rng.fork(), self.now);
         self.drain();
         let chunk = |id: &EntityId| Chunk {
@@ -283,6 +345,9 @@ impl World {
     }
 
     fn work_for_disk(&mut self, told: Told) -> bool {
+        if self.pace == Pace::Stuck {
+            return false;
+        }
         match self.disk_work.pop_front() {
             None => return false,
             Some(DiskWork::Remove(id)) => {
@@ -308,6 +373,9 @@ impl World {
 
     /// Does the next thing of one of those that are done in order.
     fn work_for_lanes(&mut self) -> bool {
+        if self.pace == Pace::Stuck {
+            return false;
+        }
         let count = u32::try_from(self.asked.len()).unwrap_or(u32::MAX);
         let at = usize::try_from(self.rng.below(count)).unwrap_or_default();
         let Some(lane) = self.asked.keys().nth(at).copied() else {
@@ -382,6 +450,10 @@ impl World {
         let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         ids.rotate_left(usize::try_from(self.rng.below(count)).unwrap_or_default());
         for id in ids {
+            if !self.is_open(id) {
+                self.cut(id);
+                return true;
+            }
             let link = self.links.get_mut(&id);
             let events = link.map(|link| std::mem::take(&mut link.server_events));
             let events = events.unwrap_or_default();
