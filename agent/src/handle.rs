@@ -180,7 +180,15 @@ impl Agent {
         self.done(Command::SetUser { user, routers }).await
     }
 
-    /// Deletes a user with all connections.
+    /// The users who are there, those of earlier runs too.
+    pub async fn users(&self) -> Result<Vec<UserId>, Error> {
+        let Reply::Users(users) = self.execute(Command::Users).await? else {
+            return Err(unexpected());
+        };
+        Ok(users)
+    }
+
+    /// Deletes a user with all connections, which goes on after a restart.
     pub async fn delete_user(&self, user: UserId) -> Result<(), Error> {
         self.done(Command::DeleteUser { user }).await
     }

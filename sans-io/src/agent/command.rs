@@ -22,15 +22,18 @@ use crate::wire::{BasicAuth, ServerAddress, SmpScheme, Version};
 /// What the application wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Use these routers for a user, who is made if there is none. Not stored: the application says it at every start.
+    /// Use these routers for a user, who is made if there is none. The user is stored; his routers are not: the application says them at
+    /// every start. [`Reply::Done`].
     SetUser {
         /// The user.
         user: UserId,
         /// The routers.
         routers: Vec<UserRouter>,
     },
-    /// Delete a user with all connections. [`Reply::Done`] at once; [`UserDeleted`](super::event::EventContent::UserDeleted) follows
-    /// when none is left, if the command is given again after a restart.
+    /// The users who are there. [`Reply::Users`].
+    Users,
+    /// Delete a user with all connections. [`Reply::Done`] as soon as that is stored;
+    /// [`UserDeleted`](super::event::EventContent::UserDeleted) follows when none is left, be it after a restart.
     DeleteUser {
         /// The user.
         user: UserId,
@@ -375,6 +378,8 @@ pub enum Reply {
     Fetched(Fetched),
     /// What the router says of a queue.
     QueueInfo(Box<QueueInfo>),
+    /// Users.
+    Users(Vec<UserId>),
     /// Names of connections.
     Connections(Vec<ConnectionId>),
     /// What a name stands for.

@@ -34,6 +34,7 @@ pub(super) const fn of_connection(command: &Command) -> Option<&ConnectionId> {
         | Command::Statistics { connection }
         | Command::SecurityCode { connection } => Some(connection),
         Command::SetUser { .. }
+        | Command::Users
         | Command::DeleteUser { .. }
         | Command::Accept { .. }
         | Command::Reject { .. }
@@ -110,6 +111,7 @@ pub(super) fn command_of(step: &mut Step<'_>, id: CommandId, command: Command) {
             return step.reply(id, code.map(Reply::SecurityCode));
         }
         Command::SetUser { .. }
+        | Command::Users
         | Command::DeleteUser { .. }
         | Command::Accept { .. }
         | Command::Reject { .. }

@@ -30,15 +30,12 @@ impl Agent {
             return;
         }
         match command {
-            Command::SetUser { user, routers } => {
-                self.shared.users.insert(user, routers);
-                self.reply(id, Ok(Reply::Done));
-                self.resume_all(now);
+            Command::SetUser { user, routers } => self.set_user(now, id, user, routers),
+            Command::Users => {
+                let users = self.shared.here.iter().copied().collect();
+                self.reply(id, Ok(Reply::Users(users)));
             }
-            Command::DeleteUser { user } => {
-                self.reply(id, Ok(Reply::Done));
-                self.load_page(Kind::Connection, None, Loading::DeletedUser(user));
-            }
+            Command::DeleteUser { user } => self.delete_user(id, user),
             Command::Network(network) => self.network_changed(now, network),
             Command::SuspendAgent { within } => self.suspend(now, id, within),
             Command::ResumeAgent => self.resume(now, id),

@@ -46,6 +46,7 @@ impl Agent {
             Loading::Owner(incoming) => self.owner_loaded(now, incoming, records),
             Loading::Events => self.events_loaded(&records),
             Loading::Statistics => self.statistics_loaded(&records),
+            Loading::Users => self.users_loaded(&records),
             Loading::Work => self.work_loaded(now, &records),
             Loading::Subscriptions(command, user, services) => {
                 self.subscribe_page(command, user, services, &records);

@@ -41,6 +41,7 @@ mod subscriptions;
 mod suspension;
 mod told;
 mod turning;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -136,7 +137,10 @@ pub struct Agent {
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) rng: Rng,
+    /// The routers of those whom the application has introduced since the start, and of those who leave: they have none.
     pub(super) users: BTreeMap<UserId, Vec<UserRouter>>,
+    /// All users who do not leave.
+    here: BTreeSet<UserId>,
     pub(super) proxies: BTreeMap<(UserId, ServerAddress<SmpScheme>), ServerAddress<SmpScheme>>,
     pub(super) requests: BTreeMap<RequestId, Asked>,
     pub(super) index: QueueIndex,
@@ -298,6 +302,7 @@ enum Loading {
     OneByOne(SessionKey),
     Request(CommandId, Command),
     Statistics,
+    Users,
     DeletedUser(UserId),
     Link(Box<OpenLink>),
     Join(CommandId, Box<Command>),
@@ -313,6 +318,7 @@ impl Agent {
                 config,
                 rng,
                 users: BTreeMap::new(),
+                here: BTreeSet::new(),
                 proxies: BTreeMap::new(),
                 requests: BTreeMap::new(),
                 index: QueueIndex::default(),

@@ -126,7 +126,7 @@ impl Agent {
             }
         }
         if !self.load_next(Kind::Statistics, records, Loading::Statistics) {
-            self.load_page(Kind::Work, None, Loading::Work);
+            self.load_page(Kind::User, None, Loading::Users);
         }
     }
 

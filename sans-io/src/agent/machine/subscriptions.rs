@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Agent, Loading, Services, Work};
+use super::{Action, Agent, Loading, Services};
 use crate::agent::command::Reply;
-use crate::agent::event::EventContent;
 use crate::agent::id::{CommandId, ConnectionId};
 use crate::agent::store::record::{self, QueueRecord};
-use crate::agent::store::{Kind, OpId, Record};
+use crate::agent::store::{Kind, Record};
 use crate::smp::pool::{Call, SessionKey, SubscriberRole, Subscription, UserId};
-use crate::time::Now;
 
 impl Agent {
     pub(super) fn subscribe_page(
@@ -70,42 +68,6 @@ impl Agent {
         if !self.load_next(Kind::Connection, records, next) {
             self.reply(command, Ok(Reply::Connections(known)));
         }
-    }
-
-    pub(super) fn delete_page(&mut self, now: Now, user: UserId, records: &[Record]) {
-        for record in records {
-            let of_user = record::from_bytes::<record::ConnectionRecord>(&record.value)
-                .is_ok_and(|connection| connection.user == user);
-            if let (true, Ok(id)) = (of_user, ConnectionId::try_from(&*record.key.owner)) {
-                let leaving = self.shared.leaving.entry(user).or_default();
-                leaving.insert(id.clone());
-                self.with(now, &id, Work::Delete);
-            }
-        }
-        let any = self.shared.leaving.contains_key(&user);
-        if !self.load_next(Kind::Connection, records, Loading::DeletedUser(user)) && !any {
-            self.user_deleted(user);
-        }
-    }
-
-    /// A connection is gone: it may have been the last of a user who is being deleted.
-    pub(super) fn left(&mut self, user: UserId, connection: &ConnectionId) {
-        let Some(leaving) = self.shared.leaving.get_mut(&user) else {
-            return;
-        };
-        leaving.remove(connection);
-        if leaving.is_empty() {
-            self.shared.leaving.remove(&user);
-            self.user_deleted(user);
-        }
-    }
-
-    fn user_deleted(&mut self, user: UserId) {
-        self.forget_statistics(|of| of == user);
-        let mut changes = Vec::new();
-        let content = EventContent::UserDeleted { user };
-        let event = self.shared.event(None, content, &mut changes);
-        self.commit(changes, vec![Action::Event(event)], OpId(0));
     }
 }
 

@@ -196,6 +196,15 @@ impl Key {
         }
     }
 
+    /// A user.
+    pub(super) fn user(user: UserId) -> Self {
+        Self {
+            kind: Kind::User,
+            owner: wire::encode(&user, Version::default()),
+            id: Bytes::new(),
+        }
+    }
+
     /// What was done at a router for a user.
     pub(super) fn statistics(user: UserId, router: &ServerAddress<SmpScheme>) -> Self {
         Self {

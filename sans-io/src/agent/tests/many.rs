@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::peers::name;
 use crate::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode};
 use crate::agent::config::{Config, NetworkConfig, SessionMode, UserRouter};
+use crate::agent::error::AgentError;
 use crate::agent::event::EventContent;
 use crate::agent::store::Kind;
 use crate::ratchet::InitialKeys;
@@ -115,13 +116,61 @@ fn a_user_is_deleted_with_all_connections_and_others_stay() {
         .records()
         .filter(|(key, _)| key.kind == Kind::Connection);
     assert_eq!(left.count(), 5);
-    // One without connections is gone at once.
+    assert_eq!(agents.ask(0, Command::Users), Ok(Reply::Users(vec![other])));
     assert_eq!(
         agents.ask(0, Command::DeleteUser { user: USER }),
+        Err(AgentError::NoUser)
+    );
+    // One without connections is gone at once.
+    let third = UserId(3);
+    let user = Command::SetUser {
+        user: third,
+        routers: Vec::new(),
+    };
+    assert_eq!(agents.ask(0, user), Ok(Reply::Done));
+    assert_eq!(
+        agents.ask(0, Command::DeleteUser { user: third }),
         Ok(Reply::Done)
     );
+    let gone = EventContent::UserDeleted { user: third };
     assert_eq!(
         agents.events(0).last().map(|event| event.content.clone()),
         Some(gone)
     );
+}
+
+#[test]
+fn who_leaves_leaves_after_a_restart_too_and_is_nobody_meanwhile() {
+    let mut agents = Agents::new(1, 1, 1);
+    create(&mut agents, USER, "address");
+    agents.reach(0, Reach::Down);
+    assert_eq!(
+        agents.ask(0, Command::DeleteUser { user: USER }),
+        Ok(Reply::Done)
+    );
+    agents.crash(0);
+    agents.run();
+    assert_eq!(agents.ask(0, Command::Users), Ok(Reply::Users(vec![])));
+    let again = Command::SetUser {
+        user: USER,
+        routers: vec![UserRouter::new(agents.routers[0].address.clone())],
+    };
+    assert_eq!(agents.ask(0, again.clone()), Err(AgentError::NoUser));
+    let gone = EventContent::UserDeleted { user: USER };
+    let is_gone = |agents: &mut Agents| {
+        let mut events = agents.events(0).into_iter();
+        events.any(|event| event.content == gone)
+    };
+    assert!(!is_gone(&mut agents));
+    agents.reach(0, Reach::Up);
+    agents.wait(Duration::from_secs(3600));
+    assert!(is_gone(&mut agents));
+    let records = agents.store(0).unwrap().records();
+    let of_user = records.filter(|(key, _)| matches!(key.kind, Kind::User | Kind::Connection));
+    assert_eq!(of_user.count(), 0);
+    // The name is free.
+    assert_eq!(agents.ask(0, again), Ok(Reply::Done));
+    agents.crash(0);
+    agents.run();
+    assert_eq!(agents.ask(0, Command::Users), Ok(Reply::Users(vec![USER])));
 }

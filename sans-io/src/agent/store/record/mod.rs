@@ -112,7 +112,7 @@ wire! {
     /// A user.
     pub struct UserRecord {
         /// Whether all connections are being deleted.
-        pub deleting: bool,
+        pub leaving: bool,
     }
 }
 
