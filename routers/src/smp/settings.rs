@@ -370,9 +370,12 @@ fn store(ini: &Ini, advice: &mut Vec<String>) -> Result<StoreKind, IniError> {
     Ok(match enabled {
         Switch::Off => StoreKind::Memory,
         Switch::On => {
-            advice.push(
-                "queues and messages are kept in the embedded store: what is acknowledged survives a crash".to_owned(),
-            );
+            // Who has chosen how it writes knows of it.
+            if sync.is_none() {
+                advice.push(
+                    "queues and messages are kept in the embedded store: what is acknowledged survives a crash; `sync` in [STORE] says how it is written".to_owned(),
+                );
+            }
             StoreKind::Embedded {
                 sync: sync.unwrap_or_default(),
                 messages,

@@ -206,11 +206,6 @@ impl Settings {
             Switch::On => StoreKind::Embedded,
             Switch::Off => StoreKind::Memory,
         };
-        if store == StoreKind::Embedded {
-            advice.push(
-                "records of files are kept in the embedded store: what is acknowledged survives a crash".to_owned(),
-            );
-        }
         let policy = |value: &str| match value {
             "always" => Some(SyncPolicy::Always),
             "batch" => Some(SyncPolicy::Batch),
@@ -218,6 +213,12 @@ impl Settings {
             _ => None,
         };
         let sync = ini.read("STORE", "sync", "`always`, `batch` or `os`", policy)?;
+        // Who has chosen how it writes knows of it.
+        if store == StoreKind::Embedded && sync.is_none() {
+            advice.push(
+                "records of files are kept in the embedded store: what is acknowledged survives a crash; `sync` in [STORE] says how it is written".to_owned(),
+            );
+        }
         ini.required("TRANSPORT", "port")?;
         let port = ini.parse("TRANSPORT", "port", "one port")?;
         let port = port.unwrap_or_default();

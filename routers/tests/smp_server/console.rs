@@ -393,9 +393,13 @@ fn what_starts_the_program_elsewhere_knows_its_commands() {
     knows(&start.split(' ').collect::<Vec<_>>());
     assert!(unit.contains("\nType=notify\n") && unit.contains("\nWatchdogSec="));
     let image = file("Dockerfile");
-    let run = line(&image, "CMD ");
-    let run: Vec<String> = serde_json::from_str(run).unwrap();
-    knows(&run.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(line(&image, "ENTRYPOINT "), "[\"smp-entrypoint\"]");
+    let entrypoint = file("smp-entrypoint");
+    let init = line(&entrypoint, "    smp-server ");
+    let init = init
+        .replace("\"$name\"", "--fqdn")
+        .replace("\"$ADDR\"", "a.b");
+    knows(&init.split(' ').collect::<Vec<_>>());
     // Nobody in particular, and time to store everything.
     assert_eq!(line(&image, "USER "), "smp");
     assert_eq!(line(&image, "STOPSIGNAL "), "SIGTERM");
@@ -422,4 +426,55 @@ fn values_that_cannot_be_are_refused_before_anything_is_made() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("`init` makes a router"), "{said}");
     assert!(!directory.path().join("config").exists());
+}
+
+#[test]
+fn a_container_is_initialized_by_what_the_image_of_the_reference_is_told() {
+    let program = Path::new(env!("CARGO_BIN_EXE_smp-server"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/smp-entrypoint");
+    for (address, password) in [
+        ("smp.example.com", Some("p&a\\ss/1")),
+        ("192.0.2.1", None),
+        ("2001:db8::1", None),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let start = |arguments: &[&str], variables: &[(&str, &str)]| {
+            let path = program.parent().unwrap().display();
+            Command::new("sh")
+                .arg(script)
+                .args(arguments)
+                .env_clear()
+                .env("PATH", format!("{path}:/usr/bin:/bin"))
+                .env("SMP_SERVER_CFG_PATH", directory.path().join("config"))
+                .env("SMP_SERVER_LOG_PATH", directory.path().join("data"))
+                .envs(variables.iter().copied())
+                .output()
+                .unwrap()
+        };
+        let refused = start(&["--version"], &[]);
+        assert!(!refused.status.success() && said(&refused).contains("ADDR"));
+        // To try it out nothing has to be said.
+        assert!(start(&["run", "--help"], &[]).status.success());
+        assert!(!ini(directory.path()).exists());
+
+        let mut variables = vec![("ADDR", address)];
+        variables.extend(password.map(|password| ("PASS", password)));
+        let started = start(&["--version"], &variables);
+        assert!(started.status.success(), "{}", said(&started));
+        let text = fs::read_to_string(ini(directory.path())).unwrap();
+        assert!(text.contains(&format!("\nhost = {address}\n")), "{text}");
+        let line = match password {
+            Some(password) => format!("\ncreate_password = {password}\n"),
+            None => "\n# create_password =".to_owned(),
+        };
+        assert!(text.contains(&line), "{text}");
+        let mode = fs::metadata(ini(directory.path())).unwrap().permissions();
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+            0o600
+        );
+        // It is not initialized again.
+        assert!(start(&["--version"], &[]).status.success());
+        assert_eq!(fs::read_to_string(ini(directory.path())).unwrap(), text);
+    }
 }
