@@ -7,140 +7,23 @@
 
 mod file_router;
 mod router;
+mod telnet;
 
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use router::Router;
+use telnet::{Client, Ending, Process, word};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// An agent in a process of its own, which ends with the test.
-struct Process {
-    child: Ending,
-    port: u16,
-    token: Option<String>,
-}
-
-impl Process {
-    fn start(directory: &Path, router: &Router, name: &str, options: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_smp-agent"))
-            .current_dir(directory)
-            .args(["--port", "0", "--server", &router.address.to_string()])
-            .args(["--database", &format!("{name}.db")])
-            .args(["--token-file", &format!("{name}.token")])
-            .args(options)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut line = || lines.next().expect("it starts").unwrap();
-        let port = line();
-        let port = port.strip_prefix("SMP agent listening on port ").unwrap();
-        let token = (!options.contains(&"--no-token")).then(|| {
-            let line = line();
-            line.rsplit(' ').next().unwrap().to_owned()
-        });
-        Self {
-            child: Ending(child),
-            port: port.parse().unwrap(),
-            token,
-        }
-    }
-
-    async fn client(&self) -> Client {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        let (reader, writer) = stream.into_split();
-        let mut client = Client {
-            reader: tokio::io::BufReader::new(reader),
-            writer,
-        };
-        assert!(client.line().await.starts_with("Welcome to SMP agent v"));
-        if let Some(token) = &self.token {
-            client.send("a", "", &format!("AUTH :{token}")).await;
-            assert_eq!(client.line().await, "a");
-            client.line().await;
-            assert_eq!(client.line().await, "OK");
-        }
-        client
-    }
-}
-
-/// A process that ends with the test.
-struct Ending(Child);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-struct Client {
-    reader: tokio::io::BufReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
-}
-
-impl Client {
-    async fn send(&mut self, corr_id: &str, entity: &str, command: &str) {
-        let text = format!("{corr_id}\r\n{entity}\r\n{command}\r\n");
-        self.writer.write_all(text.as_bytes()).await.unwrap();
-    }
-
-    async fn line(&mut self) -> String {
-        let mut line = String::new();
-        let read = self.reader.read_line(&mut line);
-        let count = tokio::time::timeout(Duration::from_secs(30), read).await;
-        assert_ne!(
-            count.expect("a line comes").unwrap(),
-            0,
-            "the agent has gone"
-        );
-        line.trim_end_matches(['\r', '\n']).to_owned()
-    }
-
-    /// The next transmission; its body stands after a line feed.
-    async fn hear(&mut self) -> (String, String, String) {
-        let (corr_id, entity, mut command) =
-            (self.line().await, self.line().await, self.line().await);
-        const BODIES: [&str; 8] = [
-            "MSG ", "CONF ", "REQ ", "INFO ", "QINF ", "NAME ", "LDATA ", "SFDONE ",
-        ];
-        if BODIES.iter().any(|tag| command.starts_with(tag)) {
-            let size = command.rsplit(' ').next().unwrap().parse().unwrap();
-            let mut body = vec![0; size];
-            self.reader.read_exact(&mut body).await.unwrap();
-            assert_eq!(self.line().await, "");
-            command = format!("{command}\n{}", String::from_utf8(body).unwrap());
-        }
-        (corr_id, entity, command)
-    }
-
-    /// The next transmission that begins like that.
-    async fn expect(&mut self, entity: &str, tag: &str) -> String {
-        loop {
-            let (_, of, command) = self.hear().await;
-            let harmless = ["CONNECT ", "SENT ", "DISCONNECT ", "SFPROG ", "RFPROG "];
-            if of == entity && command.starts_with(tag) {
-                return command;
-            }
-            let passes = harmless.iter().any(|tag| command.starts_with(tag));
-            assert!(passes, "{of}: {command} instead of {tag}");
-        }
-    }
-
-    async fn ask(&mut self, entity: &str, command: &str, tag: &str) -> String {
-        self.send("7", entity, command).await;
-        self.expect(entity, tag).await
-    }
-}
-
-fn word(line: &str, number: usize) -> &str {
-    line.split([' ', '\n']).nth(number).unwrap()
+/// The number of a message that was told.
+fn number_of(message: &str) -> &str {
+    let number = word(message, 2).strip_prefix("R=").unwrap();
+    number.split(',').next().unwrap()
 }
 
 #[tokio::test]
@@ -160,6 +43,10 @@ async fn two_people_talk_through_telnet() {
     let confirmation = alice.expect("bob", "CONF ").await;
     assert!(confirmation.ends_with(" 8\nI am Bob"), "{confirmation}");
     let name = word(&confirmation, 1);
+    // A question is answered where it was asked.
+    alice.ask("carol", "NEW T INV", "INV ").await;
+    let elsewhere = format!("LET {name} :I am Alice");
+    alice.ask("carol", &elsewhere, "ERR CMD PROHIBITED").await;
     alice
         .send("2", "bob", &format!("LET {name} 10\nI am Alice"))
         .await;
@@ -174,13 +61,12 @@ async fn two_people_talk_through_telnet() {
     assert!(accepted.ends_with(" pq=enable"), "{accepted}");
     let message = bob.expect("alice", "MSG OK R=").await;
     assert!(message.contains(" PQ=pq=enable F 5\nhello"), "{message}");
-    let number = word(&message, 2).strip_prefix("R=").unwrap();
-    let number = number.split(',').next().unwrap();
+    let number = number_of(&message).to_owned();
     bob.ask("alice", &format!("ACK {number} :"), "OK").await;
+    bob.ask("alice", &format!("ACK {number}"), "OK").await;
     let receipt = alice.expect("bob", "RCVD OK R=").await;
     assert!(receipt.ends_with(":ok"), "{receipt}");
-    let own = word(&receipt, 2).strip_prefix("R=").unwrap();
-    let own = own.split(',').next().unwrap();
+    let own = number_of(&receipt);
     alice.ask("bob", &format!("ACK {own}"), "OK").await;
 
     let codes = (
@@ -202,9 +88,10 @@ async fn two_people_talk_through_telnet() {
     bob.expect("alice", "END").await;
     let again = other.expect("alice", "MSG OK R=").await;
     assert_eq!(word(&again, 2), word(&unread, 2));
-    let number = word(&again, 2).strip_prefix("R=").unwrap();
-    let number = number.split(',').next().unwrap();
-    other.ask("alice", &format!("ACK {number}"), "OK").await;
+    let number = number_of(&again).to_owned();
+    let acknowledge = format!("ACK {number}");
+    bob.ask("alice", &acknowledge, "ERR CMD PROHIBITED").await;
+    other.ask("alice", &acknowledge, "OK").await;
     bob.ask("alice", "SEND F :no", "ERR CMD PROHIBITED").await;
     alice.ask("bob", "SEND F :again", "MID ").await;
     other.expect("alice", "MSG OK R=").await;
@@ -470,6 +357,8 @@ async fn an_agent_without_files_refuses_them() {
 async fn a_socket_is_for_its_owner_only_and_needs_no_token() {
     let router = Router::start().await;
     let directory = tempfile::tempdir().unwrap();
+    let private = PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(directory.path(), private).unwrap();
     let path = directory.path().join("agent.sock");
     // Of an agent that was killed.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -532,8 +421,7 @@ async fn the_dialect_of_version_0_5_is_spoken() {
     let accepted = alice.ask("bob", "SEND :hello", "MID ").await;
     assert_eq!(accepted.split(' ').count(), 2, "{accepted}");
     let message = bob.expect("alice", "MSG OK R=").await;
-    let number = word(&message, 2).strip_prefix("R=").unwrap();
-    let number = number.split(',').next().unwrap();
+    let number = number_of(&message).to_owned();
     // The receipt is nothing that she knows of, and does not stand in the way.
     bob.ask("alice", &format!("ACK {number} :"), "OK").await;
     bob.ask("alice", "SEND F :and you", "MID ").await;

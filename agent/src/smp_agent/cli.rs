@@ -3,36 +3,36 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{ArgAction, Parser, ValueEnum};
 use simplex_runtime_tokio::{Tokio, rng};
-use simplex_sans_io::agent::config::{NetworkConfig, ProxyFallback, ProxyMode, UserRouter};
+use simplex_sans_io::agent::config::{
+    Config, NetworkConfig, ProxyFallback, ProxyMode, Strangers, UserRouter,
+};
+use simplex_sans_io::agent::files;
+use simplex_sans_io::agent::lines::role::Role;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::pool::UserId;
 use simplex_sans_io::socks;
 use simplex_sans_io::wire::{ServerAddress, SmpScheme};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tracing_subscriber::filter::LevelFilter;
 use zeroize::Zeroizing;
 
 use super::hub::Hub;
+use super::listen::{CLIENTS, Listening};
 use super::rate::Rate;
-use super::session::serve;
-use super::{Files, Shared, Trust};
+use super::{Files, Shared, Trust, private};
 use crate::builder::Builder;
 use crate::running::RunError;
 use crate::store::{Sqlite, SqliteOptions, StoreError};
 
-/// How many clients there are at a time; further ones wait.
-const CLIENTS: usize = 16;
+/// How many wrong tokens are listened to in a minute.
+const FAILURES: u32 = 30;
 
 /// A SimpleX agent: it makes connections, sends and receives for clients that speak to it in lines of text.
 #[derive(Debug, Parser)]
@@ -64,15 +64,28 @@ struct Cli {
     /// The port on the loopback addresses of this machine.
     #[arg(short, long, default_value_t = 5224)]
     port: u16,
-    /// A socket, which only the owner of this process may use, instead of a port.
+    /// A socket, which only the owner of this process may use, instead of a port. Its directory has to be for its owner only.
     #[arg(long, conflicts_with = "port")]
     socket: Option<PathBuf>,
+    /// Listen at this address of the machine instead. Others can reach and overhear it unless it is a loopback address: better
+    /// leave it to ssh, or to a TLS proxy in front.
+    #[arg(long, conflicts_with = "socket")]
+    listen: Option<IpAddr>,
+    /// Let tokens and messages travel in clear to an address that others can reach.
+    #[arg(long, requires = "listen", action = ArgAction::SetTrue)]
+    in_clear: bool,
     /// Let everybody on this machine, and every page in its browsers, use the port.
     #[arg(long, action = ArgAction::SetTrue)]
     no_token: bool,
     /// The file with the token that clients of the port have to know; made if there is none.
     #[arg(long, default_value = "smp-agent.token")]
     token_file: PathBuf,
+    /// The file with a token for clients that may do all but change users, routers and the network; made if there is none.
+    #[arg(long, conflicts_with_all = ["no_token", "socket"])]
+    user_token_file: Option<PathBuf>,
+    /// The file with a token for clients that may receive only; made if there is none.
+    #[arg(long, conflicts_with_all = ["no_token", "socket"])]
+    read_token_file: Option<PathBuf>,
     /// When routers of others are reached through a proxy.
     #[arg(long, value_enum, default_value = "never")]
     smp_proxy: Proxy,
@@ -82,6 +95,19 @@ struct Cli {
     /// Reach all routers through this SOCKS proxy: `[USER:PASSWORD@]HOST[:PORT]`.
     #[arg(long)]
     socks_proxy: Option<socks::Proxy>,
+    /// Never connect to a private address because a link, a peer or a file leads there: to this machine, to a network around it, or to a
+    /// name that is resolved to such an address. Routers that were chosen may be anywhere.
+    #[arg(long, action = ArgAction::SetTrue)]
+    forbid_private_addresses: bool,
+    /// Never connect to a router that was not chosen, by `--server`, `--file-server` or SRV SET.
+    #[arg(long, action = ArgAction::SetTrue)]
+    known_routers_only: bool,
+    /// How many requests for connections may wait at an address, up to 255; further ones wait at its router.
+    #[arg(long, default_value_t = 200)]
+    max_requests: u8,
+    /// How many files may be under way.
+    #[arg(long, default_value_t = 1000, requires = "files")]
+    max_files: usize,
     /// How many connections clients may make in a minute.
     #[arg(long, default_value_t = 3000)]
     max_new: u32,
@@ -114,6 +140,8 @@ enum CliError {
         "`{0}` is no address of a router for files: xftp://FINGERPRINT[:PASSWORD]@HOST[:PORT] is expected"
     )]
     FileAddress(String),
+    #[error("others can reach and overhear {0}: only with --in-clear, and with a token")]
+    Exposed(IpAddr),
     #[error("port {port} cannot be used: {error}")]
     Port { port: u16, error: io::Error },
     #[error(transparent)]
@@ -124,6 +152,7 @@ enum CliError {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    private::make_everything_private();
     tracing_subscriber::fmt()
         .with_max_level(cli.log_level)
         .with_target(false)
@@ -155,6 +184,7 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
         .collect::<Result<_, _>>()?;
     let mut rng = rng().map_err(io::Error::other)?;
     let key = cli.key_file.as_deref().map(read_key).transpose()?;
+    let trust = trust(cli, &mut rng)?;
     let store = Sqlite::open(&cli.database, &SqliteOptions { key })?;
     let network = NetworkConfig {
         proxy: match cli.smp_proxy {
@@ -167,24 +197,31 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
             true => ProxyFallback::Prohibit,
             false => ProxyFallback::Allow,
         },
+        strangers: match (cli.known_routers_only, cli.forbid_private_addresses) {
+            (true, _) => Strangers::Never,
+            (false, true) => Strangers::Public,
+            (false, false) => Strangers::Anywhere,
+        },
         ..NetworkConfig::default()
     };
-    let mut builder = Builder::new(store).network(network);
+    let strangers = network.strangers;
+    let config = Config {
+        max_requests: cli.max_requests.into(),
+        network,
+        ..Config::default()
+    };
+    let mut builder = Builder::new(store).config(config);
     if let Some(proxy) = &cli.socks_proxy {
         builder = builder.through(proxy.clone());
     }
-    let files = files(cli)?;
+    let files = files_of(cli)?;
     if let Some(files) = &files {
         builder = builder.files(files.directory.join("received"), Tokio::new());
+        builder = builder.files_config(files::config::Config {
+            max_files: cli.max_files,
+            ..files::config::Config::default()
+        });
     }
-    let trust = match (cli.no_token, &cli.socket) {
-        (true, _) | (_, Some(_)) => Trust::Peer,
-        (false, None) => Trust::Token,
-    };
-    let token = match trust {
-        Trust::Token => token(&cli.token_file, &mut rng)?,
-        Trust::Peer => String::new(),
-    };
     let (agent, events, running) = builder.start(Tokio::new(), rng.fork());
     let mut running = tokio::spawn(running);
     let hub = Hub::new();
@@ -192,8 +229,11 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
     let shared = Shared {
         agent,
         hub,
-        token: token.as_str().into(),
+        trust: Arc::new(trust),
+        failures: Arc::new(Mutex::new(Rate::new(FAILURES))),
+        places: Arc::new(Semaphore::new(CLIENTS)),
         routers: routers.into(),
+        strangers,
         files: files.map(Arc::new),
         users: Arc::new(Mutex::new(BTreeMap::new())),
         rng: Arc::new(Mutex::new(rng)),
@@ -202,13 +242,13 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
     // The first user is there without being asked for.
     shared.user(UserId(1).0).await.ok();
 
-    let listening = listen(cli, shared, trust, &token).await?;
+    let listening = listen(cli, shared)?;
     let ended = tokio::select! {
         ended = &mut running => Some(ended),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };
-    drop(listening);
+    listening.end().await;
     telling.abort();
     // The last handles go with the clients and with what tells them.
     telling.await.ok();
@@ -223,14 +263,11 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
 }
 
 /// What clients may do with files, if anything.
-fn files(cli: &Cli) -> Result<Option<Files>, CliError> {
+fn files_of(cli: &Cli) -> Result<Option<Files>, CliError> {
     let Some(path) = &cli.files else {
         return Ok(None);
     };
-    let error = |error| CliError::File {
-        path: path.clone(),
-        error,
-    };
+    let error = |error| of_file(path, error);
     fs::create_dir_all(path).map_err(error)?;
     let router = |text: &String| {
         let parsed = ServerAddress::parse_with_password(text);
@@ -250,124 +287,65 @@ fn files(cli: &Cli) -> Result<Option<Files>, CliError> {
     }))
 }
 
-/// Accepts clients until it is dropped.
-async fn listen(
-    cli: &Cli,
-    shared: Shared,
-    trust: Trust,
-    token: &str,
-) -> Result<JoinSet<()>, CliError> {
-    let mut listening = JoinSet::new();
-    let places = Arc::new(Semaphore::new(CLIENTS));
+/// Who may do what.
+fn trust(cli: &Cli, rng: &mut Rng) -> Result<Trust, CliError> {
+    if let Some(address) = cli.listen
+        && !address.is_loopback()
+    {
+        if cli.no_token || !cli.in_clear {
+            return Err(CliError::Exposed(address));
+        }
+        tracing::warn!(
+            "tokens and messages travel in clear, and whoever reaches {address} can try tokens"
+        );
+    }
+    if cli.no_token || cli.socket.is_some() {
+        return Ok(Trust::Peer);
+    }
+    let files = [
+        (Role::Admin, Some(&cli.token_file)),
+        (Role::User, cli.user_token_file.as_ref()),
+        (Role::Read, cli.read_token_file.as_ref()),
+    ];
+    let mut tokens = Vec::new();
+    for (role, path) in files {
+        if let Some(path) = path {
+            let token = private::token(path, rng).map_err(|error| of_file(path, error))?;
+            tokens.push((role, token));
+        }
+    }
+    Ok(Trust::Tokens(tokens))
+}
+
+fn listen(cli: &Cli, shared: Shared) -> Result<Listening, CliError> {
     if let Some(path) = &cli.socket {
-        let listener = private_socket(path)?;
+        let listening = Listening::at_socket(path, shared);
+        let listening = listening.map_err(|error| of_file(path, error))?;
         say(&format!("SMP agent listening on {}", path.display()))?;
-        listening.spawn(accept_local(listener, shared, places));
         return Ok(listening);
     }
-    let bind = |address: SocketAddr| async move {
-        let listener = TcpListener::bind(address).await?;
-        let port = listener.local_addr()?.port();
-        Ok::<_, io::Error>((listener, port))
-    };
-    let error = |error| CliError::Port {
+    let listening = Listening::at_port(cli.port, cli.listen, shared);
+    let listening = listening.map_err(|error| CliError::Port {
         port: cli.port,
         error,
-    };
-    let (listener, port) = bind((Ipv4Addr::LOCALHOST, cli.port).into())
-        .await
-        .map_err(error)?;
-    listening.spawn(accept(listener, shared.clone(), trust, Arc::clone(&places)));
-    // A machine may have no IPv6.
-    if let Ok((listener, _)) = bind((Ipv6Addr::LOCALHOST, port).into()).await {
-        listening.spawn(accept(listener, shared, trust, places));
-    }
+    })?;
+    let port = listening.port.unwrap_or(cli.port);
     say(&format!("SMP agent listening on port {port}"))?;
-    if trust == Trust::Token {
+    if !cli.no_token {
+        // What is said here ends up in logs.
+        let path = cli.token_file.display();
         say(&format!(
-            "Token, for the first transmission `AUTH :TOKEN` of each client: {token}"
+            "Clients begin with `AUTH :TOKEN`; the token is in {path}"
         ))?;
     }
     Ok(listening)
 }
 
-async fn accept(listener: TcpListener, shared: Shared, trust: Trust, places: Arc<Semaphore>) {
-    let mut clients = JoinSet::new();
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                stream.set_nodelay(true).ok();
-                rustix::net::sockopt::set_socket_keepalive(&stream, true).ok();
-                let shared = shared.clone();
-                clients.spawn(async move {
-                    if let Err(error) = serve(stream, shared, trust).await {
-                        tracing::debug!(%error, "a client is gone");
-                    }
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no clients can be accepted now");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        }
-        while clients.try_join_next().is_some() {}
-    }
-}
-
-async fn accept_local(listener: UnixListener, shared: Shared, places: Arc<Semaphore>) {
-    let mut clients = JoinSet::new();
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let own = rustix::process::geteuid().as_raw();
-                let is_owner = stream
-                    .peer_cred()
-                    .is_ok_and(|peer| [0, own].contains(&peer.uid()));
-                if !is_owner {
-                    continue;
-                }
-                let shared = shared.clone();
-                clients.spawn(async move {
-                    if let Err(error) = serve(stream, shared, Trust::Peer).await {
-                        tracing::debug!(%error, "a client is gone");
-                    }
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no clients can be accepted now");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        }
-        while clients.try_join_next().is_some() {}
-    }
-}
-
-/// A socket for its owner only, from its first moment on.
-fn private_socket(path: &Path) -> Result<UnixListener, CliError> {
-    use std::os::unix::fs::FileTypeExt as _;
-    let error = |error| CliError::File {
+fn of_file(path: &Path, error: io::Error) -> CliError {
+    CliError::File {
         path: path.to_owned(),
         error,
-    };
-    if let Ok(there) = fs::symlink_metadata(path) {
-        let used = std::os::unix::net::UnixStream::connect(path).is_ok();
-        if !there.file_type().is_socket() || used {
-            return Err(error(io::ErrorKind::AddrInUse.into()));
-        }
-        fs::remove_file(path).map_err(error)?;
     }
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-    let bound = UnixListener::bind(path);
-    rustix::process::umask(before);
-    bound.map_err(error)
 }
 
 fn router(text: &str) -> Option<UserRouter> {
@@ -379,34 +357,7 @@ fn router(text: &str) -> Option<UserRouter> {
 }
 
 fn read_key(path: &Path) -> Result<Zeroizing<String>, CliError> {
-    let text = fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|error| CliError::File {
-        path: path.to_owned(),
-        error,
-    })?;
-    Ok(Zeroizing::new(
-        text.trim_end_matches(['\r', '\n']).to_owned(),
-    ))
-}
-
-/// The token of a file that only its owner may read.
-fn token(path: &Path, rng: &mut Rng) -> Result<String, CliError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let error = |error| CliError::File {
-        path: path.to_owned(),
-        error,
-    };
-    match fs::read_to_string(path) {
-        Ok(token) => return Ok(token.trim().to_owned()),
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
-        Err(other) => return Err(error(other)),
-    }
-    let token = URL_SAFE_NO_PAD.encode(rng.bytes::<32>());
-    let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(path);
-    let written = file.and_then(|mut file| writeln!(file, "{token}"));
-    written.map_err(error)?;
-    Ok(token)
+    private::read(path).map_err(|error| of_file(path, error))
 }
 
 fn say(text: &str) -> io::Result<()> {

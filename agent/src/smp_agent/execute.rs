@@ -7,7 +7,7 @@ use simplex_sans_io::agent::command as agent;
 use simplex_sans_io::agent::command::{
     Force, LinkContent, NewConnection, RequestMode, Sending, TestFailure, Waiting,
 };
-use simplex_sans_io::agent::config::{UserRouter, VERSIONS};
+use simplex_sans_io::agent::config::{Strangers, UserRouter, VERSIONS};
 use simplex_sans_io::agent::error::AgentError;
 use simplex_sans_io::agent::id::{ConnectionId, FileId, MessageId, RequestName};
 use simplex_sans_io::agent::link::{LinkScheme, LinkTarget, ShortLink};
@@ -18,10 +18,11 @@ use simplex_sans_io::smp::pool::UserId;
 use simplex_sans_io::wire::{self, Large, List, Version};
 
 use super::hub::ClientId;
-use super::{Files, Shared};
+use super::{Files, Shared, Trust};
 use crate::handle::{Agent, Error, Joining, NewLink};
 use simplex_sans_io::agent::lines::Transmission;
 use simplex_sans_io::agent::lines::command::{Command, JoinLine, JoinLink, NewLine};
+use simplex_sans_io::agent::lines::role::Role;
 use simplex_sans_io::agent::lines::text::{self, Level, Said};
 use simplex_sans_io::agent::lines::words;
 
@@ -46,6 +47,7 @@ pub(super) enum After {
 pub(super) struct Session {
     shared: Shared,
     client: ClientId,
+    role: Role,
     user: UserId,
     failed: Vec<(String, Said)>,
     pub(super) level: Level,
@@ -74,10 +76,11 @@ pub(super) fn ok() -> Said {
 }
 
 impl Session {
-    pub(super) fn new(shared: Shared, client: ClientId) -> Self {
+    pub(super) fn new(shared: Shared, client: ClientId, role: Role) -> Self {
         Self {
             shared,
             client,
+            role,
             user: UserId(1),
             failed: Vec::new(),
             level: Level::L5,
@@ -94,6 +97,9 @@ impl Session {
         let answer = match command.command {
             Err(error) => Err(Wrong::Text(error.to_owned())),
             Ok(Command::FromAgent) => Err(prohibited("fromParty")),
+            Ok(command) if command.least_role() > self.role => {
+                Err(prohibited("the token is not for this command"))
+            }
             Ok(command) if command.needs_entity() && entity.is_empty() => {
                 Err(Wrong::Text("CMD NO_CONN tConnId".to_owned()))
             }
@@ -143,6 +149,9 @@ impl Session {
         let agent = self.shared.agent.clone();
         let info = || body.clone().unwrap_or_default();
         match command {
+            Command::Auth if matches!(*self.shared.trust, Trust::Tokens(_)) => {
+                Err(prohibited("AUTH"))
+            }
             Command::Ping | Command::Auth => Ok(ok()),
             Command::User(user) => {
                 self.user = self.shared.user(user).await?;
@@ -159,6 +168,7 @@ impl Session {
             }
             Command::DeleteUser(user) => {
                 let user = self.shared.user(user).await?;
+                tracing::info!(client = %self.client, user = user.0, "USER DEL");
                 agent.delete_user(user).await?;
                 self.shared.forget_user(user);
                 Ok(ok())
@@ -181,6 +191,9 @@ impl Session {
                 let asked = self.shared.hub.asked(&name);
                 let address = asked.ok_or_else(|| prohibited("acceptContact"))?;
                 self.own_connection(&address).await?;
+                if agent.statistics(&address).await?.user != self.user {
+                    return Err(prohibited("acceptContact: a request to another user"));
+                }
                 let connection = self.new_connection(entity)?;
                 let accept = agent::Command::Accept {
                     address,
@@ -308,11 +321,14 @@ impl Session {
                 Ok(ok())
             }
             Command::Off => {
-                agent.suspend(&self.own(entity).await?).await?;
+                let connection = self.own(entity).await?;
+                tracing::info!(client = %self.client, ?entity, "OFF");
+                agent.suspend(&connection).await?;
                 Ok(ok())
             }
             Command::Delete { wait } => {
                 let connection = self.own(entity).await?;
+                tracing::info!(client = %self.client, ?entity, "DEL");
                 let waiting = match wait {
                     true => Waiting::Deliver,
                     false => Waiting::Drop,
@@ -386,6 +402,10 @@ impl Session {
     pub(super) fn files(&self) -> Result<&Files, Wrong> {
         let files = self.shared.files.as_deref();
         files.ok_or_else(|| prohibited("the agent was started without files"))
+    }
+
+    pub(super) const fn strangers(&self) -> Strangers {
+        self.shared.strangers
     }
 
     pub(super) const fn agent(&self) -> &Agent {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
+use simplex_sans_io::agent::config::Strangers;
 use simplex_sans_io::agent::files::record::{LocalKey, Relays};
 use simplex_sans_io::agent::id::FileId;
 use simplex_sans_io::crypto::{Nonce, Secret};
@@ -38,6 +39,9 @@ impl Session {
         text: &Bytes,
     ) -> Answer {
         self.files()?;
+        if approved && self.strangers() == Strangers::Never {
+            return Err(prohibited("routers that are not known are not asked"));
+        }
         let file = ReceiveFile {
             local: local.map(|(key, nonce)| LocalKey { key, nonce }),
             relays: match approved {

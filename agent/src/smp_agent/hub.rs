@@ -9,10 +9,13 @@
 //! else here. What is told of a file that nobody owns is told to all clients, or to the next one that comes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use simplex_sans_io::agent::command::ConnectionStatistics;
 use simplex_sans_io::agent::event::{Event, EventContent};
+use simplex_sans_io::agent::file_event::FileEvent;
 use simplex_sans_io::agent::id::{ConnectionId, EventId, FileId, RequestName};
 use tokio::sync::mpsc;
 
@@ -24,19 +27,88 @@ const PARKED: usize = 1000;
 /// How many events are on their way to a client before it is let go.
 const ON_THEIR_WAY: usize = 1024;
 
+/// How large they may be together.
+const BYTES_ON_THEIR_WAY: usize = 4 << 20;
+
 /// A client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ClientId(u64);
 
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// What a client is told, with how its connection is where that is told too.
 pub(super) type Told = (Event, Option<Box<ConnectionStatistics>>);
+
+/// What is on its way to a client.
+pub(super) struct Mail {
+    told: mpsc::Receiver<(Told, usize)>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Mail {
+    /// The next thing; nothing more once the client was let go.
+    ///
+    /// Cancel safety: nothing is lost.
+    pub(super) async fn next(&mut self) -> Option<Told> {
+        let (told, size) = self.told.recv().await?;
+        self.bytes.fetch_sub(size, Ordering::Relaxed);
+        Some(told)
+    }
+}
+
+/// How a client is told something.
+#[derive(Debug)]
+struct Client {
+    sender: mpsc::Sender<(Told, usize)>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Client {
+    /// Whether there was room for it. One thing alone may be as large as it is.
+    fn tell(&self, told: Told) -> bool {
+        let size = size(&told.0.content);
+        let before = self.bytes.fetch_add(size, Ordering::Relaxed);
+        let fits = before == 0 || before.saturating_add(size) <= BYTES_ON_THEIR_WAY;
+        fits && self.sender.try_send((told, size)).is_ok()
+    }
+}
+
+/// About how many bytes it takes to tell it.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all others are lines of a few words"
+)]
+fn size(content: &EventContent) -> usize {
+    let body = match content {
+        EventContent::Message { body, .. } => body.len(),
+        EventContent::Confirmation { info, .. }
+        | EventContent::Request { info, .. }
+        | EventContent::Info { info, .. } => info.len(),
+        EventContent::Down { connections, .. } | EventContent::Up { connections, .. } => {
+            connections.len().saturating_mul(ConnectionId::MAX)
+        }
+        EventContent::File {
+            event: FileEvent::Sent { sender, recipients },
+            ..
+        } => {
+            let texts = recipients.iter().map(|text| text.as_str().len());
+            texts.fold(sender.as_str().len(), usize::saturating_add)
+        }
+        _ => 0,
+    };
+    body.saturating_add(512)
+}
 
 #[derive(Debug, Clone)]
 pub(super) struct Hub(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    clients: BTreeMap<ClientId, mpsc::Sender<Told>>,
+    clients: BTreeMap<ClientId, Client>,
     owners: BTreeMap<ConnectionId, ClientId>,
     parked: BTreeMap<ConnectionId, VecDeque<Told>>,
     files: BTreeMap<FileId, ClientId>,
@@ -72,16 +144,21 @@ impl Hub {
     }
 
     /// One more client.
-    pub(super) fn enter(&self) -> (ClientId, mpsc::Receiver<Told>) {
+    pub(super) fn enter(&self) -> (ClientId, Mail) {
         let (sender, told) = mpsc::channel(ON_THEIR_WAY);
+        let bytes = Arc::<AtomicUsize>::default();
         let mut state = self.state();
         state.next += 1;
         let id = ClientId(state.next);
-        state.clients.insert(id, sender);
+        let client = Client {
+            sender,
+            bytes: Arc::clone(&bytes),
+        };
+        state.clients.insert(id, client);
         for told in std::mem::take(&mut state.untold) {
             state.send(id, told);
         }
-        (id, told)
+        (id, Mail { told, bytes })
     }
 
     /// One less.
@@ -195,10 +272,9 @@ impl State {
 
     /// One that takes nothing is let go: what was not acknowledged is told again.
     fn send(&mut self, client: ClientId, told: Told) {
-        let Some(sender) = self.clients.get(&client) else {
-            return;
-        };
-        if sender.try_send(told).is_err() {
+        let there = self.clients.get(&client);
+        if there.is_some_and(|there| !there.tell(told)) {
+            tracing::warn!(%client, "a client takes nothing, and is let go");
             self.let_go(client);
         }
     }
@@ -243,7 +319,7 @@ pub(super) const fn question(content: &EventContent) -> Option<&RequestName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use simplex_sans_io::agent::file_event::FileEvent;
+    use simplex_sans_io::agent::file_event::DescriptionText;
 
     fn event(connection: &ConnectionId, id: Option<u64>) -> Told {
         let event = Event {
@@ -263,20 +339,23 @@ mod tests {
         let (first, mut to_first) = hub.enter();
         let (second, mut to_second) = hub.enter();
         hub.take(first, &bob);
-        assert_eq!(to_first.try_recv().unwrap().0.id, Some(EventId(1)));
-        assert!(to_first.try_recv().is_err());
+        assert_eq!(to_first.told.try_recv().unwrap().0.0.id, Some(EventId(1)));
+        assert!(to_first.told.try_recv().is_err());
         assert!(hub.owns(first, &bob) && !hub.owns(second, &bob));
 
         hub.take(second, &bob);
-        assert_eq!(to_first.try_recv().unwrap().0.content, EventContent::End);
+        assert_eq!(
+            to_first.told.try_recv().unwrap().0.0.content,
+            EventContent::End
+        );
         hub.state().tell(event(&bob, Some(2)));
-        assert_eq!(to_second.try_recv().unwrap().0.id, Some(EventId(2)));
+        assert_eq!(to_second.told.try_recv().unwrap().0.0.id, Some(EventId(2)));
 
         hub.leave(second);
         hub.state().tell(event(&bob, Some(3)));
         assert!(hub.owns(first, &bob));
         hub.take(first, &bob);
-        assert_eq!(to_first.try_recv().unwrap().0.id, Some(EventId(3)));
+        assert_eq!(to_first.told.try_recv().unwrap().0.0.id, Some(EventId(3)));
     }
 
     #[test]
@@ -289,6 +368,40 @@ mod tests {
             hub.state().tell(event(&bob, Some(number)));
         }
         assert!(hub.state().clients.is_empty() && hub.state().owners.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_on_its_way_to_a_client_is_no_more_than_four_megabytes() {
+        let hub = Hub::new();
+        let file = FileId::try_from(b"photo".as_slice()).unwrap();
+        let described = || {
+            let text = DescriptionText::from("x".repeat(1_000_000));
+            let event = FileEvent::Sent {
+                sender: text.clone(),
+                recipients: vec![text],
+            };
+            let (mut told, _) = of_file(&file, Some(1));
+            told.content = EventContent::File {
+                file: file.clone(),
+                event,
+            };
+            (told, None)
+        };
+        let (_, mut mail) = hub.enter();
+        for _ in 0..10 {
+            hub.state().tell(described());
+            mail.next().await.unwrap();
+        }
+        assert_eq!(hub.state().clients.len(), 1, "it takes what it is told");
+        for _ in 0..2 {
+            hub.state().tell(described());
+        }
+        assert_eq!(hub.state().clients.len(), 1);
+        hub.state().tell(described());
+        assert!(hub.state().clients.is_empty());
+        // What was on its way comes, and nothing more.
+        assert!(mail.next().await.is_some() && mail.next().await.is_some());
+        assert!(mail.next().await.is_none());
     }
 
     fn of_file(file: &FileId, id: Option<u64>) -> Told {
@@ -315,14 +428,17 @@ mod tests {
         hub.state().tell(of_file(&file, Some(1)));
         // How far it was is of no interest any more.
         let (first, mut to_first) = hub.enter();
-        assert_eq!(to_first.try_recv().unwrap(), of_file(&file, Some(1)));
+        assert_eq!(to_first.told.try_recv().unwrap().0, of_file(&file, Some(1)));
         let (_, mut to_second) = hub.enter();
         hub.take_file(first, &file);
         hub.state().tell(of_file(&file, None));
-        assert_eq!(to_first.try_recv().unwrap(), of_file(&file, None));
-        assert!(to_second.try_recv().is_err());
+        assert_eq!(to_first.told.try_recv().unwrap().0, of_file(&file, None));
+        assert!(to_second.told.try_recv().is_err());
         hub.leave(first);
         hub.state().tell(of_file(&file, Some(2)));
-        assert_eq!(to_second.try_recv().unwrap(), of_file(&file, Some(2)));
+        assert_eq!(
+            to_second.told.try_recv().unwrap().0,
+            of_file(&file, Some(2))
+        );
     }
 }

@@ -6,6 +6,8 @@ mod cli;
 mod execute;
 mod files;
 mod hub;
+mod listen;
+mod private;
 mod rate;
 mod session;
 
@@ -15,23 +17,44 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use simplex_sans_io::agent::config::UserRouter;
+use simplex_sans_io::agent::config::{Strangers, UserRouter};
 use simplex_sans_io::agent::id::ConnectionId;
+use simplex_sans_io::agent::lines::role::Role;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::pool::UserId;
 use simplex_sans_io::wire::XftpScheme;
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use self::hub::Hub;
 use self::rate::Rate;
 use crate::handle::{Agent, Error};
 
-/// Whether a client has to say who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who may do what.
+#[derive(Debug)]
 enum Trust {
     /// Whoever can connect may do everything.
     Peer,
-    /// The token has to be known.
-    Token,
+    /// What these may do, if they know the token.
+    Tokens(Vec<(Role, Zeroizing<String>)>),
+}
+
+impl Trust {
+    /// What somebody may do who knows this token, if it is one. How long it takes does not tell how much of it was right.
+    fn role(&self, token: &[u8]) -> Option<Role> {
+        let Self::Tokens(tokens) = self else {
+            return Some(Role::Admin);
+        };
+        let known = tokens
+            .iter()
+            .map(|(role, known)| (*role, bool::from(known.as_bytes().ct_eq(token))));
+        let known: Vec<_> = known.collect();
+        let roles = known
+            .into_iter()
+            .filter_map(|(role, is)| is.then_some(role));
+        roles.max()
+    }
 }
 
 /// What all clients share.
@@ -39,8 +62,13 @@ enum Trust {
 struct Shared {
     agent: Agent,
     hub: Hub,
-    token: Arc<str>,
+    trust: Arc<Trust>,
+    /// How often somebody may say a wrong token.
+    failures: Arc<Mutex<Rate>>,
+    /// How many clients there may be.
+    places: Arc<Semaphore>,
     routers: Arc<[UserRouter]>,
+    strangers: Strangers,
     /// Where files of clients are, and the routers for them, if there are to be any.
     files: Option<Arc<Files>>,
     /// The routers of each user.

@@ -1,4 +1,5 @@
-//! How fast clients may make connections: one that has lost its mind does not fill the disk, or the routers.
+//! How fast clients may make connections: one that has lost its mind does not fill the disk, or the routers. And how often somebody may
+//! try a token.
 
 use std::time::{Duration, Instant};
 
@@ -19,16 +20,21 @@ impl Rate {
         }
     }
 
-    /// Whether one more may be made.
+    /// Whether one more may be made, which is one less.
     pub(super) fn take(&mut self, now: Instant) -> bool {
+        let may = self.may_take(now);
+        self.left = self.left.saturating_sub(1);
+        may
+    }
+
+    /// Whether one more may be made.
+    pub(super) fn may_take(&mut self, now: Instant) -> bool {
         let over = |begun| now.saturating_duration_since(begun) >= Duration::from_secs(60);
         if self.begun.is_none_or(over) {
             self.begun = Some(now);
             self.left = self.in_a_minute;
         }
-        let left = self.left.checked_sub(1);
-        self.left = left.unwrap_or_default();
-        left.is_some()
+        self.left > 0
     }
 }
 

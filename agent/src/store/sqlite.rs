@@ -146,13 +146,22 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
         use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
     }
-    match options.open(path) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(StoreError::File {
-            path: path.to_owned(),
-            error,
-        }),
-    }
+    let opened = options.open(path);
+    #[cfg(unix)]
+    let opened = opened.and_then(|file| {
+        use std::os::unix::fs::PermissionsExt as _;
+        // The files beside it are made like it.
+        match file.metadata()?.permissions().mode() & 0o077 {
+            0 => Ok(file),
+            _ => file
+                .set_permissions(std::fs::Permissions::from_mode(0o600))
+                .map(|()| file),
+        }
+    });
+    opened.map(drop).map_err(|error| StoreError::File {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 impl Store for Sqlite {

@@ -498,6 +498,8 @@ pub struct LinkContent {
 /// How a connection is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionStatistics {
+    /// Whose it is.
+    pub user: UserId,
     /// The version of agents.
     pub version: Version,
     /// The queues that it receives from.

@@ -174,6 +174,7 @@ fn statistics(step: &Step<'_>) -> ConnectionStatistics {
         },
     });
     ConnectionStatistics {
+        user: record.user,
         version: record.version,
         receive: receive.collect(),
         send: send.collect(),

@@ -120,9 +120,10 @@ impl Step<'_> {
         })
     }
 
-    /// The messages that receipts are of, as far as they are known.
+    /// The messages that receipts are of, as far as they are known. One of a message that was forgotten, or was none of the application's, is
+    /// an error.
     fn receipts(
-        &self,
+        &mut self,
         incoming: &Incoming<'_>,
         receipts: &NonEmpty<Receipt>,
     ) -> Result<Vec<(SentNumber, MessageReceipt)>, Stop> {
@@ -152,10 +153,15 @@ impl Step<'_> {
                 Err(need) => return Err(need.into()),
             }
         }
-        match needed.is_empty() {
-            true => Ok(known),
-            false => Err(super::Need::Records(needed).into()),
+        if !needed.is_empty() {
+            return Err(super::Need::Records(needed).into());
         }
+        if known.len() < receipts.len() {
+            self.error(AgentError::MessageProhibited {
+                context: "a receipt of a message that is not known".into(),
+            });
+        }
+        Ok(known)
     }
 
     fn keep_received(

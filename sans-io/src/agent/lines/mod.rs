@@ -25,20 +25,23 @@
 
 pub mod command;
 mod options;
+pub mod role;
 pub mod text;
 pub mod words;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use self::command::{BodyForm, Line};
+use self::command::{BodyForm, Command, Line};
 
 /// The longest lines.
 const CORR_ID: usize = 64;
 const ENTITY: usize = 128;
 const COMMAND: usize = 64 * 1024;
 
-/// The largest body.
+/// The largest body: a message, or what is said of oneself.
 const BODY: usize = 16 * 1024;
+/// The largest one of a command about a file: a description.
+const DESCRIPTION: usize = 1024 * 1024;
 
 /// What a client has sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,6 +174,11 @@ impl Lines {
         let Ok((command, form)) = Line::parse(line) else {
             return Err(broken(corr_id, entity, command::SYNTAX));
         };
+        let of_file = matches!(
+            command.command,
+            Ok(Command::ReceiveFile { .. } | Command::DeleteFile { .. })
+        );
+        let most = if of_file { DESCRIPTION } else { BODY };
         let mut transmission = Transmission {
             corr_id,
             entity,
@@ -178,11 +186,11 @@ impl Lines {
         };
         match form {
             BodyForm::None | BodyForm::Bad => Ok(Some(transmission)),
-            BodyForm::Text(text) if text.len() <= BODY => {
+            BodyForm::Text(text) if text.len() <= most => {
                 transmission.command.body = Some(Bytes::from(text));
                 Ok(Some(transmission))
             }
-            BodyForm::Size(size) if size <= BODY => {
+            BodyForm::Size(size) if size <= most => {
                 self.stage = Stage::Body(Box::new(transmission), size);
                 Ok(None)
             }
@@ -295,6 +303,65 @@ mod tests {
         for line in ["HELLO 5", "SEND F 123456789", "SEND F -5", "LET x 0x10"] {
             let (found, broken) = all(&[format!("1\nbob\n{line}\n").as_bytes()]);
             assert!(found.is_empty() && broken.is_some(), "{line}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn each_command_has_a_largest_body_and_nothing_is_kept_for_a_larger_one() {
+        let large = |line: String| {
+            let (found, broken) = all(&[line.as_bytes()]);
+            let large =
+                matches!(&broken, Some(Broken::Answered { error, .. }) if error.contains("LARGE"));
+            assert!(found.is_empty() && large == broken.is_some(), "{broken:?}");
+            large
+        };
+        for (command, most) in [
+            ("SEND", BODY),
+            ("LET x", BODY),
+            ("FSND", BODY),
+            ("FRCV", DESCRIPTION),
+            ("FDEL remote", DESCRIPTION),
+        ] {
+            assert!(!large(format!("1\nbob\n{command} {most}\n")), "{command}");
+            assert!(
+                large(format!("1\nbob\n{command} {}\n", most + 1)),
+                "{command}"
+            );
+        }
+        let text = "x".repeat(BODY + 1);
+        assert!(large(format!("1\nbob\nSEND :{text}\n")));
+        // The first line that is too long ends it, whatever it is.
+        for (lines, stranger) in [
+            ("x".repeat(65), true),
+            (format!("1\n{}", "x".repeat(130)), false),
+            (format!("1\nbob\n{}", "x".repeat(65_538)), false),
+        ] {
+            let (found, broken) = all(&[lines.as_bytes(), b"\n"]);
+            assert!(found.is_empty());
+            assert_eq!(broken == Some(Broken::Stranger), stranger);
+            assert!(broken.is_some());
+        }
+    }
+
+    #[test]
+    fn control_characters_end_a_session_and_what_is_not_complete_is_nothing() {
+        for lines in [
+            b"1\nb\0b\nSUB\n".as_slice(),
+            b"1\nbob\nSU\0B\n",
+            b"1\nbob\n\xff\xf4\xff\xfd\x06\n",
+            b"1\nbob\nSEND :a\x07b\n",
+        ] {
+            let (found, broken) = all(&[lines]);
+            let syntax =
+                matches!(broken, Some(Broken::Answered { error, .. }) if error == command::SYNTAX);
+            assert!(found.is_empty() && syntax, "{lines:?}");
+        }
+        for half in [
+            b"1\nbob\nDEL".as_slice(),
+            b"1\nbob\nSEND 5\nhel",
+            b"1\nbob\nSEND 5\nhello",
+        ] {
+            assert_eq!(all(&[half]), (vec![], None));
         }
     }
 

@@ -76,7 +76,7 @@ fn an_address_of_an_older_agent_is_asked_in_its_version() {
 }
 
 #[test]
-fn a_receipt_of_a_message_that_is_forgotten_is_acknowledged_and_not_told() {
+fn a_receipt_of_a_message_that_is_forgotten_is_an_error_and_acknowledged() {
     let config = Config {
         memory: Duration::from_secs(3600),
         ..Config::default()
@@ -95,7 +95,10 @@ fn a_receipt_of_a_message_that_is_forgotten_is_acknowledged_and_not_told() {
     let awake = Command::Statistics { connection };
     peers.agents.ask(ALICE, awake).unwrap();
     peers.acknowledge(BOB, heard.unwrap(), Some("read"));
-    assert_eq!(peers.told(ALICE), []);
+    let error = AgentError::MessageProhibited {
+        context: "a receipt of a message that is not known".into(),
+    };
+    assert_eq!(peers.told(ALICE), [EventContent::Error { error }]);
     peers.send(BOB, "and this");
     assert_eq!(peers.read(ALICE), ["and this"]);
 }
