@@ -244,6 +244,8 @@ struct Reckoning {
     totals: Totals,
     /// What was committed after they were asked for.
     since: Adjustment,
+    /// Room of chunks that are removed, while that is not stored: it may not be so.
+    freed: u64,
     known: Known,
 }
 
@@ -301,10 +303,15 @@ impl Router {
     }
 
     /// Stores changes; what is to follow waits until they are stored.
-    fn commit(&mut self, mut changes: Vec<Change>, adjustment: Adjustment, after: Vec<After>) {
+    fn commit(&mut self, mut changes: Vec<Change>, adjustment: Adjustment, mut after: Vec<After>) {
         if adjustment != Adjustment::default() {
             changes.push(Change::Adjust(adjustment));
             self.totals.adjust(adjustment);
+        }
+        if adjustment.used < 0 {
+            let freed = adjustment.used.unsigned_abs();
+            self.totals.freed = self.totals.freed.saturating_add(freed);
+            after.push(After::Free(freed));
         }
         let op = self.pending.add(after);
         self.actions.push(Action::Commit(op, changes));
@@ -316,6 +323,7 @@ impl Router {
                 After::Answer(asker, response) => self.answer(asker, response),
                 After::Keep(_) => {}
                 After::Remove(chunk) => self.actions.push(Action::Remove(chunk)),
+                After::Free(room) => self.totals.free(room),
                 After::Operated(ticket, outcome) => {
                     self.actions.push(Action::Operated(ticket, outcome));
                 }
@@ -329,6 +337,8 @@ impl Router {
             match after {
                 After::Answer(asker, _) => self.refuse(asker, ErrorType::Internal),
                 After::Keep(chunk) | After::Remove(chunk) => self.found(vec![chunk]),
+                // No room is given away before the totals are known again.
+                After::Free(room) => self.totals.free(room),
                 After::Operated(ticket, _) => {
                     self.actions.push(Action::Operated(ticket, Outcome::Failed));
                 }
@@ -394,6 +404,15 @@ impl Reckoning {
             chunks: self.since.chunks.saturating_add(by.chunks),
             used: self.since.used.saturating_add(by.used),
         };
+    }
+
+    const fn free(&mut self, room: u64) {
+        self.freed = self.freed.saturating_sub(room);
+    }
+
+    /// What chunks take, also those that may still be there.
+    const fn taken(&self) -> u64 {
+        self.totals.used.saturating_add(self.freed)
     }
 
     const fn was_known(&self) -> bool {

@@ -32,6 +32,8 @@ pub(super) enum After {
     /// The chunk is there, as the record says: there is nothing to do.
     Keep(Chunk),
     Remove(Chunk),
+    /// So much room is free for others.
+    Free(u64),
     Operated(Ticket, Outcome),
 }
 

@@ -477,6 +477,38 @@ fn what_was_not_stored_is_not_promised_and_totals_stay_exact() {
 }
 
 #[test]
+fn room_is_given_away_only_when_it_is_certain_to_be_free() {
+    for seed in 0..40 {
+        let config = Config {
+            quota: Some(SIZE.into()),
+            ..Config::default()
+        };
+        let mut net = Net::new(config.clone());
+        net.world = World::new(config, Rng::from_seed([seed; 32]));
+        let (one, two) = (net.world.connect(), net.world.connect());
+        let files = [net.create(one), net.create(two)];
+        net.put(one, &files[0]).unwrap();
+        // While one is uploaded, another one is to be deleted, which is not stored.
+        let deletion = net.send(one, Ask::Delete, Some(&files[0].sender));
+        let upload = net.upload(two, &files[1], &files[1].chunk.clone());
+        while net.world.router().gauges().unstored == 0 {
+            assert!(net.world.step());
+        }
+        net.world.storing = Storing::Fails;
+        while net.world.router().gauges().unstored > 0 {
+            assert!(net.world.step());
+        }
+        net.world.storing = Storing::Works;
+        let full = refused(ErrorType::Quota);
+        assert_eq!(net.outcome(two, upload).0, Some(full), "{seed}");
+        let internal = refused(ErrorType::Internal);
+        assert_eq!(net.outcome(one, deletion).0, Some(internal), "{seed}");
+        net.assert_sound();
+        assert_eq!(net.get(one, &files[0]).unwrap(), files[0].chunk);
+    }
+}
+
+#[test]
 fn a_full_disk_is_told_and_leaves_nothing() {
     let mut net = Net::new(Config::default());
     let conn = net.world.connect();

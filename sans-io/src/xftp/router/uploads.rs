@@ -96,11 +96,7 @@ impl Router {
         if record.content != Content::Absent {
             return self.call(asker, Call::Swallow { stream, size });
         }
-        let taken = self
-            .totals
-            .totals
-            .used
-            .saturating_add(self.uploads.reserved);
+        let taken = self.totals.taken().saturating_add(self.uploads.reserved);
         let full = |quota| taken.saturating_add(size.into()) > quota;
         if self.config.quota.is_some_and(full) {
             return self.refuse(asker, ErrorType::Quota);
