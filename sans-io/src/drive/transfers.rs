@@ -35,6 +35,8 @@ struct Waiting {
     room: usize,
     /// What was downloaded and is not taken: no more than the windows of HTTP/2 allow.
     data: VecDeque<BytesMut>,
+    /// How many bytes were downloaded and are not credited.
+    unread: usize,
     outcome: Option<Outcome>,
     waker: Option<Waker>,
 }
@@ -56,6 +58,7 @@ impl Transfers {
         let waiting = Waiting {
             room: UPLOAD_WINDOW,
             data: VecDeque::new(),
+            unread: 0,
             outcome: None,
             waker: None,
         };
@@ -135,6 +138,9 @@ impl Transfer {
     /// What was downloaded before is done with.
     pub(super) fn credit(&self, bytes: usize) {
         let request = self.id;
+        self.transfers.change(request, |waiting| {
+            waiting.unread = waiting.unread.saturating_sub(bytes);
+        });
         // A session that has ended needs none.
         self.calls.push(Call::Credit { request, bytes }).ok();
     }
@@ -168,7 +174,7 @@ impl Transfer {
 impl Drop for Transfer {
     fn drop(&mut self) {
         let forgotten = self.transfers.lock().waiting.remove(&self.id);
-        if forgotten.is_some_and(|waiting| waiting.outcome.is_none()) {
+        if forgotten.is_some_and(|waiting| waiting.outcome.is_none() || waiting.unread > 0) {
             self.calls.push(Call::Cancel(self.id)).ok();
         }
     }
@@ -217,7 +223,10 @@ impl Owner for XftpMailbox {
                 waiting.room = waiting.room.saturating_add(bytes);
             }),
             Event::Data { request, bytes } => {
-                transfers.change(request, |waiting| waiting.data.push_back(bytes));
+                transfers.change(request, |waiting| {
+                    waiting.unread = waiting.unread.saturating_add(bytes.len());
+                    waiting.data.push_back(bytes);
+                });
             }
             Event::Response { request, result } => {
                 transfers.change(request, |waiting| waiting.outcome = Some(result));

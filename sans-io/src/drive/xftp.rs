@@ -191,11 +191,12 @@ impl XftpClient {
             route,
             within,
             tls,
-            session,
+            mut session,
             http2,
             policy,
             capacity,
         } = options;
+        session.max_downloads = session.max_downloads.min(http2.unread_bodies());
         let (client, events, mailbox) = Self::new(capacity);
         let clock = network.clock();
         let start = clock.now();
@@ -329,7 +330,7 @@ impl XftpOptions {
             within: Duration::from_secs(45),
             tls: Arc::new(tls),
             session,
-            http2: http2::Options::default(),
+            http2: http2::Options::client(),
             capacity: Capacity::default(),
             policy: Policy::CLIENT,
         })
@@ -362,6 +363,8 @@ pub type XftpEnd =
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::crypto::{Algorithm, ed25519, hash::sha256};
     use crate::sim::identity::Credentials;
@@ -372,6 +375,7 @@ mod tests {
     use crate::xftp::router::store::Chunk;
     use crate::xftp::server::{self, Found, Server, UploadId};
     use crate::xftp::{ErrorType, Response};
+    use std::future::poll_fn;
 
     fn key() -> Key {
         Arc::new(ed25519::PrivateKey::from_bytes([3; 32]).into())
@@ -387,14 +391,14 @@ mod tests {
         let server = Http2::server(http2::Options::default(), server, Now::START);
         let config = Config::new("router.example", credentials.key_hash());
         let client = Client::new(config, of_client, rng.fork(), Now::START);
-        let machine = Http2::client(http2::Options::default(), client, Now::START);
+        let machine = Http2::client(http2::Options::client(), client, Now::START);
         let clock = tasks.clock();
         let (near, far) = duplex(&clock, rng, &Link::WAN, 100_000);
         let (calls, mut events, mailbox) = mailbox(Capacity::default());
         tasks.spawn(drive(server, far, clock.clone(), mailbox, Policy::ROUTER));
         tasks.spawn(async move {
             let mut kept = Vec::new();
-            let mut read = 0;
+            let mut reads = BTreeMap::new();
             while let Some(event) = events.next().await {
                 let call = match event {
                     server::Event::Lookup { stream, .. } => {
@@ -431,13 +435,14 @@ mod tests {
                         response: result.map_or_else(Response::Err, |()| Response::Ok),
                     },
                     server::Event::Open { stream, .. } => {
-                        read = 0;
+                        reads.insert(stream, 0);
                         let result = Ok(());
                         server::Call::Opened { stream, result }
                     }
                     server::Event::Read { stream, bytes } => {
-                        let piece = kept.get(read..read + bytes);
-                        read += bytes;
+                        let read = reads.get_mut(&stream).unwrap();
+                        let piece = kept.get(*read..*read + bytes);
+                        *read += bytes;
                         match piece.map(BytesMut::from) {
                             Some(bytes) => server::Call::Data { stream, bytes },
                             None => server::Call::NoData { stream },
@@ -481,6 +486,41 @@ mod tests {
     }
 
     #[test]
+    fn downloads_that_nobody_reads_keep_no_other_request_from_its_response() {
+        let mut tasks = Tasks::new(3);
+        let chunk: Vec<u8> = (0..3_u32 << 20).map(|i| (i % 251) as u8).collect();
+        let (size, digest) = (3 << 20, sha256(&chunk));
+        let client = net(&mut tasks, size, digest);
+        let clock = tasks.clock();
+        let done = tasks.spawn(async move {
+            let id = EntityId::from([1; 24]);
+            let mut upload = client.upload(&id, &key(), size).await?;
+            upload.write(Bytes::copy_from_slice(&chunk)).await?;
+            upload.finish().await?;
+            let mut downloads = Vec::new();
+            for _ in 0..12 {
+                downloads.push(client.download(&id, &key(), size, digest).await?);
+            }
+            // Until all that have begun have filled their windows.
+            let mut clock = clock.clone();
+            let full = clock.now().instant + Duration::from_secs(20);
+            poll_fn(|cx| clock.poll_sleep(cx, full)).await;
+            client.ping().await?;
+            let mut all = Vec::new();
+            for mut download in downloads {
+                let mut back = Vec::new();
+                while let Some(bytes) = download.read().await? {
+                    back.extend_from_slice(&bytes);
+                }
+                all.push(back == chunk);
+            }
+            Ok::<_, RequestError>(all)
+        });
+        tasks.run(100_000_000);
+        assert_eq!(done.take(), Some(Ok(vec![true; 12])));
+    }
+
+    #[test]
     fn transfers_that_are_given_up_leave_the_session_as_it_is() {
         let mut tasks = Tasks::new(2);
         let chunk = vec![7; 1 << 18];
@@ -494,6 +534,16 @@ mod tests {
             client.ping().await?;
             let download = client.download(&id, &key(), size, digest).await?;
             drop(download);
+            // So do those that have their response, and are not read to the end.
+            let mut upload = client.upload(&id, &key(), size).await?;
+            upload.write(chunk.into()).await?;
+            upload.finish().await?;
+            for _ in 0..20 {
+                let mut download = client.download(&id, &key(), size, digest).await?;
+                download.read().await?;
+                client.ping().await?;
+                drop(download);
+            }
             client.ping().await
         });
         tasks.run(10_000_000);

@@ -57,6 +57,27 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Those of a client: what comes is bounded by the windows of what it has asked for, and is always read.
+    #[must_use]
+    pub fn client() -> Self {
+        let usual = Self::default();
+        Self {
+            uncredited: usize::try_from(usual.connection_window).unwrap_or(usize::MAX),
+            ..usual
+        }
+    }
+
+    /// How many bodies may be left unread, without a credit, while others still come: a window is left for those.
+    #[must_use]
+    pub fn unread_bodies(&self) -> usize {
+        let window = usize::try_from(self.connection_window).unwrap_or(usize::MAX);
+        let all = window.min(self.uncredited);
+        let one = usize::try_from(self.stream_window).unwrap_or(usize::MAX);
+        all.checked_div(one).unwrap_or(0).saturating_sub(1).max(1)
+    }
+}
+
 /// Why a connection died.
 #[derive(Debug, thiserror::Error)]
 pub enum Error<E> {

@@ -176,7 +176,10 @@ impl World {
         let (of_client, of_router) = transports(&mut self.rng);
         let config = server::Config::new(self.credentials.xftp_router());
         let server = Server::new(config, of_router, self.rng.fork(), self.now);
-        let config = client::Config::new("router.example", self.credentials.key_hash());
+        let config = client::Config {
+            max_downloads: 2,
+            ..client::Config::new("router.example", self.credentials.key_hash())
+        };
         let client = Client::new(config, of_client, self.rng.fork(), self.now);
         let mut link = Joined::new(client, server);
         link.wait_until(self.now);

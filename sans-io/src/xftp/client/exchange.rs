@@ -25,6 +25,8 @@ pub(super) struct Pending {
     pub(super) request: RequestId,
     pub(super) timeout: Option<Duration>,
     pub(super) deadline: Option<Instant>,
+    /// How many bytes of a download were passed on and are not credited.
+    pub(super) unread: usize,
     corr_id: CorrId,
     entity_id: EntityId,
     expected: Expected,
@@ -96,6 +98,7 @@ impl Pending {
             request: request.id,
             timeout: request.timeout,
             deadline: None,
+            unread: 0,
             corr_id,
             entity_id: request.entity_id.clone(),
             expected,

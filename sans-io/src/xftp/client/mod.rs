@@ -17,6 +17,9 @@
 //! kept here: bytes to upload are asked for as they leave ([`Event::Taken`]), and bytes that were downloaded are decrypted and passed on
 //! at once, and more of them come as they are [credited](Call::Credit). They must not be believed before the response says so.
 //!
+//! Only [so many](Config::max_downloads) downloads are under way at the same time, and others wait for their turn: so there is always room for
+//! other responses, whatever the owner leaves unread.
+//!
 //! A request that nobody waits for any more is not reset: its answer is read and thrown away.
 //!
 //! ```
@@ -50,6 +53,7 @@
 //! assert_eq!(joined.client_events.pop(), Some(pong));
 //! ```
 
+mod downloads;
 mod exchange;
 mod request;
 mod retry;
@@ -66,6 +70,7 @@ use http::{Method, StatusCode};
 pub use self::request::{Answer, Ask, Request, RequestError, RequestId};
 pub use self::retry::{Attempts, Verdict};
 
+use self::downloads::{Downloads, Wanted};
 use self::exchange::{Finished, Pending};
 use super::handshake::{self, Established, Expected, HandshakeError, RouterHello};
 use super::transmission::{Session, Transmission, Unauthorized};
@@ -94,6 +99,8 @@ pub struct Config {
     pub missing_responses: u32,
     /// How many requests may wait at the same time; more are refused.
     pub max_in_flight: usize,
+    /// How many downloads are under way at the same time: no more than [HTTP/2 leaves room for](http2::Options::unread_bodies).
+    pub max_downloads: usize,
 }
 
 impl Config {
@@ -110,6 +117,7 @@ impl Config {
             response_timeout: Duration::from_secs(60),
             missing_responses: 3,
             max_in_flight: 1024,
+            max_downloads: http2::Options::client().unread_bodies(),
         }
     }
 }
@@ -159,14 +167,14 @@ pub enum Call {
         /// The bytes.
         bytes: Bytes,
     },
-    /// That many bytes of a download are done with.
+    /// That many bytes of a download are done with, also after its response.
     Credit {
         /// The request.
         request: RequestId,
         /// How many.
         bytes: usize,
     },
-    /// Nobody waits for this request any more.
+    /// Nobody waits for this request any more, nor for what came of it and was not credited.
     Cancel(RequestId),
     /// End the session. What waits for a response gets none.
     Close,
@@ -218,6 +226,7 @@ pub struct Client {
     state: State,
     streams: BTreeMap<StreamId, Pending>,
     requests: BTreeMap<RequestId, StreamId>,
+    downloads: Downloads,
     deadlines: BTreeSet<(Instant, StreamId)>,
     next_stream: u64,
     /// Time-outs since something came.
@@ -261,6 +270,7 @@ impl Client {
             state: State::Closed,
             streams: BTreeMap::new(),
             requests: BTreeMap::new(),
+            downloads: Downloads::default(),
             deadlines: BTreeSet::new(),
             next_stream: 2,
             missing: 0,
@@ -300,12 +310,7 @@ impl Client {
         self.requests.len()
     }
 
-    fn incoming(
-        &mut self,
-        now: Now,
-        stream: StreamId,
-        incoming: Incoming,
-    ) -> Result<(), ClientError> {
+    fn incoming(&mut self, stream: StreamId, incoming: Incoming) -> Result<(), ClientError> {
         if matches!(incoming, Incoming::Response(..) | Incoming::Body(..)) {
             self.missing = 0;
         }
@@ -313,7 +318,7 @@ impl Client {
             (HELLO, State::Hello { .. }) => self.hello(incoming),
             (HANDSHAKE, State::Handshake { .. }) => self.accepted(incoming),
             (_, State::Ready { .. }) => {
-                self.exchange(now, stream, incoming);
+                self.exchange(stream, incoming);
                 Ok(())
             }
             (_, State::Hello { .. } | State::Handshake { .. } | State::Closed) => Ok(()),
@@ -396,30 +401,25 @@ impl Client {
         };
     }
 
-    fn call(&mut self, now: Now, call: Call) {
+    fn call(&mut self, call: Call) {
         match call {
             Call::Send(request) => {
                 let id = request.id;
-                if let Err(error) = self.request(now, request) {
+                if let Err(error) = self.request(request) {
                     self.respond(id, Err(error));
                 }
             }
-            Call::Upload { request, bytes } => self.upload(now, request, bytes),
-            Call::Credit { request, bytes } => {
-                if let Some(stream) = self.requests.get(&request) {
-                    self.send(*stream, Outgoing::Credit(bytes));
-                }
-            }
-            Call::Cancel(request) => {
-                if let Some(stream) = self.requests.get(&request).copied() {
-                    self.finish(stream, Err(RequestError::Cancelled));
-                }
-            }
+            Call::Upload { request, bytes } => self.upload(request, bytes),
+            Call::Credit { request, bytes } => self.credit(request, bytes),
+            Call::Cancel(request) => match self.requests.get(&request).copied() {
+                Some(stream) => self.finish(stream, Err(RequestError::Cancelled)),
+                None => self.forget_unread(request),
+            },
             Call::Close => self.close(CloseReason::Finished),
         }
     }
 
-    fn request(&mut self, now: Now, request: Request) -> Result<(), RequestError> {
+    fn request(&mut self, request: Request) -> Result<(), RequestError> {
         let State::Ready {
             session,
             router_key,
@@ -429,6 +429,7 @@ impl Client {
         };
         if self.requests.len() >= self.config.max_in_flight
             || self.requests.contains_key(&request.id)
+            || self.downloads.is_unread(request.id)
         {
             return Err(RequestError::NotAccepted);
         }
@@ -452,13 +453,17 @@ impl Client {
         self.requests.insert(request.id, stream);
         let part = pending.part_after_block();
         self.streams.insert(stream, pending);
-        self.expect(now, stream);
+        if let Ask::Download { .. } = request.ask {
+            self.queue_download(stream, block);
+            return Ok(());
+        }
+        self.expect(stream);
         self.ask(stream, Part::More);
         self.send(stream, Outgoing::Body(block, part));
         Ok(())
     }
 
-    fn upload(&mut self, now: Now, request: RequestId, bytes: Bytes) {
+    fn upload(&mut self, request: RequestId, bytes: Bytes) {
         let Some(stream) = self.requests.get(&request).copied() else {
             return;
         };
@@ -468,13 +473,13 @@ impl Client {
         match pending.upload(bytes.len()) {
             Ok(part) => {
                 self.send(stream, Outgoing::Body(bytes, part));
-                self.expect(now, stream);
+                self.expect(stream);
             }
             Err(error) => self.finish(stream, Err(error)),
         }
     }
 
-    fn exchange(&mut self, now: Now, stream: StreamId, incoming: Incoming) {
+    fn exchange(&mut self, stream: StreamId, incoming: Incoming) {
         let Some(pending) = self.streams.get_mut(&stream) else {
             return;
         };
@@ -499,7 +504,7 @@ impl Client {
             }
         };
         match finished {
-            None => self.expect(now, stream),
+            None => self.expect(stream),
             Some(result) => self.finish(stream, result),
         }
     }
@@ -532,10 +537,12 @@ impl Client {
             Ok(data) if !data.is_empty() => {
                 // The tag and what surrounds a chunk is not the owner's to credit.
                 credit = credit.saturating_add(rest.len().saturating_sub(data.len()));
+                pending.unread = pending.unread.saturating_add(data.len());
                 self.event(Event::Data {
                     request,
                     bytes: data,
                 });
+                self.wait_for_turn();
             }
             Ok(_) => credit = bytes.len(),
             Err(error) => return Some(Err(error)),
@@ -556,7 +563,11 @@ impl Client {
         if pending.is_uploading() {
             self.send(stream, Outgoing::Body(Bytes::new(), Part::Last));
         }
-        self.send(stream, Outgoing::Discard);
+        let wanted = match result {
+            Err(RequestError::Cancelled) => Wanted::No,
+            Ok(_) | Err(_) => Wanted::Yes,
+        };
+        self.leave(stream, &pending, wanted);
         self.respond(pending.request, result);
     }
 
@@ -575,6 +586,7 @@ impl Client {
                     self.missing = self.missing.saturating_add(1);
                     self.finish(stream, Err(RequestError::TimedOut));
                 }
+                self.give_up_downloads(now.instant);
                 if self.missing >= self.config.missing_responses {
                     self.close(CloseReason::TimedOut);
                 }
@@ -588,17 +600,18 @@ impl Client {
             self.respond(request, Err(RequestError::Disconnected));
         }
         self.streams.clear();
+        self.downloads = Downloads::default();
         self.deadlines.clear();
         self.state = State::Closed;
         self.actions.push(Action::Close(reason));
     }
 
     /// The request has made progress.
-    fn expect(&mut self, now: Now, stream: StreamId) {
+    fn expect(&mut self, stream: StreamId) {
         if let Some(mut pending) = self.streams.remove(&stream) {
             self.forget_deadline(stream, &pending);
             let timeout = pending.timeout.unwrap_or(self.config.response_timeout);
-            let deadline = now.instant + timeout;
+            let deadline = self.latest.get() + timeout;
             pending.deadline = Some(deadline);
             self.deadlines.insert((deadline, stream));
             self.streams.insert(stream, pending);
@@ -643,13 +656,13 @@ impl Machine for Client {
             }
             (State::Closed, _) => {}
             (_, Input::Stream(stream, incoming)) => {
-                let result = self.incoming(now, stream, incoming);
+                let result = self.incoming(stream, incoming);
                 if result.is_err() {
                     self.state = State::Closed;
                 }
                 return result;
             }
-            (_, Input::Command(call)) => self.call(now, call),
+            (_, Input::Command(call)) => self.call(call),
             (_, Input::Timeout) => self.timeout(now),
             (_, Input::Eof) => self.close(CloseReason::PeerClosed),
         }
@@ -663,7 +676,10 @@ impl Machine for Client {
     fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Hello { timeout, .. } | State::Handshake { timeout, .. } => Some(*timeout),
-            State::Ready { .. } => self.deadlines.first().map(|(deadline, _)| *deadline),
+            State::Ready { .. } => {
+                let first = self.deadlines.first().map(|(deadline, _)| *deadline);
+                first.into_iter().chain(self.downloads.patience).min()
+            }
             State::Closed => None,
         }
     }
