@@ -541,6 +541,16 @@ mod tests {
             client.ping().await?;
             let download = client.download(&id, &key(), size, digest).await?;
             drop(download);
+            // So do those that have their response, and are not read to the end.
+            let mut upload = client.upload(&id, &key(), size).await?;
+            upload.write(chunk.into()).await?;
+            upload.finish().await?;
+            for _ in 0..20 {
+                let mut download = client.download(&id, &key(), size, digest).await?;
+                download.read().await?;
+                client.ping().await?;
+                drop(download);
+            }
             client.ping().await
         });
         tasks.run(10_000_000);

@@ -24,7 +24,10 @@ fn machines(rng: &mut Rng) -> (Client, Server) {
 }
 
 fn net() -> Net {
-    let (client, server) = machines(&mut Rng::from_seed([7; 32]));
+    joined(machines(&mut Rng::from_seed([7; 32])))
+}
+
+fn joined((client, server): (Client, Server)) -> Net {
     let mut net = Joined::new(client, server);
     assert!(matches!(net.client_events[..], [Event::Established(_)]));
     net.client_events.clear();
@@ -191,6 +194,106 @@ fn a_download_is_believed_only_if_it_is_what_was_asked_for() {
     assert_eq!(refused(1000, &[7; 990]), RequestError::Size);
     assert_eq!(refused(990, &[7; 1020]), RequestError::Size);
     assert_eq!(download(1000, &[7; 1000], true), Err(RequestError::Size));
+}
+
+/// A session with one download at a time, of which one has its response and is not read, and another one waits.
+fn with_an_unread_download() -> Net {
+    let (mut client, server) = machines(&mut Rng::from_seed([7; 32]));
+    client.config.max_downloads = 1;
+    let mut net = joined((client, server));
+    for number in [1, 2] {
+        let (size, digest) = (1000, sha256(&[7; 1000]));
+        send(&mut net, request(number, Ask::Download { size, digest }));
+    }
+    answer_download(&mut net);
+    let events = std::mem::take(&mut net.client_events);
+    assert!(matches!(
+        events[..],
+        [Event::Data { .. }, Event::Response { result: Ok(_), .. }]
+    ));
+    assert_eq!(net.server_events, []);
+    net
+}
+
+fn answer_download(net: &mut Net) {
+    let stream = authorize(net);
+    let chunk = Chunk {
+        sender_id: EntityId::from([2; 24]),
+        name: None,
+    };
+    tell(
+        net,
+        server::Call::Send {
+            stream,
+            chunk,
+            size: 1000,
+        },
+    );
+    let result = Ok(());
+    tell(net, server::Call::Opened { stream, result });
+    let bytes = BytesMut::from(&[7; 1000][..]);
+    net.server_events.clear();
+    tell(net, server::Call::Data { stream, bytes });
+    net.server_events.clear();
+}
+
+#[test]
+fn a_download_keeps_its_place_until_it_is_read_or_nobody_wants_it() {
+    let request = RequestId(1);
+    for read in [
+        vec![Call::Credit {
+            request,
+            bytes: 1000,
+        }],
+        vec![
+            Call::Credit {
+                request,
+                bytes: 999,
+            },
+            Call::Credit { request, bytes: 1 },
+        ],
+        vec![Call::Cancel(request)],
+    ] {
+        let mut net = with_an_unread_download();
+        for call in read {
+            assert_eq!(net.server_events, []);
+            net.give_client(Input::Command(call));
+        }
+        answer_download(&mut net);
+        let answered = |event: &Event| {
+            matches!(
+                event,
+                Event::Response {
+                    request: RequestId(2),
+                    result: Ok(_)
+                }
+            )
+        };
+        assert!(net.client_events.iter().any(answered));
+    }
+}
+
+#[test]
+fn other_requests_do_not_wait_for_a_download_that_nobody_reads() {
+    let mut net = with_an_unread_download();
+    send(&mut net, Request::new(RequestId(3), Ask::Ping));
+    assert_response(&mut net, 3, Ok(Answer::Pong));
+}
+
+#[test]
+fn a_download_whose_turn_does_not_come_is_given_up() {
+    let mut net = with_an_unread_download();
+    net.wait();
+    assert_response(&mut net, 2, Err(RequestError::TimedOut));
+    assert_eq!((net.client.deadline(), net.closed), (None, None));
+    // Nor does it wait any more if it is cancelled before.
+    let mut net = with_an_unread_download();
+    net.give_client(Input::Command(Call::Cancel(RequestId(2))));
+    assert_response(&mut net, 2, Err(RequestError::Cancelled));
+    let (request, bytes) = (RequestId(1), 1000);
+    net.give_client(Input::Command(Call::Credit { request, bytes }));
+    assert_eq!(net.server_events, []);
+    assert_eq!(net.client.deadline(), None);
 }
 
 #[test]
