@@ -92,7 +92,10 @@ async fn two_people_talk_through_telnet() {
     let acknowledge = format!("ACK {number}");
     bob.ask("alice", &acknowledge, "ERR CMD PROHIBITED").await;
     other.ask("alice", &acknowledge, "OK").await;
-    bob.ask("alice", "SEND F :no", "ERR CMD PROHIBITED").await;
+    // Whoever sends is answered, and what comes of it is told to the owner.
+    bob.ask("alice", "SEND F :once", "MID ").await;
+    other.expect("alice", "SENT ").await;
+    alice.expect("bob", "MSG OK R=").await;
     alice.ask("bob", "SEND F :again", "MID ").await;
     other.expect("alice", "MSG OK R=").await;
     alice.ask("bob", "DEL", "OK").await;
@@ -279,6 +282,8 @@ async fn files_go_on_after_their_agent_was_killed() {
     assert!(path.ends_with("/big.bin"), "{path}");
     assert!(std::fs::read(&path).unwrap() == content);
 
+    let routers = client.ask("", "SRV xftp", "SRV xftp://").await;
+    assert!(routers.contains(" roles=storage"), "{routers}");
     client.ask("", "VER 7", "VER 7 ").await;
     client
         .ask(&sent, &with_body("FDEL remote", sender), "OK")
@@ -341,6 +346,35 @@ async fn a_large_file_needs_no_more_memory_than_a_small_one() {
     }
     assert!(most[1] < most[0] + 40_000, "{most:?}");
     server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn users_are_made_on_purpose_and_stay() {
+    let router = Router::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let start = || Process::start(directory.path(), &router, "agent", &["--no-token"]);
+    let agent = start();
+    let mut client = agent.client().await;
+    client.ask("", "VER 7", "VER 7 ").await;
+    client.ask("", "USER 2", "ERR NO_USER").await;
+    client.ask("", "USER DEL 2", "ERR NO_USER").await;
+    client.ask("a", "NEW T INV user=2", "ERR NO_USER").await;
+    assert_eq!(client.ask("", "USERS", "USERS").await, "USERS 1");
+    client.ask("", "USER NEW", "USER 2").await;
+    client.ask("", "USER 2", "OK").await;
+    client.ask("a", "NEW T INV", "INV ").await;
+    drop((client, agent));
+
+    let agent = start();
+    let mut client = agent.client().await;
+    client.ask("", "VER 7", "VER 7 ").await;
+    assert_eq!(client.ask("", "USERS", "USERS").await, "USERS 1,2");
+    client.ask("", "SUBALL user=2", "OK").await;
+    client.ask("", "USER DEL 2", "OK").await;
+    client.expect("a", "DEL_RCVQ ").await;
+    client.expect("a", "DEL_CONN").await;
+    client.expect("", "DEL_USER 2").await;
+    assert_eq!(client.ask("", "USERS", "USERS").await, "USERS 1");
 }
 
 #[tokio::test]
@@ -525,5 +559,5 @@ async fn what_dialect_7_adds_is_understood() {
     client.expect("nothing", "ERR CONN NOT_FOUND").await;
     // A client that is asked by another's questions does not answer them.
     let mut other = agent.client().await;
-    other.ask("address", "OFF", "ERR CMD PROHIBITED").await;
+    other.ask("address", "ACK 1", "ERR CMD PROHIBITED").await;
 }

@@ -16,7 +16,6 @@ use simplex_sans_io::agent::config::{
 use simplex_sans_io::agent::files;
 use simplex_sans_io::agent::lines::role::Role;
 use simplex_sans_io::rng::Rng;
-use simplex_sans_io::smp::pool::UserId;
 use simplex_sans_io::socks;
 use simplex_sans_io::wire::{ServerAddress, SmpScheme};
 use tokio::sync::Semaphore;
@@ -239,8 +238,8 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
         rng: Arc::new(Mutex::new(rng)),
         rate: Arc::new(Mutex::new(Rate::new(cli.max_new))),
     };
-    // The first user is there without being asked for.
-    shared.user(UserId(1).0).await.ok();
+    // An agent that has ended already says why below.
+    shared.introduce_all().await.ok();
 
     let listening = listen(cli, shared)?;
     let ended = tokio::select! {

@@ -154,7 +154,7 @@ impl Session {
             }
             Command::Ping | Command::Auth => Ok(ok()),
             Command::User(user) => {
-                self.user = self.shared.user(user).await?;
+                self.user = self.shared.user(user)?;
                 Ok(ok())
             }
             Command::Users => {
@@ -167,7 +167,7 @@ impl Session {
                 Ok(Said::line(format!("USER {}", user.0)))
             }
             Command::DeleteUser(user) => {
-                let user = self.shared.user(user).await?;
+                let user = self.shared.user(user)?;
                 tracing::info!(client = %self.client, user = user.0, "USER DEL");
                 agent.delete_user(user).await?;
                 self.shared.forget_user(user);
@@ -176,7 +176,7 @@ impl Session {
             Command::New(new) => self.create(new, entity, body).await,
             Command::Join(join) => self.join(*join, entity, info()).await,
             Command::Let(name) => {
-                let connection = self.own(entity).await?;
+                let connection = self.of(entity).await?;
                 let name = request(&name)?;
                 agent.allow(&connection, &name, info()).await?;
                 self.answered(&name).await;
@@ -190,7 +190,7 @@ impl Session {
                 let name = request(&name)?;
                 let asked = self.shared.hub.asked(&name);
                 let address = asked.ok_or_else(|| prohibited("acceptContact"))?;
-                self.own_connection(&address).await?;
+                self.exists(&address).await?;
                 if agent.statistics(&address).await?.user != self.user {
                     return Err(prohibited("acceptContact: a request to another user"));
                 }
@@ -215,7 +215,7 @@ impl Session {
                     true => self.shared.hub.asked(&name).ok_or_else(not_found)?,
                     false => connection(entity)?,
                 };
-                self.own_connection(&address).await?;
+                self.exists(&address).await?;
                 agent.reject(&address, &name).await?;
                 self.answered(&name).await;
                 Ok(ok())
@@ -226,10 +226,7 @@ impl Session {
                 Ok(ok())
             }
             Command::SubscribeAll(user) => {
-                let user = match user {
-                    Some(user) => self.shared.user(user).await?,
-                    None => self.user,
-                };
+                let user = self.user_or_own(user)?;
                 for connection in agent.connections(Some(user)).await? {
                     self.shared.hub.take(self.client, &connection);
                 }
@@ -268,12 +265,15 @@ impl Session {
                 })
             }
             Command::Routers(user) => {
-                let user = match user {
-                    Some(user) => self.shared.user(user).await?,
-                    None => self.user,
-                };
+                let user = self.user_or_own(user)?;
                 let routers = self.shared.routers_of(user);
                 let routers: Vec<_> = routers.iter().map(text::router).collect();
+                Ok(Said::line(format!("SRV {}", routers.join(","))))
+            }
+            Command::FileRouters(user) => {
+                self.user_or_own(user)?;
+                let routers = self.files()?.routers.iter().map(text::router);
+                let routers: Vec<_> = routers.collect();
                 Ok(Said::line(format!("SRV {}", routers.join(","))))
             }
             Command::SetRouters(routers) => {
@@ -294,7 +294,7 @@ impl Session {
                 Ok(ok())
             }
             Command::Send { pq, notify } => {
-                let connection = self.own(entity).await?;
+                let connection = self.of(entity).await?;
                 // Where nothing is said, nothing changes: that an old client turns encryption off by silence is no rule to keep.
                 let flags = MsgFlags {
                     notification: notify,
@@ -313,21 +313,21 @@ impl Session {
                 Ok(ok())
             }
             Command::Switch => {
-                agent.switch(&self.own(entity).await?).await?;
+                agent.switch(&self.of(entity).await?).await?;
                 Ok(ok())
             }
             Command::AbortSwitch => {
-                agent.abort_switch(&self.own(entity).await?).await?;
+                agent.abort_switch(&self.of(entity).await?).await?;
                 Ok(ok())
             }
             Command::Off => {
-                let connection = self.own(entity).await?;
+                let connection = self.of(entity).await?;
                 tracing::info!(client = %self.client, ?entity, "OFF");
                 agent.suspend(&connection).await?;
                 Ok(ok())
             }
             Command::Delete { wait } => {
-                let connection = self.own(entity).await?;
+                let connection = self.of(entity).await?;
                 tracing::info!(client = %self.client, ?entity, "DEL");
                 let waiting = match wait {
                     true => Waiting::Deliver,
@@ -343,7 +343,7 @@ impl Session {
                 Ok(Said::line(format!("STAT {statistics}")))
             }
             Command::Synchronize { pq, force } => {
-                let connection = self.own(entity).await?;
+                let connection = self.of(entity).await?;
                 let force = match force {
                     true => Force::Yes,
                     false => Force::No,
@@ -357,13 +357,13 @@ impl Session {
                 Ok(Said::line(format!("CODE {}", URL_SAFE.encode(code))))
             }
             Command::SetLink { direct, relays } => {
-                let connection = self.own(entity).await?;
+                let connection = self.of(entity).await?;
                 let data = contact_data(info(), direct, relays)?;
                 let link = agent.set_link(&connection, data).await?;
                 Ok(Said::line(format!("LINK {link}")))
             }
             Command::DeleteLink => {
-                agent.delete_link(&self.own(entity).await?).await?;
+                agent.delete_link(&self.of(entity).await?).await?;
                 Ok(ok())
             }
             Command::GetLink(link) => {
@@ -371,7 +371,7 @@ impl Session {
                 Ok(opened(&content))
             }
             Command::SendFile { recipients, user } => {
-                let user = self.user_or_own(user).await?;
+                let user = self.user_or_own(user)?;
                 self.send_file(user, recipients, entity, &info()).await
             }
             Command::ReceiveFile {
@@ -379,7 +379,7 @@ impl Session {
                 user,
                 local,
             } => {
-                let user = self.user_or_own(user).await?;
+                let user = self.user_or_own(user)?;
                 self.receive_file(user, approved, local, entity, &info())
                     .await
             }
@@ -391,9 +391,9 @@ impl Session {
         }
     }
 
-    async fn user_or_own(&self, user: Option<i64>) -> Result<UserId, Error> {
+    fn user_or_own(&self, user: Option<i64>) -> Result<UserId, Error> {
         match user {
-            Some(user) => self.shared.user(user).await,
+            Some(user) => self.shared.user(user),
             None => Ok(self.user),
         }
     }
@@ -442,10 +442,7 @@ impl Session {
     }
 
     async fn create(&self, new: NewLine, entity: &mut String, body: Option<Bytes>) -> Answer {
-        let user = match new.user {
-            Some(user) => self.shared.user(user).await?,
-            None => self.user,
-        };
+        let user = self.user_or_own(new.user)?;
         let default = match self.pq() {
             Pq::On => InitialKeys::Later,
             Pq::Off => InitialKeys::Never,
@@ -479,10 +476,7 @@ impl Session {
 
     async fn join(&self, join: JoinLine, entity: &mut String, info: Bytes) -> Answer {
         let agent = &self.shared.agent;
-        let user = match join.user {
-            Some(user) => self.shared.user(user).await?,
-            None => self.user,
-        };
+        let user = self.user_or_own(join.user)?;
         let request = match join.link {
             JoinLink::Full(request) => request,
             JoinLink::Short(link) => agent.open_link(user, link).await?.request,
@@ -534,22 +528,30 @@ impl Session {
         }
     }
 
-    /// A connection that no other client owns.
-    async fn own(&self, entity: &str) -> Result<ConnectionId, Wrong> {
+    /// A connection that exists. Every client may use it; one that nobody owns is its own then.
+    async fn of(&self, entity: &str) -> Result<ConnectionId, Wrong> {
         let connection = connection(entity)?;
-        self.own_connection(&connection).await?;
+        self.exists(&connection).await?;
+        self.shared.hub.owns(self.client, &connection);
         Ok(connection)
     }
 
-    async fn own_connection(&self, connection: &ConnectionId) -> Result<(), Wrong> {
-        if self.shared.hub.is_free(connection) {
-            // Only what exists can be owned.
-            self.shared.agent.statistics(connection).await?;
-        }
-        match self.shared.hub.owns(self.client, connection) {
-            true => Ok(()),
+    /// A connection whose messages are told to this client and no other.
+    async fn own(&self, entity: &str) -> Result<ConnectionId, Wrong> {
+        let connection = connection(entity)?;
+        self.exists(&connection).await?;
+        match self.shared.hub.owns(self.client, &connection) {
+            true => Ok(connection),
             false => Err(prohibited("another client has subscribed")),
         }
+    }
+
+    async fn exists(&self, connection: &ConnectionId) -> Result<(), Wrong> {
+        // One that is owned does.
+        if self.shared.hub.is_free(connection) {
+            self.shared.agent.statistics(connection).await?;
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use simplex_sans_io::agent::config::{Strangers, UserRouter};
+use simplex_sans_io::agent::error::AgentError;
 use simplex_sans_io::agent::id::ConnectionId;
 use simplex_sans_io::agent::lines::role::Role;
 use simplex_sans_io::rng::Rng;
@@ -87,18 +88,33 @@ struct Files {
 }
 
 impl Shared {
-    /// A user, who is made if there is none.
-    async fn user(&self, number: i64) -> Result<UserId, Error> {
+    /// A user who is there.
+    fn user(&self, number: i64) -> Result<UserId, Error> {
         let user = UserId(number);
-        let new = !lock(&self.users).contains_key(&user);
-        if new {
-            self.set_routers(user, self.routers.to_vec()).await?;
-            if let Some(files) = &self.files {
-                let routers = files.routers.clone();
-                self.agent.set_file_routers(user, routers).await?;
-            }
+        let is_here = lock(&self.users).contains_key(&user);
+        is_here.then_some(user).ok_or(AgentError::NoUser.into())
+    }
+
+    /// All users of earlier runs use the routers of this one; a first user is made if there is none.
+    async fn introduce_all(&self) -> Result<(), Error> {
+        for user in self.agent.users().await? {
+            self.introduce(user).await?;
         }
-        Ok(user)
+        match lock(&self.users).is_empty() {
+            true => {}
+            false => return Ok(()),
+        }
+        self.new_user().await.map(drop)
+    }
+
+    async fn introduce(&self, user: UserId) -> Result<(), Error> {
+        self.agent.set_user(user, self.routers.to_vec()).await?;
+        lock(&self.users).insert(user, self.routers.to_vec());
+        if let Some(files) = &self.files {
+            let routers = files.routers.clone();
+            self.agent.set_file_routers(user, routers).await?;
+        }
+        Ok(())
     }
 
     async fn set_routers(&self, user: UserId, routers: Vec<UserRouter>) -> Result<(), Error> {
@@ -112,8 +128,15 @@ impl Shared {
 
     async fn new_user(&self) -> Result<UserId, Error> {
         let last = lock(&self.users).keys().next_back().copied();
-        self.user(last.map_or(1, |last| last.0.saturating_add(1)))
-            .await
+        let mut user = UserId(last.map_or(1, |last| last.0.saturating_add(1)));
+        // One who leaves is still somebody.
+        while let Err(error) = self.introduce(user).await {
+            if !matches!(error, Error::Agent(AgentError::NoUser)) {
+                return Err(error);
+            }
+            user = UserId(user.0.saturating_add(1));
+        }
+        Ok(user)
     }
 
     fn forget_user(&self, user: UserId) {

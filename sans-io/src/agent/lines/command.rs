@@ -91,6 +91,8 @@ pub enum Command {
     Name(Box<SimplexDomain>),
     /// The routers of a user.
     Routers(Option<i64>),
+    /// The routers for the files of a user.
+    FileRouters(Option<i64>),
     /// Other routers for a user.
     SetRouters(Vec<UserRouter>),
     /// Whether a router can be used.

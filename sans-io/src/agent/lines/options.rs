@@ -62,7 +62,7 @@ pub(super) fn join(rest: &str) -> Option<(Command, BodyForm)> {
     (form != BodyForm::None).then(|| (Command::Join(Box::new(join)), form))
 }
 
-/// `smp [user=n]`, `SET routers`, or `TEST router`.
+/// `smp [user=n]`, `xftp [user=n]`, `SET routers`, or `TEST router`.
 pub(super) fn routers(rest: &str) -> Option<Command> {
     let router = |text: &str| {
         let parsed = ServerAddress::<SmpScheme>::parse_with_password(text).ok()?;
@@ -74,6 +74,7 @@ pub(super) fn routers(rest: &str) -> Option<Command> {
     };
     match rest.split_once(' ').unwrap_or((rest, "")) {
         ("smp", rest) => Some(Command::Routers(user(rest)?)),
+        ("xftp", rest) => Some(Command::FileRouters(user(rest)?)),
         // A router may have several hosts: a new one begins with its scheme.
         ("SET", rest) => {
             let rest = rest.strip_prefix("smp://")?;

@@ -53,6 +53,7 @@ impl Command {
             Self::NewUser
             | Self::DeleteUser(_)
             | Self::Routers(_)
+            | Self::FileRouters(_)
             | Self::SetRouters(_)
             | Self::TestRouter(_)
             | Self::Network(_)

@@ -9,7 +9,7 @@ use crate::agent::id::ConnectionId;
 use crate::agent::message::Integrity;
 use crate::ratchet::Pq;
 use crate::wire::utc::UtcTime;
-use crate::wire::{ServerAddress, SmpScheme};
+use crate::wire::{Scheme, ServerAddress, SmpScheme};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
@@ -380,7 +380,7 @@ pub fn with_connections(line: &str, connections: &[ConnectionId]) -> String {
 
 /// A router, with what it is used for.
 #[must_use]
-pub fn router(router: &UserRouter) -> String {
+pub fn router<S: Scheme>(router: &UserRouter<S>) -> String {
     let used = |used: Use, role| (used == Use::Yes).then_some(role);
     let roles = [
         used(router.roles.storage, "storage"),
