@@ -15,6 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::directories::Directories;
 use crate::doctor::Finding;
 use crate::identity::{IdentityError, IdentityFiles};
+use crate::store::{StoreError, embedded};
 
 /// Does what the command line asks for. Scripts know 1 as the code of whatever goes wrong.
 pub(crate) fn run<C: Parser, E: std::error::Error>(
@@ -81,6 +82,8 @@ pub(crate) enum RemoveError {
     NotConfirmed,
     #[error("{path} cannot be removed: {error}")]
     Directory { path: PathBuf, error: io::Error },
+    #[error("not removed: {0}")]
+    Store(#[from] StoreError),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -100,6 +103,8 @@ pub(crate) fn remove(
     if !confirm(delete.yes, &warning)? {
         return Err(RemoveError::NotConfirmed);
     }
+    let store = directories.store();
+    let _locked = store.exists().then(|| embedded::lock(&store)).transpose()?;
     for path in [configuration, data] {
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -440,7 +440,8 @@ fn table_options(usage: Usage) -> KeyspaceCreateOptions {
     }
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
+/// Keeps everybody else from a store while the file is kept.
+pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
     let lock_path = path.join("lock");
     let mut file = OpenOptions::new()
         .read(true)

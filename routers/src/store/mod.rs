@@ -1,6 +1,6 @@
 //! What the stores of all routers stand on: ordered bytes in tables, in memory or in a directory.
 
-mod embedded;
+pub(crate) mod embedded;
 pub mod engine;
 mod error;
 mod recent;

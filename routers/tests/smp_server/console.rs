@@ -290,6 +290,19 @@ fn delete_asks_and_takes_only_a_capital_yes() {
 }
 
 #[test]
+fn a_router_that_runs_is_not_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let router = crate::process::Process::start(directory.path());
+    let output = run(directory.path(), &["delete", "-y"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("not removed: "), "{}", said(&output));
+    assert!(ini(directory.path()).exists());
+    drop(router);
+    let output = run(directory.path(), &["delete", "-y"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+#[test]
 fn the_commands_of_the_journal_say_how_much_there_is() {
     let directory = tempfile::tempdir().unwrap();
     run(directory.path(), &["init", "-y"]);
