@@ -14,6 +14,7 @@ use simplex_agent::xftp::{
 };
 use simplex_runtime_tokio::Tokio;
 use simplex_sans_io::rng::Rng;
+use simplex_sans_io::xftp::router::NewFiles;
 
 use self::file_router::{router, routers};
 
@@ -381,6 +382,10 @@ async fn what_comes_through_a_pipe_leaves_through_a_pipe() {
         // It was acknowledged, so that it is not there any more.
         let gone = piped(&["recv", "-", "-", "-r", "1"], &description);
         assert_eq!((gone.status.code(), gone.stdout.len()), (Some(4), 0));
+        let into = root.join("received");
+        let gone = piped(&["recv", "-", "received/", "-r", "1"], &description);
+        assert_eq!(gone.status.code(), Some(4));
+        assert_eq!(fs::read_dir(&into).unwrap().count(), 0);
         let nonsense = piped(&["recv", "-", "-"], b"nonsense");
         assert_eq!(nonsense.status.code(), Some(1));
     });
@@ -398,4 +403,35 @@ async fn what_comes_through_a_pipe_leaves_through_a_pipe() {
     });
     let unreachable = unreachable.await.unwrap();
     assert_eq!(unreachable.status.code(), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_that_takes_no_files_from_anybody_is_no_router_without_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("router");
+    fs::create_dir(&place).unwrap();
+    let password = NewFiles::WithPassword("secret".parse().unwrap());
+    let (server, router) = file_router::router_with(&place, password).await;
+    let path = file(directory.path(), 1000);
+    let address = router.address.to_string();
+    let allowed = address.replace('@', ":secret@");
+    let send = |address: String| {
+        let (path, out) = (path.clone(), directory.path().join("out"));
+        tokio::task::spawn_blocking(move || {
+            Command::new(env!("CARGO_BIN_EXE_xftp"))
+                .args(["send", "-r", "1", "-s", &address])
+                .args([&path, &out])
+                .output()
+                .unwrap()
+        })
+    };
+    let refused = send(address).await.unwrap();
+    assert_eq!(refused.status.code(), Some(3));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("it wants a password"), "{said}");
+    // What was refused is in nobody's way.
+    fs::write(&path, "changed").unwrap();
+    let sent = send(allowed).await.unwrap();
+    assert!(sent.status.success(), "{sent:?}");
+    server.stop().await.unwrap();
 }

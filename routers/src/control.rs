@@ -8,6 +8,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::process::Process;
+
 /// The longest line.
 const LINE: u64 = 4096;
 
@@ -117,4 +119,23 @@ async fn converse<O: Operator>(mut stream: TcpStream, operator: &O) -> io::Resul
         let answer = operator.execute(&mut role, text).await;
         writer.write_all(answer.as_bytes()).await?;
     }
+}
+
+/// How many tasks there are.
+pub(crate) fn tasks() -> usize {
+    let runtime = tokio::runtime::Handle::current();
+    runtime.metrics().num_alive_tasks()
+}
+
+/// The reference implementation tells of the runtime of its language here.
+pub(crate) fn runtime() -> String {
+    let mut text = format!("tasks: {}\n", tasks());
+    let this = Process::this();
+    if let Ok(resident) = this.resident() {
+        text.push_str(&format!("memory: {resident} bytes\n"));
+    }
+    if let Ok(cpu) = this.cpu() {
+        text.push_str(&format!("cpu: {:.2} seconds\n", cpu.as_secs_f64()));
+    }
+    text
 }

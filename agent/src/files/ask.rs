@@ -8,6 +8,8 @@ use simplex_sans_io::agent::files::job::{Failure, Outcome, Part, Party, Question
 use simplex_sans_io::drive::{ConnectError, XftpConnectError};
 use simplex_sans_io::smp::{BrokerError, NetworkError};
 use simplex_sans_io::wire::{ServerAddress, XftpScheme};
+use simplex_sans_io::xftp::ErrorType;
+use simplex_sans_io::xftp::client::RequestError;
 
 use super::PIECE;
 use super::place::{Place, Places};
@@ -100,6 +102,7 @@ pub(super) fn failure(error: TransferError) -> Failure {
         TransferError::Content(_) | TransferError::Digest | TransferError::Description(_) => {
             Failure::Digest
         }
+        TransferError::Refused { .. } => Failure::Request(RequestError::Protocol(ErrorType::Auth)),
         TransferError::NoServer
         | TransferError::Redirects
         | TransferError::Changed

@@ -80,6 +80,11 @@ impl Journal {
                 let invalid = || TransferError::Journal(path.to_owned());
                 let written = Written::parse(&text).ok_or_else(invalid)?;
                 if written.upload != *upload {
+                    // Nothing of it is on any router: it is as good as none.
+                    if written.stored.is_empty() {
+                        fs::remove_file(path).map_err(failed("removed"))?;
+                        return Self::open(path, upload, fresh);
+                    }
                     return Err(TransferError::OtherUpload(path.to_owned()));
                 }
                 let file = OpenOptions::new().append(true).open(path);
@@ -351,7 +356,13 @@ mod tests {
             modified: 78,
             ..upload()
         };
-        let refused = Journal::open(&path, &other, fresh(1)).unwrap_err();
+        // Nothing was uploaded: nothing can be lost.
+        let mut opened = Journal::open(&path, &other, fresh(2)).unwrap();
+        assert_eq!(opened.key, fresh(2).0);
+        opened
+            .created(0, stored(&mut Rng::from_seed([1; 32])))
+            .unwrap();
+        let refused = Journal::open(&path, &upload(), fresh(1)).unwrap_err();
         assert!(matches!(refused, TransferError::OtherUpload(_)));
         fs::write(&path, "something else\n").unwrap();
         let refused = Journal::open(&path, &upload(), fresh(1)).unwrap_err();

@@ -48,6 +48,7 @@ pub(crate) use self::source::Source;
 use std::path::{Path, PathBuf};
 
 use simplex_sans_io::drive::XftpConnectError;
+use simplex_sans_io::xftp::ErrorType;
 use simplex_sans_io::xftp::client::RequestError;
 use simplex_sans_io::xftp::description::DescriptionError;
 use simplex_sans_io::xftp::file::FileError;
@@ -83,6 +84,14 @@ pub enum TransferError {
         server: String,
         /// Why not.
         error: RequestError,
+    },
+    /// A router takes no files, or none without a password.
+    #[error(
+        "{server} does not take files from here: it wants a password, which stands in its address as xftp://IDENTITY:PASSWORD@HOST, or another one, or none are welcome"
+    )]
+    Refused {
+        /// The router.
+        server: String,
     },
     /// The file is not what it should be.
     #[error(transparent)]
@@ -122,6 +131,12 @@ pub enum TransferError {
 }
 
 impl TransferError {
+    /// Whether a chunk is not on its router, or not any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        let gone = RequestError::Protocol(ErrorType::Auth);
+        matches!(self, Self::Request { error, .. } if *error == gone)
+    }
+
     pub(crate) fn file(
         path: &Path,
         done: &'static str,

@@ -89,7 +89,13 @@ pub async fn receive<N: Runtime>(
                 part.restart(description)?;
                 Err(Damaged(error, origin))
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // What is gone does not come back: nothing is kept to go on with.
+                if error.is_gone() {
+                    Part::remove(directory, description);
+                }
+                return Err(error);
+            }
             Ok(()) => part.finish(description, |header| local_name(header.name())),
         };
         match finished {

@@ -13,11 +13,12 @@ use simplex_sans_io::crypto::hash::{Sha512, sha256};
 use simplex_sans_io::crypto::{AuthPrivateKey, Nonce, Secret, ed25519};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::wire::{EntityId, NonEmpty, Short};
-use simplex_sans_io::xftp::NewFile;
+use simplex_sans_io::xftp::client::RequestError;
 use simplex_sans_io::xftp::description::{
     ChunkDigest, FileChunk, FileDescription, Parts, Party, Replica,
 };
 use simplex_sans_io::xftp::file::{FileEncryptor, FileHeader, Layout};
+use simplex_sans_io::xftp::{ErrorType, NewFile};
 use std::sync::{Mutex, PoisonError};
 
 use super::journal::{Journal, Stage, Stored, Upload};
@@ -153,6 +154,9 @@ fn upload_of(file: &File, path: &Path, plan: &Plan<'_>) -> io::Result<Upload> {
     })
 }
 
+/// What a router answers to who may not create files.
+const NOT_ALLOWED: RequestError = RequestError::Protocol(ErrorType::Auth);
+
 /// What all uploads of a file share.
 struct Work<'a, N> {
     sessions: &'a Sessions<N>,
@@ -215,7 +219,13 @@ impl<N: Runtime> Work<'_, N> {
             recipients: NonEmpty::try_from(public).map_err(|_| TransferError::Died)?,
             password: server.password.clone(),
         };
-        let created = self.sessions.create(&server.address, file, &sender).await?;
+        let created = self.sessions.create(&server.address, file, &sender).await;
+        let created = created.map_err(|error| match error {
+            TransferError::Request { server, error } if error == NOT_ALLOWED => {
+                TransferError::Refused { server }
+            }
+            error => error,
+        })?;
         let (id, ids): (EntityId, _) = created;
         let stored = Stored {
             sender: Replica {

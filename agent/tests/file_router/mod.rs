@@ -10,8 +10,13 @@ use simplex_routers::xftp::settings::Settings;
 use simplex_routers::xftp::store::Store;
 use simplex_sans_io::crypto::Algorithm;
 use simplex_sans_io::time::UnixTime;
+use simplex_sans_io::xftp::router::NewFiles;
 
 pub(crate) async fn router(directory: &Path) -> (Server, Address) {
+    router_with(directory, NewFiles::Allowed).await
+}
+
+pub(crate) async fn router_with(directory: &Path, new_files: NewFiles) -> (Server, Address) {
     let files = IdentityFiles(directory);
     let now = UnixTime::from_seconds(1_767_225_600);
     let mut rng = simplex_runtime_tokio::rng().unwrap();
@@ -20,7 +25,8 @@ pub(crate) async fn router(directory: &Path) -> (Server, Address) {
         .unwrap();
     let chunks = directory.join("files");
     fs::create_dir(&chunks).unwrap();
-    let settings = Settings::of_port(0, &chunks);
+    let mut settings = Settings::of_port(0, &chunks);
+    settings.router.new_files = new_files;
     let store = Store::in_memory();
     let credentials = files.load(now).unwrap();
     let server = Server::start(

@@ -8,7 +8,7 @@ use simplex_sans_io::xftp::router::{Operation, Outcome};
 
 use super::core::CoreHandle;
 use super::settings::Control as Settings;
-use crate::control::{Operator, Role};
+use crate::control::{Operator, Role, runtime};
 
 /// What the control port shows and does.
 #[derive(Debug, Clone)]
@@ -34,12 +34,7 @@ impl Operator for Control {
                 } = &self.settings;
                 role.authorize(argument, admin_password.as_ref(), user_password.as_ref())
             }
-            "stats-rts" => {
-                let tasks = tokio::runtime::Handle::current()
-                    .metrics()
-                    .num_alive_tasks();
-                format!("tasks: {tasks}\n")
-            }
+            "stats-rts" => runtime(),
             "stats" if user => self.stats().await,
             "stats" => AUTH.to_owned(),
             "delete" | "block" => match operation(command, argument) {

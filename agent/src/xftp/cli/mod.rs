@@ -14,8 +14,6 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use simplex_runtime_tokio::Tokio;
 use simplex_sans_io::wire::{AddressError, ServerAddress};
-use simplex_sans_io::xftp::ErrorType;
-use simplex_sans_io::xftp::client::RequestError;
 use simplex_sans_io::xftp::description::{
     DescriptionError, FileDescription, FileSize, FileUri, MAX_TEXT, Party, WebLink,
 };
@@ -134,14 +132,13 @@ enum CliError {
 impl CliError {
     /// What a script can tell apart.
     fn exit_code(&self) -> ExitCode {
-        let gone = RequestError::Protocol(ErrorType::Auth);
         match self {
-            Self::Transfer(TransferError::Request { error, .. }) if *error == gone => {
-                ExitCode::from(4)
-            }
-            Self::Transfer(TransferError::Connect { .. } | TransferError::Request { .. }) => {
-                ExitCode::from(3)
-            }
+            Self::Transfer(error) if error.is_gone() => ExitCode::from(4),
+            Self::Transfer(
+                TransferError::Connect { .. }
+                | TransferError::Request { .. }
+                | TransferError::Refused { .. },
+            ) => ExitCode::from(3),
             Self::Transfer(_)
             | Self::Description(..)
             | Self::Server(..)

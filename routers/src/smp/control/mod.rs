@@ -16,9 +16,8 @@ use self::command::Command;
 use self::shown::{csv, server_info, shown, sockets, stats};
 use super::core::CoreHandle;
 use super::settings::{BlockQuota, Control as Settings};
-use crate::control::{Operator, Role};
+use crate::control::{Operator, Role, runtime, tasks};
 use crate::listener::Sockets;
-use crate::process::Process;
 
 const HELP: &str = "commands: stats, stats-rts, clients, sockets, socket-threads, threads, server-info, delete, save, help, quit\n";
 
@@ -127,22 +126,4 @@ impl Control {
         }
         Some(shown(&outcome))
     }
-}
-
-fn tasks() -> usize {
-    let runtime = tokio::runtime::Handle::current();
-    runtime.metrics().num_alive_tasks()
-}
-
-/// The reference implementation tells of the runtime of its language here.
-fn runtime() -> String {
-    let mut text = format!("tasks: {}\n", tasks());
-    let this = Process::this();
-    if let Ok(resident) = this.resident() {
-        text.push_str(&format!("memory: {resident} bytes\n"));
-    }
-    if let Ok(cpu) = this.cpu() {
-        text.push_str(&format!("cpu: {:.2} seconds\n", cpu.as_secs_f64()));
-    }
-    text
 }
