@@ -219,13 +219,12 @@ impl<N: Runtime> Work<'_, N> {
             recipients: NonEmpty::try_from(public).map_err(|_| TransferError::Died)?,
             password: server.password.clone(),
         };
-        let created = self.sessions.create(&server.address, file, &sender).await;
-        let created = created.map_err(|error| match error {
-            TransferError::Request { server, error } if error == NOT_ALLOWED => {
-                TransferError::Refused { server }
+        let created = match self.sessions.create(&server.address, file, &sender).await {
+            Err(TransferError::Request { server, error }) if error == NOT_ALLOWED => {
+                return Err(TransferError::Refused { server });
             }
-            error => error,
-        })?;
+            created => created?,
+        };
         let (id, ids): (EntityId, _) = created;
         let stored = Stored {
             sender: Replica {
