@@ -270,6 +270,7 @@ impl Builder {
         let (telling, told) = drive::queue(EVENTS);
         let (socks, mode) = (self.socks, self.config.network.sessions);
         let protection = self.config.network.protection;
+        let web_port = self.config.network.web_port;
         let reachable = Reachable::new(self.config.network.strangers);
         #[cfg(feature = "xftp")]
         let mut rng = rng;
@@ -311,10 +312,14 @@ impl Builder {
                 reach: first_reach(&options.route, reach),
                 ..options
             };
-            match services.get(&session.user) {
-                Some(service) => service.apply(options, &session.router),
-                None => Ok(options),
-            }
+            let options = match services.get(&session.user) {
+                Some(service) => service.apply(options, &session.router)?,
+                None => options,
+            };
+            Ok(match web_port.is_used(&options.route.last().host) {
+                true => options.at_web_port(&session.router),
+                false => options,
+            })
         };
         let running = run(parts, options);
         (Agent::new(asking), Events::new(told), running)

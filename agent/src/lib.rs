@@ -19,7 +19,7 @@ pub use simplex_sans_io::agent::command::{
 };
 pub use simplex_sans_io::agent::config::{
     Config, NetworkConfig, Protection, ProxyFallback, ProxyMode, Roles, SessionMode, Strangers,
-    Use, UserRouter,
+    Use, UserRouter, WebPort,
 };
 pub use simplex_sans_io::agent::error::AgentError;
 pub use simplex_sans_io::agent::event::{Event, EventContent, MessageMeta};

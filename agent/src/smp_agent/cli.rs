@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use clap::{ArgAction, Parser, ValueEnum};
 use simplex_runtime_tokio::{Tokio, rng};
 use simplex_sans_io::agent::config::{
-    Config, NetworkConfig, ProxyFallback, ProxyMode, Strangers, UserRouter,
+    Config, NetworkConfig, ProxyFallback, ProxyMode, Strangers, UserRouter, WebPort,
 };
 use simplex_sans_io::agent::files;
 use simplex_sans_io::agent::lines::role::Role;
@@ -94,6 +94,10 @@ struct Cli {
     /// Reach all routers through this SOCKS proxy: `[USER:PASSWORD@]HOST[:PORT]`.
     #[arg(long)]
     socks_proxy: Option<socks::Proxy>,
+    /// Which routers are reached at port 443, in the words of browsers, where their address names no port: those that applications come
+    /// with, all, or none.
+    #[arg(long, value_enum, default_value = "presets")]
+    web_port: WebPortOf,
     /// Never connect to a private address because a link, a peer or a file leads there: to this machine, to a network around it, or to a
     /// name that is resolved to such an address. Routers that were chosen may be anywhere.
     #[arg(long, action = ArgAction::SetTrue)]
@@ -113,6 +117,13 @@ struct Cli {
     /// How much is logged; never what is said.
     #[arg(long, default_value = "info")]
     log_level: LevelFilter,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum WebPortOf {
+    Presets,
+    All,
+    None,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -200,6 +211,11 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
             (true, _) => Strangers::Never,
             (false, true) => Strangers::Public,
             (false, false) => Strangers::Anywhere,
+        },
+        web_port: match cli.web_port {
+            WebPortOf::Presets => WebPort::Presets,
+            WebPortOf::All => WebPort::Always,
+            WebPortOf::None => WebPort::Never,
         },
         ..NetworkConfig::default()
     };

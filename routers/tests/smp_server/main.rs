@@ -20,8 +20,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use simplex_runtime_tokio::rng;
-use simplex_sans_io::drive::SmpRelay;
+use simplex_runtime_tokio::{Tokio, rng};
+use simplex_sans_io::drive::{SmpClient, SmpOptions, SmpRelay};
 use simplex_sans_io::smp::ErrorType;
 use simplex_sans_io::smp::client::{Event, RequestError};
 use simplex_sans_io::time::UnixTime;
@@ -377,4 +377,33 @@ async fn many_messages_pass_a_proxy_and_a_relay_that_comes_back_is_used_again() 
         simplex_sans_io::wire::KeyHash::from([7; 32]),
     );
     assert!(sender.smp.relay(&stranger, None, now).await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_may_begin_in_the_words_of_browsers() {
+    let directory = tempfile::tempdir().unwrap();
+    let router = Process::start(directory.path());
+    let port = router.address.port().unwrap();
+    let without = format!("smp://{}@127.0.0.1", router.address.key_hash());
+    let without: Address = without.parse().unwrap();
+    let options = SmpOptions::to(&without).unwrap().at_web_port(&without);
+    assert_eq!(options.route.last().port, 443);
+    // An address that names a port means it.
+    let named = SmpOptions::to(&router.address).unwrap();
+    assert_eq!(named.at_web_port(&router.address).route.last().port, port);
+    let options = SmpOptions {
+        route: options.route.to_port(port),
+        ..options
+    };
+    let connected = SmpClient::connect(&Tokio::new(), options, rng().unwrap());
+    let (smp, mut events, connection) = connected.await.unwrap();
+    tokio::spawn(connection);
+    smp.ping().await.unwrap();
+    let Some(Event::Established(session)) = events.next().await else {
+        panic!("no session")
+    };
+    assert_eq!(
+        session.session.version,
+        simplex_sans_io::smp::version::SUPPORTED.max()
+    );
 }

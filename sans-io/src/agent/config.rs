@@ -137,6 +137,42 @@ pub struct NetworkConfig {
     pub protection: Protection,
     /// Which routers are reached that the user has not chosen, because a peer names them.
     pub strangers: Strangers,
+    /// Which routers are reached at the port that they share with browsers.
+    pub web_port: WebPort,
+}
+
+/// Which routers are reached at port 443, in the words of browsers, where their address names no port: networks that let nothing else
+/// pass let this pass. A router of the reference implementation shares this port unless its operator says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WebPort {
+    /// Those that applications come with, which are known to have it.
+    #[default]
+    Presets,
+    /// All.
+    Always,
+    /// None.
+    Never,
+}
+
+/// The domains of the routers that applications come with.
+const PRESETS: [&str; 1] = ["simplex.im"];
+
+impl WebPort {
+    /// Whether this host is reached there.
+    #[must_use]
+    pub fn is_used(self, host: &TransportHost) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Presets => {
+                let host = host.to_string();
+                let names = PRESETS.iter().map(|domain| host.strip_suffix(domain));
+                names
+                    .flatten()
+                    .any(|name| name.is_empty() || name.ends_with('.'))
+            }
+        }
+    }
 }
 
 /// Which routers are reached that the user has not chosen: those of links, and of queues that peers name.
@@ -277,5 +313,25 @@ impl<S: Scheme> UserRouter<S> {
         let port = |address: &ServerAddress<S>| address.port().unwrap_or(S::PORT);
         let mut hosts = router.hosts().iter();
         port(&self.address) == port(router) && hosts.all(|host| self.address.hosts().contains(host))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_presets_are_reached_at_the_port_of_browsers_unless_said_otherwise() {
+        for (host, is_preset) in [
+            ("smp4.simplex.im", true),
+            ("simplex.im", true),
+            ("notsimplex.im", false),
+            ("simplex.im.example.com", false),
+            ("192.0.2.1", false),
+        ] {
+            let host = host.parse().unwrap();
+            assert_eq!(WebPort::default().is_used(&host), is_preset, "{host}");
+            assert!(WebPort::Always.is_used(&host) && !WebPort::Never.is_used(&host));
+        }
     }
 }

@@ -21,6 +21,10 @@ use crate::wire::{Scheme as _, ServerAddress, SmpScheme};
 /// The protocol of TLS's application layer.
 const PROTOCOL: &str = "smp/1";
 
+/// The port of browsers, and what they say there.
+const WEB_PORT: u16 = 443;
+const WEB_PROTOCOL: &str = "http/1.1";
+
 /// A session with a router: asks it, and gets its answers.
 ///
 /// Clones share the session. Dropping the last one ends it in an orderly way, after what was asked before is sent.
@@ -194,6 +198,20 @@ impl SmpOptions {
         })?;
         let session = Config::new(address.key_hash().clone());
         Ok(Self::new(route, Arc::new(tls), session))
+    }
+
+    /// The same at the port that the router shares with browsers, in whose words TLS begins: networks that let nothing else pass let
+    /// this pass. For a router that has such a port; one whose address names another port is reached there.
+    #[must_use]
+    pub fn at_web_port(self, address: &ServerAddress<SmpScheme>) -> Self {
+        if address.port().is_some() {
+            return self;
+        }
+        Self {
+            route: self.route.to_port(WEB_PORT),
+            tls: Arc::new(self.tls.offering(vec![WEB_PROTOCOL])),
+            ..self
+        }
     }
 
     /// The usual session.

@@ -40,6 +40,23 @@ impl Route {
             Self::Direct(target) | Self::Through { proxy: target, .. } => target,
         }
     }
+
+    /// Where it ends.
+    #[must_use]
+    pub const fn last(&self) -> &Target {
+        match self {
+            Self::Direct(target) | Self::Through { target, .. } => target,
+        }
+    }
+
+    /// The way to another port of the same host.
+    #[must_use]
+    pub const fn to_port(mut self, port: u16) -> Self {
+        match &mut self {
+            Self::Direct(target) | Self::Through { target, .. } => target.port = port,
+        }
+        self
+    }
 }
 
 impl FromStr for Target {

@@ -179,6 +179,18 @@ impl ClientConfig {
             limits: options.limits,
         })
     }
+
+    /// The same sessions, in which other application protocols are offered.
+    #[must_use]
+    pub fn offering(&self, protocols: Vec<&'static str>) -> Self {
+        let mut library = (*self.library).clone();
+        library.alpn_protocols = names(&protocols);
+        Self {
+            library: Arc::new(library),
+            protocols,
+            ..self.clone()
+        }
+    }
 }
 
 impl ClientConfig {
