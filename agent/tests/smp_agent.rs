@@ -100,6 +100,23 @@ async fn two_people_talk_through_telnet() {
     other.expect("alice", "MSG OK R=").await;
     alice.ask("bob", "DEL", "OK").await;
     alice.ask("bob", "SEND F :gone", "ERR CONN NOT_FOUND").await;
+    // The name is free, and nothing is told of the one before.
+    alice.ask("bob", "NEW T INV subscribe", "INV ").await;
+    let mut next = of_alice.client().await;
+    next.ask("", "VER 7", "VER 7 ").await;
+    next.ask("bob", "SUB", "OK").await;
+    // Who waits for what was sent is told when it is gone.
+    next.ask("bob", "DEL wait", "OK").await;
+    next.expect("bob", "DEL_RCVQ ").await;
+    next.expect("bob", "DEL_CONN").await;
+    next.ask("bob", "CHK", "ERR CONN NOT_FOUND").await;
+    // What is not there to be asked is not waited for long, and is not there for clients either.
+    next.ask("dave", "NEW T INV subscribe", "INV ").await;
+    router.stop().await;
+    next.expect("", "DOWN ").await;
+    next.ask("dave", "DEL", "OK").await;
+    next.ask("dave", "CHK", "ERR CONN NOT_FOUND").await;
+    next.ask("dave", "SUB", "ERR CONN NOT_FOUND").await;
 }
 
 #[tokio::test]

@@ -26,6 +26,9 @@ use simplex_sans_io::agent::lines::role::Role;
 use simplex_sans_io::agent::lines::text::{self, Level, Said};
 use simplex_sans_io::agent::lines::words;
 
+/// How long a client waits until a connection that it deletes is gone: as long as its name is taken.
+const DELETION: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// What was carried out.
 pub(super) struct Executed {
     pub(super) entity: String,
@@ -236,7 +239,7 @@ impl Session {
             Command::SubscribeMany(names) => {
                 for name in names {
                     let subscribed = match connection(&name) {
-                        Ok(connection) => self.subscribe(&connection).await.map_err(Wrong::from),
+                        Ok(connection) => self.subscribe(&connection).await,
                         Err(wrong) => Err(wrong),
                     };
                     if let Err(wrong) = subscribed {
@@ -329,16 +332,22 @@ impl Session {
             Command::Delete { wait } => {
                 let connection = self.of(entity).await?;
                 tracing::info!(client = %self.client, ?entity, "DEL");
-                let waiting = match wait {
-                    true => Waiting::Deliver,
-                    false => Waiting::Drop,
-                };
-                agent.delete(&connection, waiting).await?;
-                self.shared.hub.forget(&connection);
+                if wait {
+                    agent.delete(&connection, Waiting::Deliver).await?;
+                    return Ok(ok());
+                }
+                let hub = &self.shared.hub;
+                let gone = hub.forget(&connection);
+                let deleted = agent.delete(&connection, Waiting::Drop).await;
+                deleted.inspect_err(|_| hub.keep(&connection))?;
+                // The agent goes on if its router is not there now.
+                tokio::time::timeout(DELETION, gone).await.ok();
                 Ok(ok())
             }
             Command::Check => {
-                let statistics = agent.statistics(&connection(entity)?).await?;
+                let connection = connection(entity)?;
+                self.exists(&connection).await?;
+                let statistics = agent.statistics(&connection).await?;
                 let statistics = words::stats(&statistics, self.level);
                 Ok(Said::line(format!("STAT {statistics}")))
             }
@@ -433,12 +442,11 @@ impl Session {
         }
     }
 
-    async fn subscribe(&self, connection: &ConnectionId) -> Result<(), Error> {
+    async fn subscribe(&self, connection: &ConnectionId) -> Result<(), Wrong> {
         let agent = &self.shared.agent;
-        // Only what exists can be owned.
-        agent.statistics(connection).await?;
+        self.exists(connection).await?;
         self.shared.hub.take(self.client, connection);
-        agent.subscribe(connection).await
+        Ok(agent.subscribe(connection).await?)
     }
 
     async fn create(&self, new: NewLine, entity: &mut String, body: Option<Bytes>) -> Answer {
@@ -547,6 +555,9 @@ impl Session {
     }
 
     async fn exists(&self, connection: &ConnectionId) -> Result<(), Wrong> {
+        if self.shared.hub.is_going(connection) {
+            return Err(not_found());
+        }
         // One that is owned does.
         if self.shared.hub.is_free(connection) {
             self.shared.agent.statistics(connection).await?;

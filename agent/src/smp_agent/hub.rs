@@ -17,7 +17,7 @@ use simplex_sans_io::agent::command::ConnectionStatistics;
 use simplex_sans_io::agent::event::{Event, EventContent};
 use simplex_sans_io::agent::file_event::FileEvent;
 use simplex_sans_io::agent::id::{ConnectionId, EventId, FileId, RequestName};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::handle::{Agent, Events};
 
@@ -111,6 +111,8 @@ struct State {
     clients: BTreeMap<ClientId, Client>,
     owners: BTreeMap<ConnectionId, ClientId>,
     parked: BTreeMap<ConnectionId, VecDeque<Told>>,
+    /// Connections that were deleted, with those who wait until they are gone.
+    going: BTreeMap<ConnectionId, oneshot::Sender<()>>,
     files: BTreeMap<FileId, ClientId>,
     /// What was told of files when nobody was there.
     untold: VecDeque<Told>,
@@ -139,7 +141,11 @@ impl Hub {
                 Some(connection) if wants_statistics => agent.statistics(connection).await.ok(),
                 Some(_) | None => None,
             };
-            self.state().tell((event, statistics.map(Box::new)));
+            let id = event.id;
+            let heard = self.state().tell((event, statistics.map(Box::new)));
+            if let (Heard::ByNobody, Some(id)) = (heard, id) {
+                agent.confirm(id).await.ok();
+            }
         }
     }
 
@@ -220,11 +226,24 @@ impl Hub {
         self.state().asked.remove(name).and_then(|(_, event)| event)
     }
 
-    /// A connection is gone.
-    pub(super) fn forget(&self, connection: &ConnectionId) {
+    /// A connection is going, of which nothing more is told. What is returned ends when it is gone.
+    pub(super) fn forget(&self, connection: &ConnectionId) -> oneshot::Receiver<()> {
+        let (gone, told) = oneshot::channel();
         let mut state = self.state();
+        state.going.insert(connection.clone(), gone);
         state.owners.remove(connection);
         state.parked.remove(connection);
+        told
+    }
+
+    /// It stays.
+    pub(super) fn keep(&self, connection: &ConnectionId) {
+        self.state().going.remove(connection);
+    }
+
+    /// Whether a client has deleted it.
+    pub(super) fn is_going(&self, connection: &ConnectionId) -> bool {
+        self.state().going.contains_key(connection)
     }
 
     /// The connections of a client among these.
@@ -239,8 +258,43 @@ impl Hub {
     }
 }
 
+/// Who hears of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// A client, now or later.
+    BySomebody,
+    ByNobody,
+}
+
 impl State {
-    fn tell(&mut self, told: Told) {
+    fn tell(&mut self, told: Told) -> Heard {
+        let is_end = told.0.content == EventContent::Deleted;
+        let connection = told.0.connection.clone();
+        if let Some(going) = connection
+            .as_ref()
+            .filter(|id| self.going.contains_key(*id))
+        {
+            if is_end {
+                // Whoever waits for this may have gone.
+                self.going.remove(going).map(|gone| gone.send(()));
+            }
+            return Heard::ByNobody;
+        }
+        // A connection of this name is another one from now on.
+        if let (Some(connection), true) = (connection, is_end) {
+            self.parked.remove(&connection);
+            let owner = self.owners.remove(&connection);
+            owner.map_or(Heard::ByNobody, |owner| {
+                self.send(owner, told);
+                Heard::BySomebody
+            })
+        } else {
+            self.pass_on(told);
+            Heard::BySomebody
+        }
+    }
+
+    fn pass_on(&mut self, told: Told) {
         if let (Some(connection), Some(name)) = (&told.0.connection, question(&told.0.content)) {
             let asked = (connection.clone(), told.0.id);
             self.asked.insert(name.clone(), asked);

@@ -395,7 +395,8 @@ async fn a_client_may_begin_in_the_words_of_browsers() {
         route: options.route.to_port(port),
         ..options
     };
-    let connected = SmpClient::connect(&Tokio::new(), options, rng().unwrap());
+    let network = Tokio::new();
+    let connected = SmpClient::connect(&network, options, rng().unwrap());
     let (smp, mut events, connection) = connected.await.unwrap();
     tokio::spawn(connection);
     smp.ping().await.unwrap();
