@@ -104,6 +104,7 @@ macro_rules! targets {
 }
 
 targets! {
+    agent_files
     agent_formats
     agent_lines
     agent_world

@@ -12,7 +12,7 @@ use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use simplex_sans_io::sim::{Trace, routers, xftp};
+use simplex_sans_io::sim::{Trace, files, routers, xftp};
 
 #[test]
 fn several_routers_keep_their_promises_whatever_happens() {
@@ -26,6 +26,12 @@ fn files_come_whole_or_fail_by_rule_wherever_a_connection_breaks() {
     assert!(all.downloaded >= count && all.asked_again >= count);
     assert!(all.broken_requests > 0 && all.broken_uploads > 0);
     assert!(all.broken_responses > 0 && all.broken_downloads > 0);
+}
+
+#[test]
+fn every_file_of_an_agent_ends_and_is_told_of_once() {
+    let (all, count) = runs(200, files::run, files::Seen::add);
+    assert!(all.sent >= count && all.received > 0 && all.failed > 0 && all.deleted > 0);
 }
 
 /// What was seen in so many runs, unless more or fewer are wanted; and how many they were.

@@ -120,7 +120,7 @@ wire! {
             /// The router.
             router: Box<ServerAddress<SmpScheme>>,
             /// Why.
-            error: Box<BrokerError>,
+            error: Box<BrokerError> as Detailed,
         },
         /// The proxy has refused, or could not forward.
         #[error("PROXY {proxy} {relay} {error}")]
@@ -146,7 +146,7 @@ wire! {
             /// The router.
             router: Box<ServerAddress<XftpScheme>>,
             /// Why.
-            error: Box<BrokerError>,
+            error: Box<BrokerError> as Detailed,
         },
         /// A file cannot be sent or received.
         #[error("FILE {error}")]
@@ -281,6 +281,34 @@ impl wire::Wire for Context {
 impl wire::Sample for Context {
     fn sample(version: wire::Version, rng: &mut crate::rng::Rng) -> Self {
         Self(Text::sample(version, rng))
+    }
+}
+
+/// Errors of the agent are kept with what is known of the network, which is not said to peers.
+enum Detailed {}
+
+impl wire::Codec<Box<BrokerError>> for Detailed {
+    fn parse<'a>(source: wire::Source<'_>, input: &'a [u8]) -> wire::Parsed<'a, Box<BrokerError>> {
+        wire::Wire::parse(source, input)
+    }
+
+    fn put(value: &Box<BrokerError>, version: wire::Version, out: &mut bytes::BytesMut) {
+        wire::Wire::put(value, version, out);
+        if let BrokerError::Network { error } = &**value {
+            bytes::BufMut::put_u8(out, b' ');
+            wire::Wire::put(error, version, out);
+        }
+    }
+}
+
+#[cfg(any(test, feature = "sim"))]
+impl wire::SampleCodec<Box<BrokerError>> for Detailed {
+    fn sample(version: wire::Version, rng: &mut crate::rng::Rng) -> Box<BrokerError> {
+        let mut sample = wire::Sample::sample(version, rng);
+        if let BrokerError::Network { error } = &mut sample {
+            *error = wire::Sample::sample(version, rng);
+        }
+        Box::new(sample)
     }
 }
 

@@ -17,6 +17,8 @@
 pub mod agents;
 pub mod chaos;
 mod checked;
+#[cfg(feature = "xftp")]
+pub mod files;
 mod frames;
 pub mod fuzz;
 pub mod identity;

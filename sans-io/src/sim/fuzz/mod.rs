@@ -17,6 +17,8 @@
 //! ```
 
 mod agent;
+#[cfg(feature = "xftp")]
+mod agent_files;
 mod blocks;
 mod choices;
 mod client;

@@ -71,6 +71,8 @@ pub const WEBSOCKET: Target = Target::machines("websocket", super::websocket::ru
 
 /// Everything that can be run.
 pub const TARGETS: &[Target] = &[
+    #[cfg(feature = "xftp")]
+    AGENT_FILES,
     AGENT_FORMATS,
     AGENT_LINES,
     AGENT_WORLD,
@@ -105,6 +107,10 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "xftp")]
     XFTP_ROUTER_OPS,
 ];
+
+/// Files of an agent over routers that come and go, while it crashes.
+#[cfg(feature = "xftp")]
+pub const AGENT_FILES: Target = Target::machines("agent_files", super::agent_files::run);
 
 /// What agents write into links, queues, messages and records.
 pub const AGENT_FORMATS: Target = Target::parser("agent_formats", super::agent_formats);

@@ -1,7 +1,7 @@
-//! Files over routers and a disk that exist in the tests only.
+//! Files over the routers and the disk of [a simulation](crate::sim::files).
 
 mod crashes;
 mod receiving;
 mod removing;
+mod script;
 mod sending;
-mod world;

@@ -1,6 +1,6 @@
 //! Every stage of a file that is received, and every way in which it can fail.
 
-use super::world::*;
+use super::script::is_received;
 use crate::agent::config::{Protection, UserRouter};
 use crate::agent::error::{AgentError, FileProblem};
 use crate::agent::file_event::{DescriptionText, FileEvent};
@@ -13,6 +13,7 @@ use crate::agent::id::CommandId;
 use crate::agent::store::Kind;
 use crate::machine::Machine as _;
 use crate::rng::Rng;
+use crate::sim::files::*;
 use crate::xftp::ErrorType;
 use crate::xftp::description::{FileDescription, Parts, Redirect};
 

@@ -1,12 +1,14 @@
 //! Files that are deleted here and at their routers.
 
-use super::world::*;
+use super::script::is_received;
+use super::script::stranger;
 use crate::agent::error::AgentError;
 use crate::agent::file_event::{DescriptionText, FileEvent};
 use crate::agent::files::command::{Command, Reply};
 use crate::agent::files::job::Job;
 use crate::agent::id::FileId;
 use crate::agent::store::Kind;
+use crate::sim::files::*;
 use crate::xftp::ErrorType;
 use crate::xftp::description::FileDescription;
 

@@ -1,6 +1,6 @@
 //! Every stage of a file that is sent, and every way in which it can fail.
 
-use super::world::*;
+use super::script::is_received;
 use crate::agent::command::{NetworkState, TestStep};
 use crate::agent::config::{Roles, Use, UserRouter};
 use crate::agent::error::{AgentError, FileProblem};
@@ -11,6 +11,7 @@ use crate::agent::files::config::Config;
 use crate::agent::files::job::{Job, Question};
 use crate::agent::files::record::Relays;
 use crate::agent::store::Kind;
+use crate::sim::files::*;
 use crate::xftp::ErrorType;
 use crate::xftp::description::Party;
 

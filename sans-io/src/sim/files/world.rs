@@ -16,8 +16,8 @@ use crate::agent::files::record::Relays;
 use crate::agent::files::{Action, Activity, Files, Input};
 use crate::agent::id::{CommandId, EventId, FileId};
 use crate::agent::store::{Change, Memory, OpId};
+use crate::crypto::AuthPublicKey;
 use crate::crypto::hash::{Sha512, sha256};
-use crate::crypto::{AuthPublicKey, ed25519};
 use crate::machine::Machine as _;
 use crate::rng::Rng;
 use crate::smp::pool::UserId;
@@ -26,19 +26,19 @@ use crate::time::{Instant, Now};
 use crate::wire::{EntityId, ServerAddress, XftpScheme};
 use crate::xftp::ErrorType;
 use crate::xftp::client::RequestError;
-use crate::xftp::description::{FileDescription, FileDigest};
+use crate::xftp::description::FileDigest;
 
-pub(super) const USER: UserId = UserId(1);
+pub(crate) const USER: UserId = UserId(1);
 /// The chunks of files here are small.
-pub(super) const CHUNK: u32 = 10;
+pub(crate) const CHUNK: u32 = 10;
 /// And there are so many of a file, of any but a description, which has one.
-pub(super) const CHUNKS: u32 = 3;
+pub(crate) const CHUNKS: u32 = 3;
 
-pub(super) type Address = ServerAddress<XftpScheme>;
+pub(crate) type Address = ServerAddress<XftpScheme>;
 
 /// How a router behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Behaviour {
+pub(crate) enum Behaviour {
     Works,
     /// It cannot be reached.
     Away,
@@ -49,72 +49,76 @@ pub(super) enum Behaviour {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Router {
-    pub(super) behaviour: Behaviour,
-    pub(super) chunks: BTreeMap<EntityId, Chunk>,
+pub(crate) struct Router {
+    pub(crate) behaviour: Behaviour,
+    pub(crate) chunks: BTreeMap<EntityId, Chunk>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     key: AuthPublicKey,
     size: u32,
     digest: [u8; 32],
     recipients: BTreeMap<EntityId, AuthPublicKey>,
-    pub(super) bytes: Option<Vec<u8>>,
+    pub(crate) bytes: Option<Vec<u8>>,
 }
 
 /// The place of a file on the disk.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Place {
-    pub(super) encrypted: Option<Vec<u8>>,
-    pub(super) received: Option<Vec<u8>>,
+pub(crate) struct Place {
+    pub(crate) encrypted: Option<Vec<u8>>,
+    pub(crate) received: Option<Vec<u8>>,
 }
 
 /// What becomes of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
     Done,
     /// It is done, and nobody hears of it.
     Lost,
     /// It is not done.
     Undone,
+    /// It is done, and fails nevertheless.
+    Fails(Failure),
+    /// It is done, and the answer is one to something else.
+    Strange(Outcome),
 }
 
-pub(super) struct World {
-    pub(super) files: Files,
-    pub(super) config: Config,
-    pub(super) store: Memory,
+pub(crate) struct World {
+    pub(crate) files: Files,
+    pub(crate) config: Config,
+    pub(crate) store: Memory,
     /// Transactions that are not stored yet.
-    pub(super) unstored: VecDeque<(OpId, Vec<Change>)>,
+    pub(crate) unstored: VecDeque<(OpId, Vec<Change>)>,
     /// How many were stored, over all crashes.
-    pub(super) stored: usize,
-    pub(super) jobs: BTreeMap<JobId, Job>,
-    pub(super) routers: BTreeMap<Address, Router>,
-    pub(super) disk: BTreeMap<FileId, Place>,
+    pub(crate) stored: usize,
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) routers: BTreeMap<Address, Router>,
+    pub(crate) disk: BTreeMap<FileId, Place>,
     /// The texts that were encrypted, by what they have become.
     texts: BTreeMap<FileDigest, String>,
-    pub(super) replies: Vec<(CommandId, Result<Reply, AgentError>)>,
-    pub(super) events: Vec<Event>,
-    pub(super) begun: Vec<Job>,
+    pub(crate) replies: Vec<(CommandId, Result<Reply, AgentError>)>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) begun: Vec<Job>,
     /// How often all sessions were ended.
-    pub(super) disconnected: usize,
-    pub(super) now: Now,
-    pub(super) rng: Rng,
+    pub(crate) disconnected: usize,
+    pub(crate) now: Now,
+    pub(crate) rng: Rng,
     next_command: u64,
 }
 
-pub(super) fn address(number: usize) -> Address {
+pub(crate) fn address(number: usize) -> Address {
     let host = ["one", "two", "three", "four"][number];
     format!("xftp://YQ==@{host}.example").parse().unwrap()
 }
 
 impl World {
     /// An agent whose user has so many routers.
-    pub(super) fn new(routers: usize) -> Self {
+    pub(crate) fn new(routers: usize) -> Self {
         Self::with(Config::default(), routers)
     }
 
-    pub(super) fn with(config: Config, routers: usize) -> Self {
+    pub(crate) fn with(config: Config, routers: usize) -> Self {
         let now = Now::START;
         let router = |number| {
             let router = Router {
@@ -146,14 +150,14 @@ impl World {
         world
     }
 
-    pub(super) fn set_routers(&mut self) {
+    pub(crate) fn set_routers(&mut self) {
         let routers = self.routers.keys().cloned().map(UserRouter::new).collect();
         let user = USER;
         self.command(Command::SetRouters { user, routers });
     }
 
     /// The process ends, and another one begins, with what is stored.
-    pub(super) fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.unstored.clear();
         self.jobs.clear();
         let rng = self.rng.fork();
@@ -162,7 +166,7 @@ impl World {
         self.set_routers();
     }
 
-    pub(super) fn give(&mut self, input: Input) {
+    pub(crate) fn give(&mut self, input: Input) {
         let Ok(()) = self.files.handle(self.now, input);
         self.act();
     }
@@ -195,30 +199,15 @@ impl World {
         }
     }
 
-    pub(super) fn command(&mut self, command: Command) -> CommandId {
+    pub(crate) fn command(&mut self, command: Command) -> CommandId {
         let id = CommandId(self.next_command);
         self.next_command += 1;
         self.give(Input::Command(id, command));
         id
     }
 
-    /// A command, and what comes of it when it is stored.
-    pub(super) fn ask(&mut self, command: Command) -> Result<Reply, AgentError> {
-        let id = self.command(command);
-        while self.store_next() {}
-        let reply = self.replies.iter().find(|(of, _)| *of == id);
-        reply.expect("a reply").1.clone()
-    }
-
-    pub(super) fn file(&mut self, command: Command) -> FileId {
-        match self.ask(command) {
-            Ok(Reply::File(id)) => id,
-            other => panic!("{other:?}"),
-        }
-    }
-
     /// Stores the next transaction.
-    pub(super) fn store_next(&mut self) -> bool {
+    pub(crate) fn store_next(&mut self) -> bool {
         let Some((op, changes)) = self.unstored.pop_front() else {
             return false;
         };
@@ -229,7 +218,7 @@ impl World {
     }
 
     /// Lets the first job end.
-    pub(super) fn job(&mut self, which: usize, fate: Fate) -> bool {
+    pub(crate) fn job(&mut self, which: usize, fate: Fate) -> bool {
         let Some(id) = self.jobs.keys().nth(which).copied() else {
             return false;
         };
@@ -242,13 +231,21 @@ impl World {
                 Err(Failure::Request(RequestError::TimedOut))
             }
             (_, Fate::Lost) => self.carry_out(&job),
+            (_, Fate::Fails(failure)) => {
+                drop(self.carry_out(&job));
+                Err(failure)
+            }
+            (_, Fate::Strange(outcome)) => {
+                drop(self.carry_out(&job));
+                Ok(outcome)
+            }
         };
         self.give(Input::Ended(id, ended));
         true
     }
 
     /// Time passes until the machine wants something.
-    pub(super) fn wait(&mut self) -> bool {
+    pub(crate) fn wait(&mut self) -> bool {
         let Some(deadline) = self.files.deadline() else {
             return false;
         };
@@ -256,7 +253,7 @@ impl World {
         true
     }
 
-    pub(super) fn advance(&mut self, until: Instant) {
+    pub(crate) fn advance(&mut self, until: Instant) {
         let by = until - self.now.instant;
         self.now = self.now + by;
         self.give(Input::Timeout);
@@ -265,12 +262,12 @@ impl World {
     }
 
     /// Until nothing can be done without time passing.
-    pub(super) fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         while self.store_next() || self.job(0, Fate::Done) {}
     }
 
     /// Until nothing is under way.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         for _ in 0..100_000 {
             self.run();
             if self.files.is_idle() {
@@ -281,70 +278,30 @@ impl World {
         panic!("it does not end");
     }
 
-    pub(super) fn send(&mut self, path: &str, recipients: u16, replicas: u8) -> FileId {
-        self.file(Command::Send {
-            user: USER,
-            path: path.to_owned(),
-            local: None,
-            recipients,
-            replicas,
-        })
-    }
-
-    pub(super) fn receive(&mut self, text: &DescriptionText) -> FileId {
-        self.file(receive(text, Relays::Own))
-    }
-
     /// Everything that has happened to a file and is kept, once.
-    pub(super) fn kept(&self, file: &FileId) -> Vec<FileEvent> {
-        let mut known: BTreeMap<EventId, FileEvent> = BTreeMap::new();
+    pub(crate) fn kept(&self, file: &FileId) -> Vec<FileEvent> {
+        // The number of one that was confirmed may be given to another one.
+        let mut known: Vec<(EventId, FileEvent)> = Vec::new();
         for event in &self.events {
             if let (Some(id), EventContent::File { file: of, event }) = (event.id, &event.content)
                 && of == file
+                && !known.iter().any(|known| *known == (id, event.clone()))
             {
-                known.insert(id, event.clone());
+                known.push((id, event.clone()));
             }
         }
-        known.into_values().collect()
+        known.into_iter().map(|(_, event)| event).collect()
     }
 
-    /// The descriptions of a file that was sent.
-    pub(super) fn sent(&self, file: &FileId) -> (DescriptionText, Vec<DescriptionText>) {
-        match &self.kept(file)[..] {
-            [FileEvent::Sent { sender, recipients }] => (sender.clone(), recipients.clone()),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// What has happened to a file for the moment.
-    pub(super) fn moments(&self, file: &FileId) -> Vec<FileEvent> {
-        let of_file = |event: &Event| match &event.content {
-            EventContent::File { file: of, event: e } if of == file && event.id.is_none() => {
-                Some(e.clone())
-            }
-            _ => None,
-        };
-        self.events.iter().filter_map(of_file).collect()
-    }
-
-    /// How many chunks there are on all routers, uploaded.
-    pub(super) fn uploaded(&self) -> usize {
-        let chunks = self
-            .routers
-            .values()
-            .flat_map(|router| router.chunks.values());
-        chunks.filter(|chunk| chunk.bytes.is_some()).count()
-    }
-
-    pub(super) fn set(&mut self, router: usize, behaviour: Behaviour) {
+    pub(crate) fn set(&mut self, router: usize, behaviour: Behaviour) {
         self.routers.get_mut(&address(router)).unwrap().behaviour = behaviour;
     }
 
-    pub(super) fn network(&mut self, network: NetworkState) {
+    pub(crate) fn network(&mut self, network: NetworkState) {
         self.give(Input::Network(network));
     }
 
-    pub(super) fn activity(&mut self, activity: Activity) {
+    pub(crate) fn activity(&mut self, activity: Activity) {
         self.give(Input::Activity(activity));
     }
 
@@ -532,7 +489,7 @@ impl World {
     }
 }
 
-pub(super) fn receive(text: &DescriptionText, relays: Relays) -> Command {
+pub(crate) fn receive(text: &DescriptionText, relays: Relays) -> Command {
     Command::Receive {
         user: USER,
         description: Box::new(text.description().unwrap()),
@@ -552,27 +509,8 @@ fn content_of(seed: &[u8], chunks: u32) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn sha512(bytes: &[u8]) -> FileDigest {
+pub(crate) fn sha512(bytes: &[u8]) -> FileDigest {
     let mut digest = Sha512::new();
     digest.update(bytes);
     digest.finish()
-}
-
-/// Whether what was received is what was described.
-pub(super) fn is_received(world: &World, file: &FileId, text: &DescriptionText) -> bool {
-    let description: FileDescription = text.description().unwrap();
-    let received = world
-        .disk
-        .get(file)
-        .and_then(|place| place.received.as_ref());
-    let digest = match description.redirect {
-        Some(ref redirect) => redirect.digest,
-        None => description.digest,
-    };
-    received.is_some_and(|bytes| sha512(bytes) == digest)
-}
-
-/// A key that no router knows.
-pub(super) fn stranger() -> crate::crypto::AuthPrivateKey {
-    ed25519::PrivateKey::from_bytes([9; 32]).into()
 }
