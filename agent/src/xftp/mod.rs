@@ -131,10 +131,15 @@ pub enum TransferError {
 }
 
 impl TransferError {
-    /// Whether a chunk is not on its router, or not any more.
-    pub(crate) fn is_gone(&self) -> bool {
-        let gone = RequestError::Protocol(ErrorType::Auth);
-        matches!(self, Self::Request { error, .. } if *error == gone)
+    /// Whether a chunk is not on its router, or not any more, or is not given out any more.
+    pub(crate) const fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Request {
+                error: RequestError::Protocol(ErrorType::Auth | ErrorType::Blocked { .. }),
+                ..
+            }
+        )
     }
 
     pub(crate) fn file(

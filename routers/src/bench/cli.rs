@@ -134,9 +134,12 @@ async fn execute(cli: Cli) -> Result<(), BenchError> {
     for mut router in routers {
         router.stop().await?;
     }
-    match cli.json {
-        true => say(&serde_json::to_string_pretty(&report).map_err(io::Error::from)?),
-        false => Ok(()),
+    if cli.json {
+        say(&serde_json::to_string_pretty(&report).map_err(io::Error::from)?)?;
+    }
+    match report.unmeasured() {
+        Some(router) => Err(BenchError::Unmeasured(router.to_owned())),
+        None => Ok(()),
     }
 }
 

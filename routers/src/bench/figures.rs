@@ -180,6 +180,15 @@ impl Report {
             });
         }
     }
+
+    /// A router of which nothing could be measured.
+    pub(crate) fn unmeasured(&self) -> Option<&str> {
+        let is_measured = |line: &&Line| matches!(line.outcome, Outcome::Measured { .. });
+        let measured: Vec<_> = self.lines.iter().filter(is_measured).collect();
+        let of = |router: &str| measured.iter().any(|line| line.router == router);
+        let mut routers = self.lines.iter().map(|line| line.router.as_str());
+        routers.find(|router| !of(router))
+    }
 }
 
 /// The head of a table of lines.
@@ -301,6 +310,7 @@ mod tests {
         let expected = [(Some(2.0), Some(1.0)), (Some(5.0), Some(2.5)), (None, None)];
         assert_eq!(compared.collect::<Vec<_>>(), expected);
         assert!(report.lines[2].to_string().ends_with("--start"));
+        assert_eq!(report.unmeasured(), Some("c"));
         let json = serde_json::to_string(&report).unwrap();
         assert!(json.contains(r#""router":"b","operations":1"#), "{json}");
     }

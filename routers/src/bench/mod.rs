@@ -19,6 +19,9 @@ pub enum BenchError {
     /// There is no connection.
     #[error("not connected: {0}")]
     Connect(#[from] SmpConnectError),
+    /// None of the scenarios has measured a router.
+    #[error("nothing could be measured of {0}")]
+    Unmeasured(String),
     /// A session has ended early.
     #[error("the session has ended: {0}")]
     Ended(String),

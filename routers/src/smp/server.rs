@@ -268,6 +268,20 @@ impl Server {
         if credentials.chain().fingerprint() != self.fingerprint {
             return Err(ServerError::Identity);
         }
+        let ports: Vec<_> = settings
+            .transport
+            .ports
+            .iter()
+            .filter(|port| **port != 0)
+            .collect();
+        let serves = |port: &u16| {
+            self.ports
+                .iter()
+                .any(|served| served.address.port() == *port)
+        };
+        if !ports.into_iter().all(serves) {
+            tracing::warn!("`port` in [TRANSPORT] has changed: that takes a restart");
+        }
         let (doors, smp) = identity(settings, credentials)?;
         let (of_pages, fingerprint) = (settings.clone(), self.fingerprint);
         let directory = settings.pages.as_deref();

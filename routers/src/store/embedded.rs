@@ -72,7 +72,7 @@ struct Open<T> {
 impl<T: Tables> Embedded<T> {
     /// Opens the store in a directory, or makes one.
     pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
-        fs::create_dir_all(path).map_err(StoreError::io("made", path))?;
+        make_private(path).map_err(StoreError::io("made", path))?;
         let lock = lock(path)?;
         let promise = Promise::open(&path.join("promise"))?;
         let open = Open::guarded(path, options)?;
@@ -437,6 +437,18 @@ fn table_options(usage: Usage) -> KeyspaceCreateOptions {
             .max_memtable_size(MIB)
             .with_kv_separation(Some(separated)),
         Usage::Small | Usage::Busy => options.max_memtable_size(MIB),
+    }
+}
+
+/// A directory that nobody else looks into: the secrets of queues are in it.
+fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
     }
 }
 

@@ -272,6 +272,9 @@ impl Server {
         if credentials.chain().fingerprint() != self.fingerprint {
             return Err(ServerError::Identity);
         }
+        if ![0, self.address.port()].contains(&settings.port) {
+            tracing::warn!("`port` in [TRANSPORT] has changed: that takes a restart");
+        }
         let (doors, xftp) = identity(settings, credentials)?;
         let (of_pages, fingerprint) = (settings.clone(), self.fingerprint);
         let directory = settings.web.pages.as_deref();

@@ -186,6 +186,9 @@ wire! {
         /// It took too long.
         #[error("EXPIRED")]
         "E" => Expired,
+        /// There is none.
+        #[error("NO_FILE")]
+        "F" => NoFile,
     }
 }
 

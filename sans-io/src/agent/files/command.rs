@@ -74,7 +74,7 @@ pub enum Command {
         user: UserId,
         /// Which.
         file: FileId,
-        /// The sender's description; without one what was uploaded so far.
+        /// The sender's description, which is needed once the file is sent; without one what was uploaded so far.
         sender: Option<Box<FileDescription>>,
     },
     /// Whether a router can be used for files: one is created, uploaded, downloaded and deleted there. [`Reply::Tested`].

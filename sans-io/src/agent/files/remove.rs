@@ -53,6 +53,11 @@ impl Files {
             return Err(AgentError::prohibited("not a sender's description"));
         }
         let mut there: Vec<There> = self.known_replicas(id);
+        // Of what was sent only its sender's description knows where it is.
+        if sender.is_none() && !self.files.contains_key(id) {
+            let error = FileProblem::NoFile;
+            return Err(AgentError::File { error });
+        }
         let parts = sender.map(|sender| sender.into_parts());
         let described = parts.into_iter().flat_map(|parts| parts.chunks);
         for replica in described.flat_map(|chunk| chunk.replicas) {

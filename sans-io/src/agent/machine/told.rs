@@ -102,6 +102,7 @@ impl Agent {
                         router: session.router,
                         proxy: None,
                     };
+                    self.shared.index.remove(&asked.router, &queue);
                     let error = asked.error(PoolError::Request(error));
                     self.with(now, &id, Work::Tell(EventContent::Error { error }));
                 }
@@ -303,8 +304,14 @@ impl Agent {
                     }
                 }
             }
-            BrokerMessage::End => self.tell_owner(known, EventContent::End),
-            BrokerMessage::Deld => self.tell_owner(known, EventContent::QueueDeleted),
+            BrokerMessage::End => {
+                self.shared.index.remove(&router, &recipient_id);
+                self.tell_owner(known, EventContent::End);
+            }
+            BrokerMessage::Deld => {
+                self.shared.index.remove(&router, &recipient_id);
+                self.tell_owner(known, EventContent::QueueDeleted);
+            }
             _ => {}
         }
     }

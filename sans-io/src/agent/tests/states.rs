@@ -99,10 +99,25 @@ fn a_message_is_fetched_without_a_subscription() {
         peers.agents.ask(ALICE, fetch()),
         Ok(Reply::Fetched(Fetched::Nothing))
     );
-    let subscribe = Command::Subscribe {
+    let subscribe = || Command::Subscribe {
         connection: of("bob"),
     };
-    peers.agents.ask(ALICE, subscribe).unwrap();
+    // A router does not let a session do both.
+    peers.agents.ask(ALICE, subscribe()).unwrap();
+    let told = peers.told(ALICE);
+    assert!(
+        told.iter()
+            .any(|event| matches!(event, EventContent::Error { .. })),
+        "{told:?}"
+    );
+    assert_eq!(
+        peers.agents.ask(ALICE, fetch()),
+        Ok(Reply::Fetched(Fetched::Nothing))
+    );
+
+    let mut peers = Peers::new(1, 2);
+    stays_unsubscribed(&mut peers);
+    peers.agents.ask(ALICE, subscribe()).unwrap();
     let refused = peers.agents.ask(ALICE, fetch());
     assert!(
         matches!(refused, Err(AgentError::Prohibited { .. })),

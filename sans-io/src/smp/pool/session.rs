@@ -441,6 +441,17 @@ impl Session {
                 if matches!(message, BrokerMessage::Ends(_)) {
                     self.subscriptions.remove_service();
                 }
+                // The operator has blocked the queue.
+                if let BrokerMessage::Err(error @ ErrorType::Blocked { .. }) = message {
+                    if self.subscriptions.remove(&entity_id).is_some() {
+                        out.event(Event::NotSubscribed {
+                            session: self.key.clone(),
+                            queue: entity_id,
+                            error: SubscriptionError::Permanent(RequestError::Protocol(error)),
+                        });
+                    }
+                    return;
+                }
                 out.event(Event::Message {
                     session: self.key.clone(),
                     entity_id,

@@ -11,7 +11,7 @@ use crate::smp::client::{Established, Relay, Route};
 use crate::smp::error::{ErrorType, ProxyError};
 use crate::smp::transmission::Session as SmpSession;
 use crate::smp::version::PROXIED;
-use crate::smp::{CertificateChain, Command};
+use crate::smp::{BlockingInfo, BlockingReason, CertificateChain, Command};
 use crate::wire::{Id, KeyHash, Large, Version, VersionRange};
 
 struct Script {
@@ -391,6 +391,41 @@ fn a_subscription_that_was_taken_over_is_not_made_again() {
         script.events().last(),
         Some(Event::Message { .. })
     ));
+    script.close(connection);
+    assert_eq!(script.pool.deadline(), None);
+}
+
+#[test]
+fn a_queue_that_is_blocked_while_it_is_subscribed_to_is_told_once() {
+    let mut script = Script::new();
+    script.call(subscribe(1));
+    let connection = script.connect();
+    for request in script.requests() {
+        script.answer(&request, SUBSCRIBED);
+    }
+    script.events();
+    let blocked = ErrorType::Blocked {
+        info: BlockingInfo {
+            reason: BlockingReason::Spam,
+            notice: None,
+        },
+    };
+    let said = |queue| {
+        let message = client::Event::Message {
+            entity_id: queue,
+            message: BrokerMessage::Err(blocked.clone()),
+        };
+        Input::Conn(connection, message)
+    };
+    script.give(said(subscription(0).queue));
+    let expected = Event::NotSubscribed {
+        session: session(1),
+        queue: subscription(0).queue,
+        error: SubscriptionError::Permanent(RequestError::Protocol(blocked.clone())),
+    };
+    assert_eq!(script.events(), [expected]);
+    script.give(said(subscription(0).queue));
+    assert_eq!(script.events(), []);
     script.close(connection);
     assert_eq!(script.pool.deadline(), None);
 }

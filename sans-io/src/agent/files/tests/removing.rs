@@ -2,7 +2,7 @@
 
 use super::script::is_received;
 use super::script::stranger;
-use crate::agent::error::AgentError;
+use crate::agent::error::{AgentError, FileProblem};
 use crate::agent::file_event::{DescriptionText, FileEvent};
 use crate::agent::files::command::{Command, Reply};
 use crate::agent::files::job::Job;
@@ -107,6 +107,19 @@ fn what_a_router_refuses_to_delete_is_told_and_the_rest_is_deleted() {
             .records()
             .all(|(key, _)| key.kind == Kind::FileEvent)
     );
+}
+
+#[test]
+fn where_a_file_is_that_was_sent_only_its_sender_knows() {
+    let (mut world, file, sender, _) = sent(1);
+    let no_file = AgentError::File {
+        error: FileProblem::NoFile,
+    };
+    assert_eq!(world.ask(delete(&file, None)), Err(no_file));
+    assert_eq!(world.uploaded(), 3);
+    world.ask(delete(&file, Some(&sender))).unwrap();
+    world.finish();
+    assert_eq!(world.uploaded(), 0);
 }
 
 #[test]
