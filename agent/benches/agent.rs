@@ -45,11 +45,21 @@ const MESSAGES: usize = 2000;
 /// Messages that are on their way at the same time, fewer than a queue takes.
 const WINDOW: usize = 64;
 
-#[tokio::main]
-async fn main() {
-    if let Some(path) = std::env::var_os(AT_REST) {
-        return rest(path.as_ref()).await;
+fn main() {
+    use tokio::runtime::Builder as Runtime;
+    // An agent is one future: more threads would only scatter what it keeps.
+    let (mut runtime, path) = match std::env::var_os(AT_REST) {
+        Some(path) => (Runtime::new_current_thread(), Some(path)),
+        None => (Runtime::new_multi_thread(), None),
+    };
+    let runtime = runtime.enable_all().build().unwrap();
+    match path {
+        Some(path) => runtime.block_on(rest(path.as_ref())),
+        None => runtime.block_on(all()),
     }
+}
+
+async fn all() {
     let router = Router::start().await;
     println!("\n| | p50 | p99 | ratio of p50 |\n|---|--:|--:|--:|");
     let baseline = without_agents(&router).await;
@@ -81,10 +91,14 @@ async fn main() {
             println!("| messages, connections: {count}, {place} | {rate:.0} |");
         }
     }
-    resubscribed(&router, directory.path()).await;
+    let (one, more) = (directory.path().join("one"), directory.path().join("many"));
+    fill(&router, &one, 1).await;
+    fill(&router, &more, many()).await;
+    resubscribed(&router, &more).await;
     println!("\n| at rest | |\n|---|--:|");
     at_rest(&router, &directory.path().join("none"), 0);
-    at_rest(&router, &directory.path().join("many"), many());
+    at_rest(&router, &one, 1);
+    at_rest(&router, &more, many());
 }
 
 /// What was measured.
@@ -383,8 +397,11 @@ async fn rest(path: &Path) {
     peer.agent.subscribe_all(None).await.unwrap();
     are_up(&mut peer, connections).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let kilobytes = resident().saturating_sub(before);
-    println!("| memory, connections: {connections} | {kilobytes} KB |");
+    let after = resident();
+    for (what, place) in [("memory", ANONYMOUS), ("pages of the program", OF_FILES)] {
+        let kilobytes = after[place].saturating_sub(before[place]);
+        println!("| {what}, connections: {connections} | {kilobytes} KB |");
+    }
     for (network, name) in [
         (NetworkState::Online, "idle"),
         (NetworkState::Offline, "without a network"),
@@ -399,19 +416,22 @@ async fn rest(path: &Path) {
     peer.stop().await;
 }
 
-/// How much memory of this process is resident, in KB.
-fn resident() -> u64 {
+const ANONYMOUS: usize = 0;
+const OF_FILES: usize = 1;
+
+/// How much memory of this process is resident, in KB: its own, and the parts of the program that it has used.
+fn resident() -> [u64; 2] {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.unwrap().trim().trim_end_matches(" kB");
-    number.parse().unwrap()
+    ["RssAnon:", "RssFile:"].map(|name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.unwrap().trim().trim_end_matches(" kB");
+        number.parse().unwrap()
+    })
 }
 
-/// An agent with many connections starts again.
-async fn resubscribed(router: &Router, directory: &Path) {
-    let count = many();
-    let path = directory.join("many");
-    let mut peer = Peer::start(&router.address, sqlite(&path)).await;
+/// A database with so many connections.
+async fn fill(router: &Router, path: &Path, count: usize) {
+    let mut peer = Peer::start(&router.address, sqlite(path)).await;
     let agent = peer.agent.clone();
     let create = async {
         for _ in 0..count {
@@ -421,9 +441,13 @@ async fn resubscribed(router: &Router, directory: &Path) {
     tokio::join!(create, are_up(&mut peer, count));
     drop(agent);
     peer.stop().await;
+}
 
+/// An agent with many connections starts again.
+async fn resubscribed(router: &Router, path: &Path) {
+    let count = many();
     let start = Instant::now();
-    let mut peer = Peer::start(&router.address, sqlite(&path)).await;
+    let mut peer = Peer::start(&router.address, sqlite(path)).await;
     peer.agent.subscribe_all(None).await.unwrap();
     are_up(&mut peer, count).await;
     let elapsed = start.elapsed();

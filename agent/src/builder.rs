@@ -276,16 +276,7 @@ impl Builder {
         let mut rng = rng;
         #[cfg(feature = "xftp")]
         let files = self.files.map(|files| {
-            let (socks, reachable) = (socks.clone(), reachable.clone());
-            let ways: Ways = Arc::new(move |user, router| {
-                let reach = reachable.of_files(user, router);
-                let reach = reach.ok_or(XftpConnectError::Stranger)?;
-                let options = file_options(socks.as_ref(), protection, user, router)?;
-                Ok(XftpOptions {
-                    reach: first_reach(&options.route, reach),
-                    ..options
-                })
-            });
+            let ways = ways(socks.clone(), protection, reachable.clone());
             let mut config = files.config;
             config.protection = protection;
             (config, (files.worker)(ways, rng.fork()))
@@ -353,6 +344,20 @@ fn options(
     SmpOptions::with(route, router)
 }
 
+/// How the routers of files are reached, if they may be.
+#[cfg(feature = "xftp")]
+fn ways(socks: Option<socks::Proxy>, protection: Protection, reachable: Reachable) -> Ways {
+    Arc::new(move |user, router| {
+        let reach = reachable.of_files(user, router);
+        let reach = reach.ok_or(XftpConnectError::Stranger)?;
+        let options = file_options(socks.as_ref(), protection, user, router)?;
+        Ok(XftpOptions {
+            reach: first_reach(&options.route, reach),
+            ..options
+        })
+    })
+}
+
 /// How the router of a file is reached.
 #[cfg(feature = "xftp")]
 fn file_options(
@@ -396,6 +401,8 @@ fn through<S: Scheme>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "xftp")]
+    use simplex_sans_io::agent::config::{Strangers, UserRouter};
 
     const ONION: &str = "o5vmywmrnaxalvz6wi3zicyftgio6psuvyniis6gco6bp6ekl4cqj4id.onion";
 
@@ -444,6 +451,34 @@ mod tests {
         assert_eq!(target.port, 443);
         assert_ne!(route(Some(&proxy), 1), route(Some(&proxy), 2));
         assert!(matches!(route(None, 1), Route::Direct(_)));
+    }
+
+    #[cfg(feature = "xftp")]
+    #[test]
+    fn files_lead_to_no_neighbours_that_the_user_has_not_chosen() {
+        let address = |host: &str| -> ServerAddress<XftpScheme> {
+            let text = format!("xftp://u2dS9sG8nMNURyZwqASV4yROM28Er0luVTx5X1CsMrU=@{host}");
+            text.parse().unwrap()
+        };
+        let reachable = Reachable::new(Strangers::Public);
+        let own = UserRouter::new(address("10.0.0.1"));
+        reachable.choose_for_files(UserId(1), vec![own]);
+        let way = |socks: Option<socks::Proxy>, host: &str| {
+            let ways = ways(socks, Protection::None, reachable.clone());
+            ways(UserId(1), &address(host)).map(|options| options.reach)
+        };
+        let refused = way(None, "10.0.0.2");
+        assert!(matches!(refused, Err(XftpConnectError::Stranger)));
+        assert_eq!(way(None, "10.0.0.1").unwrap(), Reach::Anywhere);
+        assert_eq!(way(None, "a.example").unwrap(), Reach::Public);
+        // The proxy may be where it is, and is not led to neighbours.
+        let proxy = socks::Proxy::default();
+        assert_eq!(
+            way(Some(proxy.clone()), "a.example").unwrap(),
+            Reach::Anywhere
+        );
+        let refused = way(Some(proxy), "localhost");
+        assert!(matches!(refused, Err(XftpConnectError::Stranger)));
     }
 
     #[test]

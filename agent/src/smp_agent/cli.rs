@@ -168,7 +168,9 @@ pub fn main() -> ExitCode {
         .with_target(false)
         .with_writer(io::stderr)
         .init();
+    // The agent is one future: a thread for it, and one for its clients.
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
         .enable_all()
         .build();
     let ended = runtime

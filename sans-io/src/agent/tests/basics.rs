@@ -256,3 +256,31 @@ fn both_sides_compare_the_same_code() {
     assert!(matches!(alice, Ok(Reply::SecurityCode(_))));
     assert_eq!(alice, code(&mut peers, BOB));
 }
+
+/// Anybody may write to a queue that nobody has secured yet.
+#[test]
+fn an_invitation_has_one_confirmation_and_others_do_not_hold_it_up() {
+    let mut peers = Peers::new(1, 2);
+    for router in &mut peers.agents.routers {
+        router.versions = VersionRange::new(6, 6).unwrap();
+    }
+    let link = peers.invite(InitialKeys::Never);
+    for connection in ["alice", "alice again", "alice once more"] {
+        peers.names[BOB] = name(connection);
+        let join = peers.join(link.clone(), Pq::Off);
+        let joined = peers.agents.ask(BOB, join);
+        assert!(matches!(joined, Ok(Reply::Joined { .. })), "{joined:?}");
+    }
+    let told = peers.told(ALICE);
+    let asked = told
+        .iter()
+        .filter(|event| matches!(event, EventContent::Confirmation { .. }));
+    assert_eq!(asked.count(), 1, "{told:?}");
+    let store = peers.agents.store(ALICE).unwrap();
+    let kept = store.records().filter(|(key, _)| key.kind == Kind::Event);
+    assert_eq!(
+        kept.count(),
+        0,
+        "it is confirmed, and nothing else was kept"
+    );
+}
