@@ -26,6 +26,7 @@ pub use simplex_sans_io::agent::event::{Event, EventContent, MessageMeta};
 pub use simplex_sans_io::agent::file_event::{DescriptionText, FileEvent};
 #[cfg(feature = "xftp")]
 pub use simplex_sans_io::agent::files::record::{LocalKey, Relays};
+pub use simplex_sans_io::agent::files::statistics::{FileRouterCounts, FileRouterStatistics};
 pub use simplex_sans_io::agent::id::{ConnectionId, EventId, FileId, MessageId, RequestName};
 pub use simplex_sans_io::agent::link::{ConnectionRequest, ShortLink};
 pub use simplex_sans_io::ratchet::{InitialKeys, Pq};

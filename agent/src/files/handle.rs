@@ -7,6 +7,7 @@ use simplex_sans_io::agent::config::UserRouter;
 use simplex_sans_io::agent::error::{AgentError, FileProblem};
 use simplex_sans_io::agent::files::command::{Command, Reply};
 use simplex_sans_io::agent::files::record::{LocalKey, Relays};
+use simplex_sans_io::agent::files::statistics::FileRouterStatistics;
 use simplex_sans_io::agent::id::FileId;
 use simplex_sans_io::drive;
 use simplex_sans_io::smp::pool::UserId;
@@ -96,14 +97,14 @@ impl Agent {
     async fn file_done(&self, command: Command) -> Result<(), Error> {
         match self.execute_file(command).await? {
             Reply::Done => Ok(()),
-            Reply::File(_) | Reply::Tested(_) => Err(unexpected()),
+            Reply::File(_) | Reply::Tested(_) | Reply::Statistics(_) => Err(unexpected()),
         }
     }
 
     async fn file(&self, command: Command) -> Result<FileId, Error> {
         match self.execute_file(command).await? {
             Reply::File(file) => Ok(file),
-            Reply::Done | Reply::Tested(_) => Err(unexpected()),
+            Reply::Done | Reply::Tested(_) | Reply::Statistics(_) => Err(unexpected()),
         }
     }
 
@@ -130,8 +131,21 @@ impl Agent {
         };
         match self.execute_file(test).await? {
             Reply::Tested(failure) => Ok(failure),
-            Reply::Done | Reply::File(_) => Err(unexpected()),
+            Reply::Done | Reply::File(_) | Reply::Statistics(_) => Err(unexpected()),
         }
+    }
+
+    /// What was done at which router of files, since that was [forgotten](Self::reset_file_statistics).
+    pub async fn file_statistics(&self) -> Result<Vec<FileRouterStatistics>, Error> {
+        match self.execute_file(Command::Statistics).await? {
+            Reply::Statistics(statistics) => Ok(statistics),
+            Reply::Done | Reply::File(_) | Reply::Tested(_) => Err(unexpected()),
+        }
+    }
+
+    /// Forgets what was done at which router of files.
+    pub async fn reset_file_statistics(&self) -> Result<(), Error> {
+        self.file_done(Command::ResetStatistics).await
     }
 
     /// Receives a file, through restarts. [`Received`] says where it is, until it is deleted; what cannot be received for two days is

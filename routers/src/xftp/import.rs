@@ -28,6 +28,14 @@ pub const STATISTICS: &str = "file-server-stats.log";
 /// How many files are stored at once.
 const GROUP: usize = 1000;
 
+/// Whether there is a log in a directory.
+#[must_use]
+pub fn is_there(data: &Path) -> bool {
+    [STORE_LOG, UNFINISHED]
+        .into_iter()
+        .any(|name| data.join(name).exists())
+}
+
 /// What was taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {

@@ -81,6 +81,42 @@ fn the_program_says_what_scripts_read() {
 }
 
 #[test]
+fn init_says_what_another_router_has_left() {
+    for (left, said_of) in [
+        (None, None),
+        (
+            Some("data/file-server-store.log"),
+            Some("files of another router in"),
+        ),
+        (
+            Some("data/file-server-store/store"),
+            Some("files of another router in"),
+        ),
+        (
+            Some("chunks/something"),
+            Some("chunks of another router are removed"),
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        if let Some(left) = left {
+            let path = directory.path().join(left);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+        }
+        let chunks = directory.path().join("chunks");
+        let init = ["init", "-p", chunks.to_str().unwrap(), "-q", "1gb"];
+        let output = command_of_machine(directory.path(), &init);
+        let text = said(&output);
+        assert!(output.status.success(), "{text}");
+        assert_eq!(text.contains("WARNING"), said_of.is_some(), "{text}");
+        assert!(
+            said_of.is_none_or(|warning| text.contains(warning)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_container_is_initialized_by_what_the_image_of_the_reference_is_told() {
     let program = Path::new(env!("CARGO_BIN_EXE_xftp-server"));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/xftp-entrypoint");

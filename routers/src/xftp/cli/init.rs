@@ -10,6 +10,7 @@ use clap::Args;
 use simplex_sans_io::crypto::certificate::Fingerprint;
 use simplex_sans_io::xftp::description::FileSize;
 
+use super::super::import;
 use super::{CliError, Directories, VERSION};
 use crate::cli::{SignAlgorithm, host, now, say};
 use crate::identity::{IdentityFiles, Privacy, write_file};
@@ -122,7 +123,27 @@ pub(super) fn initialize(
         address(fingerprint, init.hosts(), port),
         directories.configuration.join("ca.key").display()
     ))?;
+    warn_of_others(directories, init)?;
     Ok(())
+}
+
+/// Says what another router has left.
+fn warn_of_others(directories: &Directories, init: &Init) -> io::Result<()> {
+    let records = directories.store().exists() || import::is_there(&directories.data);
+    if records {
+        return say(&format!(
+            "WARNING: there are files of another router in {}: this one will have them, too. If that is not wanted, empty the directory.",
+            directories.data.display()
+        ));
+    }
+    let is_empty = |entries: fs::ReadDir| entries.take(1).count() == 0;
+    match fs::read_dir(&init.path).is_ok_and(|entries| !is_empty(entries)) {
+        true => say(&format!(
+            "WARNING: there is something in {}: chunks of another router are removed when this one starts.",
+            init.path.display()
+        )),
+        false => Ok(()),
+    }
 }
 
 pub(super) fn address(fingerprint: Fingerprint, host: &str, port: u16) -> String {

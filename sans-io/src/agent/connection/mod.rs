@@ -275,7 +275,8 @@ impl Connection {
                 | Kind::Chunk
                 | Kind::Removal
                 | Kind::FileEvent
-                | Kind::Statistics => {}
+                | Kind::Statistics
+                | Kind::FileStatistics => {}
             }
         }
         connection.unsaved = false;

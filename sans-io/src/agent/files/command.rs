@@ -1,6 +1,7 @@
 //! What the application wants of files.
 
 use super::record::{LocalKey, Relays};
+use super::statistics::FileRouterStatistics;
 use crate::agent::command::TestFailure;
 use crate::agent::config::UserRouter;
 use crate::agent::id::{EventId, FileId};
@@ -86,6 +87,10 @@ pub enum Command {
         /// Its password.
         password: Option<BasicAuth>,
     },
+    /// What was done at which router, since it was asked to forget it. [`Reply::Statistics`].
+    Statistics,
+    /// Forget what was done at which router. [`Reply::Done`].
+    ResetStatistics,
     /// An event was dealt with: it is not told again. No reply.
     Confirm {
         /// The event.
@@ -102,4 +107,6 @@ pub enum Reply {
     File(FileId),
     /// What is wrong with a router, if anything is.
     Tested(Option<TestFailure>),
+    /// What was done at which router.
+    Statistics(Vec<FileRouterStatistics>),
 }

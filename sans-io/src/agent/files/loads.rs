@@ -18,6 +18,7 @@ pub(super) enum Page {
     Files,
     Chunks,
     Removals,
+    Statistics,
 }
 
 impl Page {
@@ -27,6 +28,7 @@ impl Page {
             Self::Files => Kind::File,
             Self::Chunks => Kind::Chunk,
             Self::Removals => Kind::Removal,
+            Self::Statistics => Kind::FileStatistics,
         }
     }
 }
@@ -55,19 +57,21 @@ impl Files {
             Page::Events => self.load_page(Page::Files, None),
             Page::Files => self.load_page(Page::Chunks, None),
             Page::Chunks => self.load_page(Page::Removals, None),
-            Page::Removals => self.begin(now),
+            Page::Removals => self.load_page(Page::Statistics, None),
+            Page::Statistics => self.begin(now),
         }
     }
 
     /// A record that cannot be read stays, for a program that can.
-    fn load_record(&mut self, now: Now, page: Page, Record { key, value }: Record) {
+    fn load_record(&mut self, now: Now, page: Page, record: Record) {
+        let Record { key, value } = &record;
         let number = || Some(u32::from_be_bytes(*key.id.first_chunk()?));
         let file = || FileId::try_from(&*key.owner).ok();
         match page {
             Page::Events => {
                 let number = key.id.first_chunk().map(|id| u64::from_be_bytes(*id));
                 if let (Some(number), Ok(FileEventRecord { file, event })) =
-                    (number, from_bytes(&value))
+                    (number, from_bytes(value))
                 {
                     self.next_event = self.next_event.max(number.saturating_add(1));
                     let id = Some(EventId::of_file(number));
@@ -75,24 +79,25 @@ impl Files {
                 }
             }
             Page::Files => {
-                if let (Some(id), Ok(record)) = (file(), from_bytes(&value)) {
+                if let (Some(id), Ok(record)) = (file(), from_bytes(value)) {
                     self.load_file(now, id, record);
                 }
             }
             Page::Chunks => {
                 let file = file().and_then(|id| self.files.get_mut(&id));
-                if let (Some(file), Some(number), Ok(record)) = (file, number(), from_bytes(&value))
+                if let (Some(file), Some(number), Ok(record)) = (file, number(), from_bytes(value))
                 {
                     load_chunk(file, number, record);
                 }
             }
             Page::Removals => {
                 if let (Some(id), Some(number), Ok(record)) =
-                    (file(), number(), from_bytes::<RemovalRecord>(&value))
+                    (file(), number(), from_bytes::<RemovalRecord>(value))
                 {
                     self.keep_removal(now, id, number, record);
                 }
             }
+            Page::Statistics => self.load_statistics(&record),
         }
     }
 

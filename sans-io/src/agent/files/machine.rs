@@ -10,6 +10,7 @@ use super::loads::Page;
 use super::record::{FileEventRecord, FileRecord, Stage};
 use super::remove::Removal;
 use super::routers::{Rest, RouterKey};
+use super::statistics::{Counted, Statistics};
 use crate::agent::command::{NetworkState, TestFailure};
 use crate::agent::config::UserRouter;
 use crate::agent::error::{AgentError, FileProblem};
@@ -90,6 +91,7 @@ pub struct Files {
     pub(super) activity: Activity,
     /// Whether there may be sessions with routers, and when they are ended if nobody is asked for anything.
     pub(super) sessions: Sessions,
+    pub(super) statistics: Statistics,
     /// Who was served last.
     pub(super) served: Option<FileId>,
     /// Commands that have come before it is known what was stored.
@@ -118,6 +120,8 @@ pub(super) enum Wake {
     RemovalExpired(FileId, u32),
     /// No router was asked for anything for a while.
     Idle,
+    /// What was counted is to be stored.
+    Statistics,
 }
 
 /// Sessions with routers.
@@ -135,6 +139,7 @@ pub(super) struct Begun {
     pub(super) task: Task,
     /// The router that is asked.
     pub(super) router: Option<RouterKey>,
+    pub(super) counted: Option<Counted>,
 }
 
 /// What a job is for.
@@ -174,6 +179,7 @@ impl Files {
             network: NetworkState::Online,
             activity: Activity::Active,
             sessions: Sessions::None,
+            statistics: Statistics::default(),
             served: None,
             held: Some(VecDeque::new()),
             loading: None,
@@ -240,6 +246,7 @@ impl Files {
             }
             Command::DeleteUser { user } => {
                 self.delete_user(user);
+                self.forget_statistics(|of| of == user);
                 Ok(Reply::Done)
             }
             Command::Receive {
@@ -266,6 +273,11 @@ impl Files {
             } => {
                 let source = super::record::Origin::Description { description };
                 self.send(now, user, source, recipients, replicas)
+            }
+            Command::Statistics => Ok(Reply::Statistics(self.statistics.all())),
+            Command::ResetStatistics => {
+                self.forget_statistics(|_| true);
+                Ok(Reply::Done)
             }
             Command::Delete { files } => {
                 for file in files {
@@ -297,9 +309,17 @@ impl Files {
     }
 
     fn ended(&mut self, now: Now, job: JobId, ended: Result<Outcome, Failure>) {
-        let Some(Begun { task, router }) = self.jobs.remove(&job) else {
+        let Some(Begun {
+            task,
+            router,
+            counted,
+        }) = self.jobs.remove(&job)
+        else {
             return;
         };
+        if let (Some(router), Some(counted)) = (&router, counted) {
+            self.statistics.ended(router, counted, &ended);
+        }
         match (&router, &ended) {
             (Some(router), Ok(_)) => self.rested(router),
             // All others wait for the same session.
@@ -445,8 +465,9 @@ impl Files {
             Task::Chunk(..) | Task::Remove(..) | Task::Test(_) => true,
         });
         self.disconnect();
-        if network == NetworkState::Online {
-            self.forget_rests();
+        match network {
+            NetworkState::Online => self.forget_rests(),
+            NetworkState::Offline => self.save_statistics(),
         }
     }
 
@@ -458,6 +479,7 @@ impl Files {
         if activity == Activity::Stopped {
             self.cancel(|_| true);
             self.disconnect();
+            self.save_statistics();
         }
     }
 
@@ -489,6 +511,7 @@ impl Files {
                 }
                 Wake::RemovalExpired(id, number) => self.give_up_removal(&id, number),
                 Wake::Idle => self.disconnect(),
+                Wake::Statistics => self.save_statistics(),
             }
         }
     }
@@ -586,6 +609,7 @@ impl Machine for Files {
         self.commit();
         self.schedule();
         self.watch_sessions(now);
+        self.keep_statistics(now);
         Ok(())
     }
 

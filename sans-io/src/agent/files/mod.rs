@@ -111,6 +111,7 @@ mod remove;
 mod routers;
 mod schedule;
 mod send;
+pub mod statistics;
 #[cfg(test)]
 mod tests;
 

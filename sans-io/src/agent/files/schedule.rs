@@ -5,6 +5,7 @@ use super::job::{Job, JobId};
 use super::machine::{Action, Activity, Begun, Task};
 use super::record::Stage;
 use super::routers::RouterKey;
+use super::statistics::Counted;
 use crate::agent::command::NetworkState;
 use crate::agent::error::AgentError;
 use crate::agent::id::FileId;
@@ -28,6 +29,10 @@ impl Files {
                 None
             }
         };
+        let counted = Counted::of(&job);
+        if let (Some(router), Some(counted)) = (&router, counted) {
+            self.statistics.begun(router, counted);
+        }
         let id = self.begin_job(job);
         match &task {
             Task::Encrypt(file) | Task::Decrypt(file) => {
@@ -47,7 +52,14 @@ impl Files {
             }
             Task::Test(_) => {}
         }
-        self.jobs.insert(id, Begun { task, router });
+        self.jobs.insert(
+            id,
+            Begun {
+                task,
+                router,
+                counted,
+            },
+        );
     }
 
     /// Begins what can be begun: of each file one thing after the other, so that none waits for another one.

@@ -36,6 +36,8 @@ use super::id::FileId;
 use super::id::{ConnectionId, EventId, MessageId};
 use crate::smp::pool::UserId;
 use crate::time::UnixTime;
+#[cfg(feature = "xftp")]
+use crate::wire::XftpScheme;
 use crate::wire::{self, EntityId, ServerAddress, SmpScheme, Version};
 
 /// Under which name a record is kept.
@@ -91,6 +93,8 @@ pub enum Kind {
     Statistics = 18,
     /// Which requests of an address wait for the application.
     Waiting = 19,
+    /// What was done at a router of files for a user, who is the owner.
+    FileStatistics = 20,
 }
 
 impl Kind {
@@ -118,7 +122,7 @@ impl Kind {
         Self::Waiting,
     ];
     /// All kinds.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::User,
         Self::Connection,
         Self::Ratchet,
@@ -138,6 +142,7 @@ impl Kind {
         Self::FileEvent,
         Self::Statistics,
         Self::Waiting,
+        Self::FileStatistics,
     ];
 
     /// The number of the kind, as stores keep it.
@@ -209,6 +214,16 @@ impl Key {
     pub(super) fn statistics(user: UserId, router: &ServerAddress<SmpScheme>) -> Self {
         Self {
             kind: Kind::Statistics,
+            owner: wire::encode(&user, Version::default()),
+            id: wire::encode(router, Version::default()),
+        }
+    }
+
+    /// What was done at a router of files for a user.
+    #[cfg(feature = "xftp")]
+    pub(super) fn file_statistics(user: UserId, router: &ServerAddress<XftpScheme>) -> Self {
+        Self {
+            kind: Kind::FileStatistics,
             owner: wire::encode(&user, Version::default()),
             id: wire::encode(router, Version::default()),
         }

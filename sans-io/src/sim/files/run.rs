@@ -13,7 +13,6 @@ use crate::agent::files::job::{JobId, Outcome};
 use crate::agent::files::record::Relays;
 use crate::agent::files::{Activity, Input};
 use crate::agent::id::{CommandId, EventId, FileId};
-use crate::agent::store::Kind;
 use crate::machine::Machine as _;
 use crate::sim::{Direction, Trace};
 
@@ -290,14 +289,7 @@ impl Run {
         for file in &known {
             self.check(file);
         }
-        let kinds: Vec<_> = self
-            .world
-            .store
-            .records()
-            .map(|(key, _)| key.kind)
-            .collect();
-        let events = kinds.iter().all(|kind| *kind == Kind::FileEvent);
-        assert!(events, "{kinds:?}");
+        assert!(self.world.keeps_events_only(), "{:?}", self.world.kinds());
         self.check_events();
         let (at, done) = (
             self.world.now.instant,
@@ -376,6 +368,6 @@ impl Run {
         while self.world.store_next() {}
         self.world.crash();
         self.world.finish();
-        assert!(self.world.events.is_empty() && self.world.store.is_empty());
+        assert!(self.world.events.is_empty() && self.world.kinds().is_empty());
     }
 }

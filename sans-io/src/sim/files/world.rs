@@ -15,7 +15,7 @@ use crate::agent::files::job::{
 use crate::agent::files::record::Relays;
 use crate::agent::files::{Action, Activity, Files, Input};
 use crate::agent::id::{CommandId, EventId, FileId};
-use crate::agent::store::{Change, Memory, OpId};
+use crate::agent::store::{Change, Kind, Memory, OpId};
 use crate::crypto::AuthPublicKey;
 use crate::crypto::hash::{Sha512, sha256};
 use crate::machine::Machine as _;
@@ -276,6 +276,17 @@ impl World {
             assert!(self.wait(), "nothing is waited for: {:?}", self.files);
         }
         panic!("it does not end");
+    }
+
+    /// What is kept, besides what is counted.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        let kinds = self.store.records().map(|(key, _)| key.kind);
+        kinds.filter(|kind| *kind != Kind::FileStatistics).collect()
+    }
+
+    /// Whether nothing is kept, besides what is counted, but what has happened.
+    pub(crate) fn keeps_events_only(&self) -> bool {
+        self.kinds().iter().all(|kind| *kind == Kind::FileEvent)
     }
 
     /// Everything that has happened to a file and is kept, once.

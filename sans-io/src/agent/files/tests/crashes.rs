@@ -3,7 +3,6 @@
 use super::script::is_received;
 use crate::agent::file_event::FileEvent;
 use crate::agent::files::command::Command;
-use crate::agent::store::Kind;
 use crate::sim::Trace;
 use crate::sim::files::*;
 
@@ -33,12 +32,7 @@ fn with_a_crash_after(count: usize) -> bool {
     let deleted = [FileEvent::Deleted { error: None }];
     assert!(matches!(told[0], FileEvent::Sent { .. }));
     assert_eq!(told[1..], deleted, "after {count}");
-    assert!(
-        world
-            .store
-            .records()
-            .all(|(key, _)| key.kind == Kind::FileEvent)
-    );
+    assert!(world.keeps_events_only());
     crashed
 }
 

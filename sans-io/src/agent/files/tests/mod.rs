@@ -1,5 +1,6 @@
 //! Files over the routers and the disk of [a simulation](crate::sim::files).
 
+mod counting;
 mod crashes;
 mod receiving;
 mod removing;

@@ -10,7 +10,6 @@ use crate::agent::files::job::{Job, Question};
 use crate::agent::files::record::Relays;
 use crate::agent::files::{Action, Files, Input};
 use crate::agent::id::CommandId;
-use crate::agent::store::Kind;
 use crate::machine::Machine as _;
 use crate::rng::Rng;
 use crate::sim::files::*;
@@ -37,12 +36,7 @@ fn every_chunk_is_downloaded_then_the_file_is_decrypted_and_told() {
     let progress = [(10, 30), (20, 30), (30, 30)];
     let progress = progress.map(|(received, of)| FileEvent::ReceiveProgress { received, of });
     assert_eq!(world.moments(&file), progress);
-    assert!(
-        world
-            .store
-            .records()
-            .all(|(key, _)| key.kind == Kind::FileEvent)
-    );
+    assert!(world.keeps_events_only());
     assert!(world.disk[&file].encrypted.is_none());
 }
 
@@ -68,7 +62,7 @@ fn an_event_is_told_after_every_restart_until_it_is_confirmed() {
     world.events.clear();
     world.crash();
     assert!(world.events.is_empty());
-    assert!(world.store.is_empty());
+    assert!(world.kinds().is_empty());
 }
 
 #[test]
@@ -92,7 +86,7 @@ fn an_event_can_be_confirmed_before_all_is_loaded() {
         };
         world.store.apply(changes);
     }
-    assert!(world.store.is_empty());
+    assert!(world.kinds().is_empty());
 }
 
 #[test]
@@ -144,12 +138,7 @@ fn a_file_whose_chunk_is_nowhere_has_failed() {
         panic!()
     };
     assert!(error.to_string().ends_with("AUTH"), "{error}");
-    assert!(
-        world
-            .store
-            .records()
-            .all(|(key, _)| key.kind == Kind::FileEvent)
-    );
+    assert!(world.keeps_events_only());
 }
 
 #[test]
@@ -257,12 +246,7 @@ fn what_was_damaged_while_the_agent_did_not_run_is_downloaded_again() {
     world.finish();
     assert!(is_received(&world, &file, &text));
     // All that is left then is what has happened.
-    assert!(
-        world
-            .store
-            .records()
-            .all(|(key, _)| key.kind == Kind::FileEvent)
-    );
+    assert!(world.keeps_events_only());
 }
 
 #[test]
@@ -446,6 +430,5 @@ fn a_download_that_nobody_wants_is_ended() {
     assert!(!world.jobs.values().any(download));
     world.finish();
     assert!(world.kept(&file).is_empty());
-    let kinds = world.store.records().map(|(key, _)| key.kind);
-    assert!(kinds.into_iter().all(|kind| kind == Kind::FileEvent));
+    assert!(world.keeps_events_only());
 }

@@ -7,7 +7,6 @@ use crate::agent::file_event::{DescriptionText, FileEvent};
 use crate::agent::files::command::{Command, Reply};
 use crate::agent::files::job::Job;
 use crate::agent::id::FileId;
-use crate::agent::store::Kind;
 use crate::sim::files::*;
 use crate::xftp::ErrorType;
 use crate::xftp::description::FileDescription;
@@ -49,12 +48,7 @@ fn a_file_is_deleted_at_all_its_routers_and_that_is_told_once() {
     world.finish();
     assert_eq!(world.uploaded(), 0);
     assert_eq!(deleted(&world, &file), Some(None));
-    assert!(
-        world
-            .store
-            .records()
-            .all(|(key, _)| key.kind == Kind::FileEvent)
-    );
+    assert!(world.keeps_events_only());
     let received = world.receive(&text);
     world.finish();
     assert!(matches!(
@@ -101,12 +95,7 @@ fn what_a_router_refuses_to_delete_is_told_and_the_rest_is_deleted() {
     assert_eq!(world.uploaded(), 3);
     let error = deleted(&world, &file).unwrap().unwrap();
     assert!(error.to_string().contains("PROHIBITED"), "{error}");
-    assert!(
-        world
-            .store
-            .records()
-            .all(|(key, _)| key.kind == Kind::FileEvent)
-    );
+    assert!(world.keeps_events_only());
 }
 
 #[test]
@@ -130,12 +119,7 @@ fn a_deletion_that_takes_too_long_is_given_up_and_told() {
     world.ask(delete(&file, Some(&sender))).unwrap();
     world.finish();
     assert!(deleted(&world, &file).unwrap().is_some());
-    assert!(
-        world
-            .store
-            .records()
-            .all(|(key, _)| key.kind == Kind::FileEvent)
-    );
+    assert!(world.keeps_events_only());
 }
 
 #[test]
@@ -164,7 +148,7 @@ fn a_file_that_is_deleted_here_only_stays_on_its_routers() {
     assert_eq!(world.ask(Command::Delete { files }), Ok(Reply::Done));
     world.finish();
     assert_eq!(world.uploaded(), 2);
-    assert!(world.kept(&file).is_empty() && world.store.is_empty());
+    assert!(world.kept(&file).is_empty() && world.kinds().is_empty());
 }
 
 #[test]
@@ -196,12 +180,7 @@ fn a_user_goes_with_all_files() {
     world.ask(Command::DeleteUser { user }).unwrap();
     world.run();
     assert!(world.files.is_idle());
-    assert!(
-        world
-            .store
-            .records()
-            .all(|(key, _)| key.kind == Kind::FileEvent)
-    );
+    assert!(world.keeps_events_only());
 }
 
 #[test]
