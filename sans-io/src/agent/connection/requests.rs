@@ -72,9 +72,6 @@ impl Step<'_> {
             self.tell_again(EventContent::Error {
                 error: AgentError::prohibited("too many requests wait to be answered"),
             });
-            if !self.is_full() {
-                self.shared.waiting.wait(&self.connection.id);
-            }
         }
         self.connection.held.insert(delivery.queue, delivery);
     }
@@ -83,10 +80,16 @@ impl Step<'_> {
     pub(in crate::agent) fn released(&mut self) -> Vec<Delivery> {
         let held = self.connection.held.keys().copied();
         let ready: Vec<_> = held.filter(|queue| !self.must_wait(*queue)).collect();
-        let ready = ready.iter();
-        ready
+        let ready: Vec<_> = ready
+            .iter()
             .filter_map(|queue| self.connection.held.remove(queue))
-            .collect()
+            .collect();
+        let holds = self.is_address() && !self.connection.held.is_empty();
+        if holds && !self.is_full() {
+            // Others have taken all room: it goes on when one of them gives some back.
+            self.shared.waiting.wait(&self.connection.id);
+        }
+        ready
     }
 
     /// One more request waits for the application.

@@ -294,3 +294,55 @@ fn requests_that_nobody_answers_are_forgotten_and_others_take_their_place() {
         assert_eq!(count, 1, "{kind:?}");
     }
 }
+
+/// One address holds a request because of its own bound when all of them together are too many.
+#[test]
+fn an_address_that_is_not_full_any_more_waits_for_room_among_all() {
+    let mut peers = limited(2, 10);
+    let link = address(&mut peers);
+    let create = Command::Create {
+        connection: Some(name("other")),
+        user: USER,
+        kind: NewConnection::Address,
+        client_data: None,
+        short: None,
+        mode: RequestMode::Interactive,
+        receiving: Receiving::AtOnce,
+    };
+    let Ok(Reply::Created { link: other, .. }) = peers.agents.ask(ALICE, create) else {
+        panic!("an address")
+    };
+    for connection in ["first", "second", "third"] {
+        ask_at(&mut peers, &link, connection);
+    }
+    let other = other.to_string().parse().unwrap();
+    ask_at(&mut peers, &other, "fourth");
+    let asked = requests(&peers.told(ALICE));
+    assert_eq!(asked.len(), 3);
+    // Fewer are wanted from now on.
+    let config = Config {
+        max_requests: 2,
+        max_requests_total: 2,
+        ..Config::default()
+    };
+    peers.agents.configure(ALICE, config);
+    peers.agents.crash(ALICE);
+    let subscribe = Command::SubscribeAll { user: None };
+    assert_eq!(peers.agents.ask(ALICE, subscribe), Ok(Reply::Done));
+    assert!(requests(&peers.told(ALICE)).is_empty());
+    let reject = |address: &str, text: &str| Command::Reject {
+        address: name(address),
+        name: asked
+            .iter()
+            .find(|(_, info)| info == text)
+            .unwrap()
+            .0
+            .clone(),
+    };
+    peers.agents.ask(ALICE, reject("address", "first")).unwrap();
+    assert!(requests(&peers.told(ALICE)).is_empty(), "there are two");
+    peers.agents.ask(ALICE, reject("other", "fourth")).unwrap();
+    let third = requests(&peers.told(ALICE));
+    assert_eq!(third.len(), 1);
+    assert_eq!(third[0].1, "third");
+}
