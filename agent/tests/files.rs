@@ -14,7 +14,8 @@ use simplex_agent::store::{Memory, Sqlite, SqliteOptions, Store};
 use simplex_agent::xftp::{Runtime, Server as Address};
 use simplex_agent::{
     Agent, AgentError, Builder, DescriptionText, Error, Event, EventContent, EventId, Events,
-    FileEvent, FileId, LocalKey, NetworkState, ReceiveFile, SendFile, TestStep, UserId, UserRouter,
+    FileEvent, FileId, FileRouterCounts, LocalKey, NetworkState, ReceiveFile, SendFile, TestStep,
+    UserId, UserRouter,
 };
 use simplex_routers::xftp::server::Server;
 use simplex_runtime_tokio::{Tokio, rng};
@@ -23,11 +24,14 @@ use simplex_sans_io::crypto::{Nonce, Secret};
 use simplex_sans_io::drive::Network;
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::xftp::description::{FileDescription, FileUri, UriScheme};
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use self::file_router::{router, routers};
+use self::file_router::{many_routers, router, routers};
+use self::sample::file;
 
 mod file_router;
+mod sample;
 
 const USER: UserId = UserId(1);
 
@@ -119,12 +123,48 @@ impl Peer {
     }
 }
 
-fn file(directory: &Path, size: usize) -> PathBuf {
-    let path = directory.join(format!("{size}.bin"));
-    let mut bytes = vec![0; size];
-    Rng::from_seed([7; 32]).fill(&mut bytes);
-    fs::write(&path, bytes).unwrap();
-    path
+/// Routers, and the directory of all that a test needs.
+struct Net {
+    directory: TempDir,
+    /// Where agents have their files.
+    place: PathBuf,
+    servers: Vec<Server>,
+    addresses: Vec<Address>,
+}
+
+impl Net {
+    async fn new(count: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let routers = many_routers(directory.path(), count).await;
+        let (servers, addresses) = routers.into_iter().unzip();
+        Self {
+            place: directory.path().join("of the agent"),
+            directory,
+            servers,
+            addresses,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// An agent that uses these routers, and remembers nothing.
+    async fn peer(&self) -> Peer {
+        let (peer, _task) = Peer::on_tokio(Memory::default(), &self.place).await;
+        peer.use_routers(&self.addresses).await;
+        peer
+    }
+
+    async fn used(&self, router: usize) -> u64 {
+        used(&self.servers[router]).await
+    }
+
+    async fn stop(self) {
+        for server in self.servers {
+            server.stop().await.unwrap();
+        }
+    }
 }
 
 fn sqlite(directory: &Path) -> Sqlite {
@@ -167,20 +207,24 @@ async fn there_and_back(peer: &mut Peer, directory: &Path, sizes: &[usize]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_every_size_are_sent_and_received_through_the_agent() {
-    let directory = tempfile::tempdir().unwrap();
-    let [(one, first), (two, second)] = routers(directory.path()).await;
-    let place = directory.path().join("of the agent");
-    let (mut peer, _task) = Peer::on_tokio(Memory::default(), &place).await;
-    peer.use_routers(&[first, second]).await;
+    let net = Net::new(2).await;
+    let mut peer = net.peer().await;
     let sizes = [0, 1, 65_535, 65_536, 65_537, (1 << 20) + 1, 9_000_000];
-    there_and_back(&mut peer, directory.path(), &sizes).await;
+    there_and_back(&mut peer, net.path(), &sizes).await;
     // What was received is there, and nothing else.
-    let left = tree(&place).into_iter().filter(|path| path.is_file());
+    let left = tree(&net.place).into_iter().filter(|path| path.is_file());
     assert_eq!(left.count(), 2 * sizes.len());
-    for server in [one, two] {
-        assert!(used(&server).await > 0);
-        server.stop().await.unwrap();
-    }
+    assert!(net.used(0).await > 0 && net.used(1).await > 0);
+    let counted = peer.agent.file_statistics().await.unwrap();
+    let all = |count: fn(&FileRouterCounts) -> u64| -> u64 {
+        counted.iter().map(|of| count(&of.counts)).sum()
+    };
+    let used = net.used(0).await + net.used(1).await;
+    assert_eq!(all(|counts| counts.uploaded_bytes), used);
+    assert_eq!(all(|counts| counts.downloaded_bytes), 2 * used);
+    peer.agent.reset_file_statistics().await.unwrap();
+    assert_eq!(peer.agent.file_statistics().await.unwrap(), []);
+    net.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,12 +380,9 @@ async fn what_has_happened_is_told_after_a_restart_until_it_is_confirmed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_description_of_any_length_is_sent_as_a_short_one_that_leads_to_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let [(server, address)] = routers(directory.path()).await;
-    let place = directory.path().join("of the agent");
-    let (mut peer, _task) = Peer::on_tokio(Memory::default(), &place).await;
-    peer.use_routers(&[address]).await;
-    let path = file(directory.path(), 30_000_000);
+    let net = Net::new(1).await;
+    let mut peer = net.peer().await;
+    let path = file(net.path(), 30_000_000);
     let (_, _, text) = peer.send(&path).await;
     let description = text.description().unwrap();
     let sent = peer.agent.send_description(USER, description, 1).await;
@@ -358,17 +399,14 @@ async fn a_description_of_any_length_is_sent_as_a_short_one_that_leads_to_it() {
     let receiving = peer.agent.receive_file(wanted).await.unwrap();
     let received = peer.received(&receiving).await;
     assert!(fs::read(received).unwrap() == fs::read(path).unwrap());
-    server.stop().await.unwrap();
+    net.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_deleted_here_and_at_its_routers() {
-    let directory = tempfile::tempdir().unwrap();
-    let [(one, first), (two, second)] = routers(directory.path()).await;
-    let place = directory.path().join("of the agent");
-    let (mut peer, _task) = Peer::on_tokio(Memory::default(), &place).await;
-    peer.use_routers(&[first, second]).await;
-    let path = file(directory.path(), 9_000_000);
+    let net = Net::new(2).await;
+    let mut peer = net.peer().await;
+    let path = file(net.path(), 9_000_000);
     let (sent, sender, text) = peer.send(&path).await;
     let (received, there) = peer.receive(&text).await;
     assert!(there.exists());
@@ -380,7 +418,7 @@ async fn a_file_is_deleted_here_and_at_its_routers() {
     deleted.await.unwrap();
     let told = peer.end_of(&sent).await;
     assert_eq!(told, FileEvent::Deleted { error: None });
-    assert_eq!((used(&one).await, used(&two).await), (0, 0));
+    assert_eq!((net.used(0).await, net.used(1).await), (0, 0));
 
     let wanted = ReceiveFile::new(USER, text.description().unwrap());
     let gone = peer.agent.receive_file(wanted).await.unwrap();
@@ -388,29 +426,24 @@ async fn a_file_is_deleted_here_and_at_its_routers() {
         panic!("it was deleted")
     };
     assert!(error.to_string().ends_with("AUTH"), "{error}");
-    for server in [one, two] {
-        server.stop().await.unwrap();
-    }
+    net.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_with_two_replicas_is_received_when_a_router_is_gone() {
-    let directory = tempfile::tempdir().unwrap();
-    let [(one, first), (two, second)] = routers(directory.path()).await;
-    let place = directory.path().join("of the agent");
-    let (mut peer, _task) = Peer::on_tokio(Memory::default(), &place).await;
-    peer.use_routers(&[first, second]).await;
-    let path = file(directory.path(), 9_000_000);
+    let mut net = Net::new(2).await;
+    let mut peer = net.peer().await;
+    let path = file(net.path(), 9_000_000);
     let send = SendFile {
         replicas: 2,
         ..SendFile::new(USER, &path)
     };
     let sent = peer.agent.send_file(send).await.unwrap();
     let (_, recipients) = peer.sent(&sent).await;
-    one.stop().await.unwrap();
+    net.servers.remove(0).stop().await.unwrap();
     let (_, received) = peer.receive(&recipients[0]).await;
     assert!(fs::read(received).unwrap() == fs::read(path).unwrap());
-    two.stop().await.unwrap();
+    net.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -440,11 +473,8 @@ async fn a_file_waits_for_its_router() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_are_encrypted_on_this_machine_are_never_there_in_clear() {
-    let directory = tempfile::tempdir().unwrap();
-    let [(server, address)] = routers(directory.path()).await;
-    let place = directory.path().join("of the agent");
-    let (mut peer, _task) = Peer::on_tokio(Memory::default(), &place).await;
-    peer.use_routers(&[address]).await;
+    let net = Net::new(1).await;
+    let mut peer = net.peer().await;
     let text = b"nobody else is to read this ".repeat(5000);
     let mut rng = Rng::from_seed([3; 32]);
     let mut local = || LocalKey {
@@ -452,7 +482,7 @@ async fn files_that_are_encrypted_on_this_machine_are_never_there_in_clear() {
         nonce: Nonce::generate(&mut rng),
     };
     let (here, there) = (local(), local());
-    let path = directory.path().join("secret.txt");
+    let path = net.path().join("secret.txt");
     let sealed = Key::from(&here.key).seal_tag_last(&here.nonce, &text);
     fs::write(&path, &sealed).unwrap();
     let send = SendFile {
@@ -481,17 +511,14 @@ async fn files_that_are_encrypted_on_this_machine_are_never_there_in_clear() {
     let sending = peer.agent.send_file(wrong).await.unwrap();
     let ended = peer.end_of(&sending).await;
     assert!(matches!(ended, FileEvent::SendFailed { .. }), "{ended:?}");
-    server.stop().await.unwrap();
+    net.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_agent_finishes_what_travels_and_goes_on_when_it_is_resumed() {
-    let directory = tempfile::tempdir().unwrap();
-    let [(server, address)] = routers(directory.path()).await;
-    let place = directory.path().join("of the agent");
-    let (mut peer, _task) = Peer::on_tokio(Memory::default(), &place).await;
-    peer.use_routers(&[address]).await;
-    let path = file(directory.path(), 30_000_000);
+    let net = Net::new(1).await;
+    let mut peer = net.peer().await;
+    let path = file(net.path(), 30_000_000);
     let sending = peer.agent.send_file(SendFile::new(USER, &path)).await;
     let sending = sending.unwrap();
     peer.next().await;
@@ -508,7 +535,7 @@ async fn a_suspended_agent_finishes_what_travels_and_goes_on_when_it_is_resumed(
     peer.agent.set_network(NetworkState::Offline).await.unwrap();
     peer.agent.set_network(NetworkState::Online).await.unwrap();
     peer.sent(&sending).await;
-    server.stop().await.unwrap();
+    net.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -546,28 +573,22 @@ async fn an_agent_without_a_directory_refuses_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_not_there_has_failed() {
-    let directory = tempfile::tempdir().unwrap();
-    let [(server, address)] = routers(directory.path()).await;
-    let place = directory.path().join("of the agent");
-    let (mut peer, _task) = Peer::on_tokio(Memory::default(), &place).await;
-    peer.use_routers(&[address]).await;
-    let path = directory.path().join("missing");
+    let net = Net::new(1).await;
+    let mut peer = net.peer().await;
+    let path = net.path().join("missing");
     let sending = peer.agent.send_file(SendFile::new(USER, path)).await;
     let FileEvent::SendFailed { error } = peer.end_of(&sending.unwrap()).await else {
         panic!("there is no such file")
     };
     assert!(error.to_string().starts_with("FILE FILE_IO cannot be read"));
-    server.stop().await.unwrap();
+    net.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_was_changed_on_its_way_has_failed_and_leaves_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let [(server, address)] = routers(directory.path()).await;
-    let place = directory.path().join("of the agent");
-    let (mut peer, _task) = Peer::on_tokio(Memory::default(), &place).await;
-    peer.use_routers(&[address]).await;
-    let path = file(directory.path(), 100_000);
+    let net = Net::new(1).await;
+    let mut peer = net.peer().await;
+    let path = file(net.path(), 100_000);
     let (_, _, text) = peer.send(&path).await;
     let mut parts = text.description().unwrap().into_parts();
     parts.key = Secret::from_bytes([1; 32]);
@@ -582,6 +603,6 @@ async fn a_file_that_was_changed_on_its_way_has_failed_and_leaves_nothing() {
         matches!(ended, FileEvent::ReceiveFailed { .. }),
         "{ended:?}"
     );
-    assert_eq!(tree(&place), Vec::<PathBuf>::new());
-    server.stop().await.unwrap();
+    assert_eq!(tree(&net.place), Vec::<PathBuf>::new());
+    net.stop().await;
 }

@@ -6,27 +6,20 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use simplex_agent::xftp::{
     Plan, Runtime, Server as Address, Sessions, TransferError, abandon, delete, receive, send,
 };
 use simplex_runtime_tokio::Tokio;
-use simplex_sans_io::rng::Rng;
 use simplex_sans_io::xftp::router::NewFiles;
 
 use self::file_router::{router, routers};
+use self::sample::file;
 
 mod file_router;
-
-fn file(directory: &Path, size: usize) -> PathBuf {
-    let path = directory.join(format!("{size}.bin"));
-    let mut bytes = vec![0; size];
-    Rng::from_seed([7; 32]).fill(&mut bytes);
-    fs::write(&path, bytes).unwrap();
-    path
-}
+mod sample;
 
 /// Sessions that run beside the test.
 fn sessions() -> Sessions<Tokio> {

@@ -51,11 +51,16 @@ pub(crate) async fn router_with(directory: &Path, new_files: NewFiles) -> (Serve
 }
 
 pub(crate) async fn routers<const N: usize>(directory: &Path) -> [(Server, Address); N] {
+    let routers = many_routers(directory, N).await;
+    routers.try_into().unwrap_or_else(|_| unreachable!())
+}
+
+pub(crate) async fn many_routers(directory: &Path, count: usize) -> Vec<(Server, Address)> {
     let mut routers = Vec::new();
-    for number in 0..N {
+    for number in 0..count {
         let place = directory.join(format!("router{number}"));
         fs::create_dir(&place).unwrap();
         routers.push(router(&place).await);
     }
-    routers.try_into().unwrap_or_else(|_| unreachable!())
+    routers
 }
