@@ -76,7 +76,12 @@
 //! let user = UserId(1);
 //! let routers = vec![UserRouter::new(router)];
 //! agent.handle(Now::START, Input::Command(CommandId(1), Command::SetUser { user, routers }))?;
-//! while agent.poll().is_some() {}
+//! while let Some(action) = agent.poll() {
+//!     if let Action::Store(op, changes) = action {
+//!         store.apply(changes);
+//!         agent.handle(Now::START, Input::Stored(op))?;
+//!     }
+//! }
 //!
 //! // An invitation needs a queue, whose keys are stored before the router is asked.
 //! let kind = NewConnection::Invitation { pq: InitialKeys::Later };

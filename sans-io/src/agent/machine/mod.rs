@@ -1,9 +1,9 @@
 //! The machine over all connections.
 //!
 //! ```text
-//!   ┌────────┐ Loaded: all pages  ┌────────────┐ all pages  ┌────────────┐ all pages          ┌─────────┐
-//!   │ Events │ ─────────────────▶ │ Statistics │ ─────────▶ │ Unfinished │ ─────────────────▶ │ Running │ ◀─┐ every input
-//!   └────────┘ told again         └────────────┘            └────────────┘ connections load   └─────────┘ ──┘
+//!   ┌────────┐ Loaded: all pages  ┌────────────┐ all pages  ┌───────┐ all pages  ┌────────────┐ all pages          ┌─────────┐
+//!   │ Events │ ─────────────────▶ │ Statistics │ ─────────▶ │ Users │ ─────────▶ │ Unfinished │ ─────────────────▶ │ Running │ ◀─┐ every input
+//!   └────────┘ told again         └────────────┘            └───────┘            └────────────┘ connections load   └─────────┘ ──┘
 //!                                        commands wait
 //!
 //!   a connection:   not in memory ── something is for it ──▶ loading ── Loaded ──▶ in memory
@@ -20,7 +20,7 @@
 //! use simplex_sans_io::time::Now;
 //!
 //! let mut agent = Agent::new(Config::default(), Rng::from_seed([7; 32]), Now::START);
-//! for expected in [Kind::Event, Kind::Statistics, Kind::Work] {
+//! for expected in [Kind::Event, Kind::Statistics, Kind::User, Kind::Work] {
 //!     let Some(Action::Load(id, Load::Page { kind, .. })) = agent.poll() else { panic!() };
 //!     assert_eq!(kind, expected);
 //!     agent.handle(Now::START, Input::Loaded(id, Vec::new()))?;
