@@ -25,8 +25,8 @@
 //!
 //! * **Back-pressure.** Bytes of a body are credited by the exchange ([`Outgoing::Credit`]) when it is done with them, not when they
 //!   arrive. Windows are large, so that a long line is filled; but while more than [`Options::uncredited`] bytes wait for credit, no bytes are
-//!   [accepted](crate::machine::Connection::accepts_bytes) at all. A client has no more bodies on their way than there is
-//!   [room for](Options::unread_bodies), so that one that it leaves unread is in the way of no other. What is sent waits here until the peer has room for it, and
+//!   [accepted](crate::machine::Connection::accepts_bytes) at all. Whoever asks for bodies asks for no more at the same time
+//!   than there is [room for](Options::unread_bodies): then one that is left unread is in the way of no other. What is sent waits here until the peer has room for it, and
 //!   [`Incoming::Taken`] says when more is welcome: an exchange that keeps no more than 64 KB on the way of each stream owns no more memory.
 //! * **Peace with the reference's peers.** They close the whole connection when a stream is reset, and when control frames
 //!   come too often. So no stream is ever reset: a body that nobody wants is read and thrown away ([`Outgoing::Discard`]). No
