@@ -9,8 +9,8 @@ use crate::smp::server::Party;
 use crate::smp::{Command, ServiceQueues};
 use crate::wire::EntityId;
 
-/// How many subscriptions are asked for before the router has answered: ten blocks.
-const CHUNK: usize = 1360;
+/// How many subscriptions are asked for before the router has answered: five blocks, which a router answers at once. More only cost memory.
+const CHUNK: usize = 680;
 
 /// A queue to subscribe to.
 #[derive(Debug, Clone, PartialEq, Eq)]

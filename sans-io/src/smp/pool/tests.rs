@@ -267,7 +267,7 @@ fn subscriptions_are_asked_for_in_chunks_and_the_next_when_all_are_answered() {
     script.call(subscribe(3000));
     script.connect();
     let mut asked = 0;
-    for chunk in [1360, 1360, 280] {
+    for chunk in [680, 680, 680, 680, 280] {
         let requests = script.requests();
         assert_eq!(requests.len(), chunk);
         for request in &requests {
