@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 use super::Site;
 
 /// How often the directory is looked at. Who proves to a certificate authority that a host is his writes a file and is asked for it at
 /// once.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A directory that is large is looked at less often: a look takes no more than one part of this of the time.
+const SPARING: u32 = 100;
 
 /// The pages of a router.
 #[derive(Debug)]
@@ -64,20 +67,22 @@ async fn follow(
     read: Arc<dyn Fn() -> Site + Send + Sync>,
     shown: watch::Sender<Arc<Site>>,
 ) {
-    let mut ticks = interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pause = INTERVAL;
     loop {
-        ticks.tick().await;
+        sleep(pause).await;
         let (read, directory) = (Arc::clone(&read), directory.clone());
         let again = move || {
+            let started = Instant::now();
             let now = Look::at(&directory);
+            let took = started.elapsed();
             let site = (now != before).then(|| Arc::new(read()));
-            (now, site)
+            (now, took, site)
         };
-        let Ok((now, site)) = spawn_blocking(again).await else {
+        let Ok((now, took, site)) = spawn_blocking(again).await else {
             return;
         };
         before = now;
+        pause = INTERVAL.max(took.saturating_mul(SPARING));
         if let Some(site) = site {
             shown.send_replace(site);
         }
