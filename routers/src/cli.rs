@@ -162,11 +162,12 @@ pub(crate) fn log(level: LogLevel) {
         .init();
 }
 
-/// A value of the command line that is the name or the address of a machine.
+/// A value of the command line that is the name or the address of a machine, or several of them separated by commas.
 pub(crate) fn host(text: &str) -> Result<String, String> {
-    match text.parse::<TransportHost>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("it is neither a domain name nor an IP address".to_owned()),
+    let is_host = |host: &str| host.parse::<TransportHost>().is_ok();
+    match text.split(',').all(is_host) {
+        true => Ok(text.to_owned()),
+        false => Err("it is neither a domain name nor an IP address".to_owned()),
     }
 }
 
@@ -278,4 +279,24 @@ pub(crate) struct Delete {
     /// Do not ask.
     #[arg(short = 'y', long)]
     pub(crate) yes: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_may_have_several_names() {
+        for hosts in [
+            "smp.example.com",
+            "192.0.2.1",
+            "2001:db8::1",
+            "a.example,b.onion",
+        ] {
+            assert_eq!(host(hosts).as_deref(), Ok(hosts));
+        }
+        for wrong in ["", "a b", "1.2.3.400", "a.example,"] {
+            assert!(host(wrong).is_err(), "{wrong}");
+        }
+    }
 }

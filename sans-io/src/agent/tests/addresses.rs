@@ -28,8 +28,12 @@ pub(super) fn invitation(connection: &ConnectionId) -> Command {
 }
 
 pub(super) fn address(peers: &mut Peers) -> ConnectionRequest {
+    address_named(peers, "address")
+}
+
+fn address_named(peers: &mut Peers, text: &str) -> ConnectionRequest {
     let create = Command::Create {
-        connection: Some(name("address")),
+        connection: Some(name(text)),
         user: USER,
         kind: NewConnection::Address,
         client_data: None,
@@ -221,20 +225,9 @@ fn a_request_that_is_one_too_many_waits_until_another_is_answered() {
 fn requests_of_all_addresses_are_bounded_together() {
     let mut peers = limited(10, 1);
     let link = address(&mut peers);
-    let create = Command::Create {
-        connection: Some(name("other")),
-        user: USER,
-        kind: NewConnection::Address,
-        client_data: None,
-        short: None,
-        mode: RequestMode::Interactive,
-        receiving: Receiving::AtOnce,
-    };
-    let Ok(Reply::Created { link: other, .. }) = peers.agents.ask(ALICE, create) else {
-        panic!("an address")
-    };
+    let other = address_named(&mut peers, "other");
     ask_at(&mut peers, &link, "first");
-    ask_at(&mut peers, &other.to_string().parse().unwrap(), "second");
+    ask_at(&mut peers, &other, "second");
     let told = peers.told(ALICE);
     let asked = requests(&told);
     assert_eq!(asked.len(), 1);
@@ -300,22 +293,10 @@ fn requests_that_nobody_answers_are_forgotten_and_others_take_their_place() {
 fn an_address_that_is_not_full_any_more_waits_for_room_among_all() {
     let mut peers = limited(2, 10);
     let link = address(&mut peers);
-    let create = Command::Create {
-        connection: Some(name("other")),
-        user: USER,
-        kind: NewConnection::Address,
-        client_data: None,
-        short: None,
-        mode: RequestMode::Interactive,
-        receiving: Receiving::AtOnce,
-    };
-    let Ok(Reply::Created { link: other, .. }) = peers.agents.ask(ALICE, create) else {
-        panic!("an address")
-    };
+    let other = address_named(&mut peers, "other");
     for connection in ["first", "second", "third"] {
         ask_at(&mut peers, &link, connection);
     }
-    let other = other.to_string().parse().unwrap();
     ask_at(&mut peers, &other, "fourth");
     let asked = requests(&peers.told(ALICE));
     assert_eq!(asked.len(), 3);

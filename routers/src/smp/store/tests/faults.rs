@@ -194,7 +194,7 @@ impl Drop for Tiny {
 }
 
 #[test]
-#[ignore = "mounts a file system, which needs root"]
+#[ignore = "mounts a file system, which needs root; files that cannot grow are tested without"]
 fn when_the_disk_is_full_commits_fail_until_there_is_room() {
     let disk = Tiny::new("size=24m");
     let filler = disk.0.path().join("filler");
