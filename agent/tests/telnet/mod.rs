@@ -1,5 +1,6 @@
 //! An agent in a process of its own, and those who speak to it as people with telnet do.
 
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -73,6 +74,7 @@ impl Process {
         let mut client = Client {
             reader: tokio::io::BufReader::new(reader),
             writer,
+            early: VecDeque::new(),
         };
         assert!(client.line().await.starts_with("Welcome to SMP agent v"));
         client
@@ -92,7 +94,12 @@ impl Drop for Ending {
 pub(crate) struct Client {
     reader: tokio::io::BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
+    /// Events that came before the answer that was waited for, as they may.
+    early: VecDeque<Heard>,
 }
+
+/// A correlation id, an entity, and a command whose body stands after a line feed.
+type Heard = (String, String, String);
 
 impl Client {
     pub(crate) async fn introduce(&mut self, token: &str) {
@@ -127,8 +134,15 @@ impl Client {
         assert_eq!(rest, "");
     }
 
-    /// The next transmission; its body stands after a line feed.
-    pub(crate) async fn hear(&mut self) -> (String, String, String) {
+    /// The next transmission.
+    pub(crate) async fn hear(&mut self) -> Heard {
+        match self.early.pop_front() {
+            Some(heard) => heard,
+            None => self.read().await,
+        }
+    }
+
+    async fn read(&mut self) -> Heard {
         let (corr_id, entity, mut command) =
             (self.line().await, self.line().await, self.line().await);
         const BODIES: [&str; 8] = [
@@ -159,7 +173,15 @@ impl Client {
 
     pub(crate) async fn ask(&mut self, entity: &str, command: &str, tag: &str) -> String {
         self.send("7", entity, command).await;
-        self.expect(entity, tag).await
+        loop {
+            let heard = self.read().await;
+            if heard.0 == "7" {
+                assert_eq!(heard.1, entity);
+                assert!(heard.2.starts_with(tag), "{} instead of {tag}", heard.2);
+                return heard.2;
+            }
+            self.early.push_back(heard);
+        }
     }
 }
 
