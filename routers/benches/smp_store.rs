@@ -17,8 +17,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use simplex_routers::backup::backup;
+use simplex_routers::smp::store::backup::Contents;
 use simplex_routers::smp::store::import::{self, Sources};
-use simplex_routers::smp::store::{EmbeddedStore, MemoryStore, Options, Store, backup, export};
+use simplex_routers::smp::store::{EmbeddedStore, MemoryStore, Options, Store, export};
 use simplex_sans_io::crypto::{AuthPublicKey, ed25519, x25519};
 use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::router::store::{
@@ -281,7 +283,7 @@ fn files(path: &Path) {
     std::fs::create_dir(&directory).unwrap();
     let started = Instant::now();
     let snapshot = store.snapshot().unwrap();
-    let contents = backup::backup(&*snapshot, &directory.join("backup")).unwrap();
+    let contents = backup::<Contents>(&*snapshot, &directory.join("backup")).unwrap();
     println!("  backed up in {:.1?}: {contents}", started.elapsed());
     let started = Instant::now();
     let now = UtcTime::from_seconds(1_700_000_000);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -12,6 +12,7 @@ use simplex_sans_io::time::UnixTime;
 use simplex_sans_io::wire::TransportHost;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::backup::{self, AskError, BackupError, Contents};
 use crate::directories::Directories;
 use crate::doctor::Finding;
 use crate::identity::{IdentityError, IdentityFiles};
@@ -115,6 +116,47 @@ pub(crate) fn remove(
         }
     }
     Ok(say("Deleted configuration and data.")?)
+}
+
+/// Has a backup made by the router that runs, or makes it from its `store`.
+pub(crate) fn back_up<C: Contents, E>(
+    directories: &Directories,
+    store: impl FnOnce() -> Result<PathBuf, E>,
+    to: &Path,
+) -> Result<(), E>
+where
+    E: From<io::Error> + From<AskError> + From<BackupError>,
+{
+    let to = std::path::absolute(to)?;
+    let contents = match backup::ask(&directories.socket(), &to) {
+        Ok(contents) => contents,
+        Err(AskError::NotRunning) => backup::backup_at_rest::<C>(&store()?, &to)?.to_string(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(say(&format!("{}: {contents}", to.display()))?)
+}
+
+/// Reads a backup from its beginning to its end.
+pub(crate) fn verify_backup<C: Contents, E>(from: &Path) -> Result<(), E>
+where
+    E: From<io::Error> + From<BackupError>,
+{
+    let contents = backup::verify::<C>(from)?;
+    Ok(say(&format!("{} is whole: {contents}", from.display()))?)
+}
+
+/// Makes the `store` of a router from a backup.
+pub(crate) fn restore<C: Contents, E>(
+    directories: &Directories,
+    store: &Path,
+    from: &Path,
+) -> Result<(), E>
+where
+    E: From<io::Error> + From<BackupError>,
+{
+    fs::create_dir_all(&directories.data)?;
+    let contents = backup::restore::<C>(from, store)?;
+    Ok(say(&format!("{}: {contents}", store.display()))?)
 }
 
 /// Makes a new certificate of a router.

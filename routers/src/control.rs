@@ -1,13 +1,14 @@
 //! The control port: lines of text on the loopback address, for the operator.
 
 use std::io;
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use simplex_sans_io::wire::BasicAuth;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::ports::{self, PortError, Reach};
 use crate::process::Process;
 
 /// The longest line.
@@ -69,24 +70,14 @@ pub(crate) trait Operator: Clone + Send + Sync + 'static {
     fn execute(&self, role: &mut Role, line: &str) -> impl Future<Output = String> + Send;
 }
 
-/// Serves operators until the future is dropped.
-pub(crate) async fn listen(listener: TcpListener, operator: impl Operator) {
-    let mut operators = JoinSet::new();
-    loop {
-        while operators.len() >= OPERATORS {
-            operators.join_next().await;
-        }
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                operators.spawn(serve(stream, operator.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the control port cannot accept connections now");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-        while operators.try_join_next().is_some() {}
-    }
+/// Opens the control port, if there is one: where.
+pub(crate) async fn open(
+    tasks: &mut JoinSet<()>,
+    port: Option<u16>,
+    operator: impl Operator,
+) -> Result<Option<SocketAddr>, PortError> {
+    let serve = move |stream| serve(stream, operator.clone());
+    ports::open(tasks, port, Reach::Machine, OPERATORS, serve).await
 }
 
 async fn serve(stream: TcpStream, operator: impl Operator) {

@@ -6,10 +6,26 @@ use std::path::{Path, PathBuf};
 
 use simplex_sans_io::time::UnixTime;
 use simplex_sans_io::wire::utc::UtcTime;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+
+use crate::ini::Switch;
+
+/// Has the file written among the `tasks` of a router, if it is wanted: where it is told of days.
+pub(crate) fn open(
+    tasks: &mut JoinSet<()>,
+    wanted: Switch,
+    path: PathBuf,
+) -> Option<UnboundedSender<String>> {
+    wanted.is_on().then(|| {
+        let (days, told) = unbounded_channel();
+        tasks.spawn(write(path, told));
+        days
+    })
+}
 
 /// Appends lines until nobody tells of any more.
-pub(crate) async fn write(path: PathBuf, mut lines: UnboundedReceiver<String>) {
+async fn write(path: PathBuf, mut lines: UnboundedReceiver<String>) {
     while let Some(line) = lines.recv().await {
         let to = path.clone();
         let written = tokio::task::spawn_blocking(move || append(&to, &line)).await;
@@ -48,7 +64,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("days");
         for line in ["2026-11-28,1", "2026-11-29,2"] {
-            let (lines, told) = tokio::sync::mpsc::unbounded_channel();
+            let (lines, told) = unbounded_channel();
             lines.send(line.to_owned()).unwrap();
             drop(lines);
             write(path.clone(), told).await;

@@ -3,7 +3,6 @@
 mod addresses;
 mod arguments;
 pub mod backup;
-pub mod backups;
 pub mod bench;
 mod cli;
 mod control;

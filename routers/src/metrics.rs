@@ -2,15 +2,17 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use simplex_sans_io::time::UnixTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::identity::{Privacy, write_file};
+use crate::ports::{self, PortError, Reach};
 
 /// The longest request.
 const REQUEST: usize = 8192;
@@ -125,29 +127,20 @@ pub(crate) async fn write(measured: impl Measured, path: PathBuf, interval: Dura
     }
 }
 
-/// Serves `/metrics`, `/health/live` and `/health/ready` until the future is dropped.
-pub(crate) async fn listen(measured: impl Measured, listener: TcpListener) {
-    let mut readers = JoinSet::new();
-    loop {
-        while readers.len() >= READERS {
-            readers.join_next().await;
+/// Serves `/metrics`, `/health/live` and `/health/ready` on this port, if there is one: where.
+pub(crate) async fn open(
+    tasks: &mut JoinSet<()>,
+    port: Option<u16>,
+    measured: impl Measured,
+) -> Result<Option<SocketAddr>, PortError> {
+    let serve = move |stream| {
+        let measured = measured.clone();
+        async move {
+            let answered = tokio::time::timeout(PATIENCE, answer(&measured, stream));
+            answered.await.ok();
         }
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let measured = measured.clone();
-                readers.spawn(async move {
-                    tokio::time::timeout(PATIENCE, answer(&measured, stream))
-                        .await
-                        .ok();
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the port of metrics cannot accept connections now");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-        while readers.try_join_next().is_some() {}
-    }
+    };
+    ports::open(tasks, port, Reach::Machine, READERS, serve).await
 }
 
 async fn answer(measured: &impl Measured, mut stream: TcpStream) -> io::Result<()> {

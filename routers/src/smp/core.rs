@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::daily;
 use super::store::{Answer, Closed, Command, StoreHandle, Worker};
+use crate::running;
 use simplex_runtime_tokio::{Clock, Tokio};
 
 /// How many messages the core takes before it looks at its timers again.
@@ -141,6 +142,16 @@ impl CoreHandle {
         let (sender, numbers) = oneshot::channel();
         self.tell(Message::Read(sender));
         numbers.await.ok()
+    }
+}
+
+impl running::Core for CoreHandle {
+    fn stop(&self) {
+        self.tell(Message::Stop);
+    }
+
+    fn abandon(&self) {
+        self.tell(Message::Abandon);
     }
 }
 

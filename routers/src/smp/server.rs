@@ -1,10 +1,8 @@
 //! A running SMP router.
 
-use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use simplex_runtime_tokio::Tokio;
 use simplex_sans_io::crypto::certificate::Fingerprint;
@@ -14,9 +12,8 @@ use simplex_sans_io::smp::server;
 use simplex_sans_io::tls::{
     ClientCertificates, ConfigError, Credentials, ServerConfig, ServerOptions,
 };
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::control::Control;
 use super::core::{self, CoreHandle, Keeper, Message, Others};
@@ -27,13 +24,12 @@ use super::relays;
 pub use super::session::Door;
 use super::session::{Accepted, Doors, Terms, serve};
 use super::settings::{Settings, StoreKind};
-use super::store::backup::{BackupError, backup};
-use super::store::{Store, StoreError, StoreHandle, StoreThread, Worker};
-use crate::backups::{self, Makes, Socket};
+use super::store::{Store, StoreError, StoreThread, Worker};
+use crate::backup;
 use crate::identity::browsers;
 use crate::listener::{Limits, Sockets, listen};
-use crate::ports::{addresses, bind, bind_loopback};
-use crate::running::Running;
+use crate::ports::{PortError, bind};
+use crate::running::{Running, Tasks, joined};
 use crate::web::pages::Pages;
 use crate::web::plain;
 
@@ -43,20 +39,12 @@ pub const SOCKET: &str = "smp-server.sock";
 /// How many commands wait for the store.
 const STORE_MAILBOX: usize = 4096;
 
-/// How long clients are waited for when the router stops.
-const FAREWELL: Duration = Duration::from_secs(10);
-
 /// Why a router does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// A port cannot be used.
-    #[error("port {port} cannot be used: {error}")]
-    Listen {
-        /// The port.
-        port: u16,
-        /// Why.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// The certificates cannot be used.
     #[error("the certificates cannot be used: {0}")]
     Tls(#[from] ConfigError),
@@ -79,12 +67,9 @@ pub struct Server {
     page_address: Option<SocketAddr>,
     pages: Pages,
     core: CoreHandle,
-    core_task: JoinHandle<()>,
+    tasks: Tasks,
     /// The thread of the store, if it has one.
     store: Option<StoreThread>,
-    listeners: JoinSet<()>,
-    background: JoinSet<()>,
-    limits: Limits,
     ports: Vec<Port>,
     fingerprint: Fingerprint,
     terms: watch::Sender<Terms>,
@@ -113,9 +98,7 @@ impl Server {
         let (doors, smp) = identity(settings, credentials)?;
         let mut bound = Vec::new();
         for (port, door) in doors_of(settings, doors.shared.is_some()) {
-            let (listener, address) = bind(network, port)
-                .await
-                .map_err(|error| ServerError::Listen { port, error })?;
+            let (listener, address) = bind(network, port).await?;
             bound.push((listener, address, door));
         }
 
@@ -128,15 +111,7 @@ impl Server {
             let (thread, handle) = StoreThread::start(store, STORE_MAILBOX, move |answer| {
                 answers.tell(Message::Input(answer.into()));
             })?;
-            let socket = data.join(SOCKET);
-            match Socket::bind(socket) {
-                Ok(socket) => {
-                    background.spawn(socket.serve(handle.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "no backups while the router runs: {} cannot be made", SOCKET);
-                }
-            }
+            backup::serve(&mut background, data.join(SOCKET), handle.clone());
             (Keeper::Thread(handle), Some(thread))
         };
         let (proxy, asked) = tokio::sync::mpsc::unbounded_channel();
@@ -152,11 +127,11 @@ impl Server {
             background.spawn(resolver.run(core.clone(), asked));
             names
         });
-        let days = settings.daily_statistics.is_on().then(|| {
-            let (days, told) = tokio::sync::mpsc::unbounded_channel();
-            background.spawn(crate::daily::write(data.join(daily::FILE), told));
-            days
-        });
+        let days = crate::daily::open(
+            &mut background,
+            settings.daily_statistics,
+            data.join(daily::FILE),
+        );
         let others = Others { proxy, names, days };
         let router = settings.router.clone();
         let running = core::run(router, rng.fork(), network, keeper, others, mailbox);
@@ -212,47 +187,31 @@ impl Server {
             let path = data.join("smp-server-metrics.txt");
             listeners.spawn(crate::metrics::write(metrics.clone(), path, interval));
         }
-        let mut metrics_address = None;
-        if let Some(port) = settings.metrics_port {
-            let (listener, address) = bind_loopback(port)
-                .await
-                .map_err(|error| ServerError::Listen { port, error })?;
-            metrics_address = Some(address);
-            listeners.spawn(crate::metrics::listen(metrics, listener));
-        }
-        let mut page_address = None;
-        if let Some(port) = settings.web_plain {
-            let listener = TcpListener::bind(addresses(port).as_slice()).await;
-            let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-            let (address, listener) = bound.map_err(|error| ServerError::Listen { port, error })?;
-            page_address = Some(address);
-            listeners.spawn(plain::listen(listener, network, pages.shown()));
-        }
-        let mut control_address = None;
-        if let Some(port) = settings.control.port {
-            let (listener, address) = bind_loopback(port)
-                .await
-                .map_err(|error| ServerError::Listen { port, error })?;
-            control_address = Some(address);
-            let control = Control {
-                settings: settings.control.clone(),
-                core: core.clone(),
-                sockets: ports.iter().map(numbers).collect(),
-                blocked: Arc::default(),
-            };
-            listeners.spawn(crate::control::listen(listener, control));
-        }
+        let metrics_address =
+            crate::metrics::open(&mut listeners, settings.metrics_port, metrics).await?;
+        let page_address =
+            plain::open(&mut listeners, settings.web_plain, network, pages.shown()).await?;
+        let control = Control {
+            settings: settings.control.clone(),
+            core: core.clone(),
+            sockets: ports.iter().map(numbers).collect(),
+            blocked: Arc::default(),
+        };
+        let control_address =
+            crate::control::open(&mut listeners, settings.control.port, control).await?;
         Ok(Self {
             control_address,
             metrics_address,
             page_address,
             pages,
             core,
-            core_task,
+            tasks: Tasks {
+                core: core_task,
+                listeners,
+                background,
+                limits,
+            },
             store,
-            listeners,
-            background,
-            limits,
             ports,
             fingerprint,
             terms,
@@ -338,32 +297,15 @@ impl Server {
 
     /// Waits until the core has ended, which it only does by itself when the store is gone.
     pub async fn failed(&mut self) {
-        (&mut self.core_task).await.ok();
+        self.tasks.failed().await;
     }
 
     /// Stops accepting, lets clients go, stores everything.
-    pub async fn stop(mut self) -> Result<(), ServerError> {
-        self.listeners.shutdown().await;
-        self.limits.sessions.close();
-        self.limits.stopping.cancel();
-        self.core.tell(Message::Stop);
-        if tokio::time::timeout(FAREWELL, self.limits.sessions.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!("some clients did not take their last bytes in time");
-        }
-        self.core.tell(Message::Abandon);
-        if !self.core_task.is_finished() {
-            (&mut self.core_task).await.ok();
-        }
-        self.background.shutdown().await;
-        let Some(store) = self.store else {
-            return Ok(());
-        };
-        match tokio::task::spawn_blocking(|| store.join()).await {
-            Ok(closed) => Ok(closed?),
-            Err(_) => Ok(()),
+    pub async fn stop(self) -> Result<(), ServerError> {
+        self.tasks.stop(&self.core).await;
+        match self.store {
+            Some(store) => Ok(joined(|| store.join()).await?),
+            None => Ok(()),
         }
     }
 }
@@ -406,13 +348,6 @@ fn doors_of(settings: &Settings, for_browsers: bool) -> Vec<(u16, Door)> {
         doors.push((port, Door::Browsers));
     }
     doors
-}
-
-impl Makes for StoreHandle {
-    async fn make(&self, path: PathBuf) -> Result<String, BackupError> {
-        let snapshot = self.snapshot().await.map_err(BackupError::store)?;
-        backups::apart(path, move |path| backup(snapshot.as_ref(), path)).await
-    }
 }
 
 fn identity(

@@ -22,6 +22,9 @@ pub trait Tables:
     /// The name of the table.
     fn name(self) -> &'static str;
 
+    /// Stands for the table in backups.
+    fn tag(self) -> u8;
+
     /// How the table is used.
     fn usage(self) -> Usage;
 }

@@ -87,6 +87,10 @@ mod tests {
             "table"
         }
 
+        fn tag(self) -> u8 {
+            0
+        }
+
         fn usage(self) -> Usage {
             match self {
                 Self::Busy => Usage::Busy,

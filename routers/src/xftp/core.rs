@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::daily;
 use super::disk::Disk;
 use super::store::{Command, StoreHandle};
+use crate::running;
 
 /// What reaches the core.
 #[derive(Debug)]
@@ -86,6 +87,16 @@ pub(crate) struct Others {
     pub(crate) disk: Disk,
     /// Who writes down the statistics of a day, if they are wanted.
     pub(crate) days: Option<mpsc::UnboundedSender<String>>,
+}
+
+impl running::Core for CoreHandle {
+    fn stop(&self) {
+        self.tell(Message::Stop);
+    }
+
+    fn abandon(&self) {
+        self.tell(Message::Abandon);
+    }
 }
 
 /// Runs until it is told to stop, all connections have gone, and all is stored.

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use simplex_runtime_tokio::{Stream, Tokio};
 use simplex_sans_io::crypto::certificate::Fingerprint;
@@ -16,9 +15,9 @@ use simplex_sans_io::tls::{
 use simplex_sans_io::xftp::handshake::Identity;
 use simplex_sans_io::xftp::router::{ConnId, Counters, Gauges, Input};
 use simplex_sans_io::xftp::server::{self, Config};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::control::Control;
 use super::core::{self, CoreHandle, Message, Others};
@@ -28,20 +27,16 @@ use super::metrics::Metrics;
 use super::page;
 use super::session::{Doors, Terms, serve};
 use super::settings::{Settings, StoreKind};
-use super::store::backup::{BackupError, backup};
-use super::store::{Answer, Store, StoreError, StoreHandle, StoreThread, Table};
-use crate::backups::{self, Makes, Socket};
+use super::store::{Answer, Store, StoreError, StoreThread, Table};
+use crate::backup;
 use crate::identity::browsers;
 use crate::listener::{Limits, Open, Sockets, listen};
-use crate::ports::{addresses, bind, bind_loopback};
-use crate::running::Running;
+use crate::ports::{PortError, bind};
+use crate::running::{Running, Tasks, joined};
 use crate::store::engine::Engine;
 use crate::web::Web;
 use crate::web::pages::Pages;
 use crate::web::plain::{self, Nobody};
-
-/// How long clients are waited for when the router stops.
-const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Where a running router is asked for backups, among its files.
 pub const SOCKET: &str = "xftp-server.sock";
@@ -49,14 +44,9 @@ pub const SOCKET: &str = "xftp-server.sock";
 /// Why a router does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The port cannot be used.
-    #[error("port {port} cannot be used: {error}")]
-    Listen {
-        /// The port.
-        port: u16,
-        /// Why.
-        error: io::Error,
-    },
+    /// A port cannot be used.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// The directory of the chunks cannot be used.
     #[error("chunks cannot be kept in {}: {error}; is it there, is its disk mounted, and may the router write to it?", path.display())]
     Files {
@@ -92,11 +82,8 @@ pub enum Orphans {
 #[derive(Debug)]
 pub struct Server {
     core: CoreHandle,
-    core_task: JoinHandle<()>,
+    tasks: Tasks,
     store: StoreThread,
-    listeners: JoinSet<()>,
-    background: JoinSet<()>,
-    limits: Limits,
     terms: watch::Sender<Terms>,
     pages: Pages,
     control_address: Option<SocketAddr>,
@@ -127,9 +114,7 @@ impl Server {
                 path: settings.files.clone(),
                 error,
             })?;
-        let port = settings.port;
-        let listener = bind(network, port).await;
-        let (listener, address) = listener.map_err(|error| ServerError::Listen { port, error })?;
+        let (listener, address) = bind(network, settings.port).await?;
 
         let (core, mailbox) = core::mailbox();
         let answers = core.clone();
@@ -138,20 +123,13 @@ impl Server {
         })?;
         let mut background = JoinSet::new();
         if settings.store == StoreKind::Embedded {
-            match Socket::bind(data.join(SOCKET)) {
-                Ok(socket) => {
-                    background.spawn(socket.serve(handle.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "no backups while the router runs: {SOCKET} cannot be made");
-                }
-            }
+            backup::serve(&mut background, data.join(SOCKET), handle.clone());
         }
-        let days = settings.daily_statistics.is_on().then(|| {
-            let (days, told) = tokio::sync::mpsc::unbounded_channel();
-            background.spawn(crate::daily::write(data.join(daily::FILE), told));
-            days
-        });
+        let days = crate::daily::open(
+            &mut background,
+            settings.daily_statistics,
+            data.join(daily::FILE),
+        );
         let others = Others {
             store: handle,
             disk: disk.clone(),
@@ -204,27 +182,13 @@ impl Server {
             let path = data.join("xftp-server-metrics.txt");
             listeners.spawn(crate::metrics::write(metrics.clone(), path, interval));
         }
-        let mut metrics_address = None;
-        if let Some(port) = settings.metrics_port {
-            let (listener, address) = bind_loopback(port)
-                .await
-                .map_err(|error| ServerError::Listen { port, error })?;
-            metrics_address = Some(address);
-            listeners.spawn(crate::metrics::listen(metrics, listener));
-        }
-        let mut page_address = None;
-        if let Some(port) = settings.web.http {
-            let listener = TcpListener::bind(addresses(port).as_slice()).await;
-            let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-            let (address, listener) = bound.map_err(|error| ServerError::Listen { port, error })?;
-            page_address = Some(address);
-            listeners.spawn(plain::listen(listener, network, pages.shown()));
-        }
+        let metrics_address =
+            crate::metrics::open(&mut listeners, settings.metrics_port, metrics).await?;
+        let page_address =
+            plain::open(&mut listeners, settings.web.http, network, pages.shown()).await?;
         let mut secure_page_address = None;
         if let Some(port) = settings.web.https {
-            let (listener, address) = bind(network, port)
-                .await
-                .map_err(|error| ServerError::Listen { port, error })?;
+            let (listener, address) = bind(network, port).await?;
             secure_page_address = Some(address);
             let (within, mut rng) = (limits.clone(), rng.fork());
             let serve = move |stream, _, open| {
@@ -233,25 +197,21 @@ impl Server {
             };
             listeners.spawn(listen(listener, limits.clone(), Arc::default(), serve));
         }
-        let mut control_address = None;
-        if let Some(port) = settings.control.port {
-            let (listener, address) = bind_loopback(port)
-                .await
-                .map_err(|error| ServerError::Listen { port, error })?;
-            control_address = Some(address);
-            let control = Control {
-                settings: settings.control.clone(),
-                core: core.clone(),
-            };
-            listeners.spawn(crate::control::listen(listener, control));
-        }
+        let control = Control {
+            settings: settings.control.clone(),
+            core: core.clone(),
+        };
+        let control_address =
+            crate::control::open(&mut listeners, settings.control.port, control).await?;
         Ok(Self {
             core,
-            core_task,
+            tasks: Tasks {
+                core: core_task,
+                listeners,
+                background,
+                limits,
+            },
             store,
-            listeners,
-            background,
-            limits,
             terms,
             pages,
             control_address,
@@ -332,31 +292,13 @@ impl Server {
 
     /// Waits until the core has ended, which it only does when it is told to stop.
     pub async fn failed(&mut self) {
-        (&mut self.core_task).await.ok();
+        self.tasks.failed().await;
     }
 
     /// Stops accepting, lets clients go, stores everything.
-    pub async fn stop(mut self) -> Result<(), ServerError> {
-        self.listeners.shutdown().await;
-        self.limits.sessions.close();
-        self.limits.stopping.cancel();
-        self.core.tell(Message::Stop);
-        if tokio::time::timeout(FAREWELL, self.limits.sessions.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!("some clients did not take their last bytes in time");
-        }
-        self.core.tell(Message::Abandon);
-        if !self.core_task.is_finished() {
-            (&mut self.core_task).await.ok();
-        }
-        self.background.shutdown().await;
-        let joined = tokio::task::spawn_blocking(|| self.store.join()).await;
-        match joined {
-            Ok(closed) => Ok(closed?),
-            Err(_) => Ok(()),
-        }
+    pub async fn stop(self) -> Result<(), ServerError> {
+        self.tasks.stop(&self.core).await;
+        Ok(joined(|| self.store.join()).await?)
     }
 }
 
@@ -373,13 +315,6 @@ impl Running for Server {
 
     async fn stop(self) -> Result<(), ServerError> {
         Self::stop(self).await
-    }
-}
-
-impl Makes for StoreHandle {
-    async fn make(&self, path: PathBuf) -> Result<String, BackupError> {
-        let snapshot = self.snapshot().await.map_err(BackupError::store)?;
-        backups::apart(path, move |path| backup(snapshot.as_ref(), path)).await
     }
 }
 

@@ -8,10 +8,8 @@ use simplex_sans_io::wire::utc::UtcTime;
 
 use super::start::open_store;
 use super::{CliError, Directories};
-use crate::backups::{AskError, ask};
 use crate::cli::{RemoveError, confirm, now, say};
 use crate::smp::settings::{Settings, StoreKind};
-use crate::smp::store::backup::{backup, restore, verify};
 use crate::smp::store::export::export;
 use crate::smp::store::import::imported;
 use crate::smp::store::{EmbeddedStore, Options, Store as _};
@@ -64,37 +62,8 @@ pub(super) fn export_files(directories: &Directories, to: &Path) -> Result<(), C
     }
 }
 
-/// A running router makes the backup itself; otherwise it is made from the store.
-pub(super) fn back_up(directories: &Directories, to: &Path) -> Result<(), CliError> {
-    let to = std::path::absolute(to)?;
-    let contents = match ask(&directories.socket(), &to) {
-        Ok(contents) => contents,
-        Err(AskError::NotRunning) => {
-            let store = store_of(directories)?;
-            let mut store = EmbeddedStore::open(&store, Options::default())?;
-            let contents = backup(store.snapshot()?.as_ref(), &to)?.to_string();
-            Box::new(store).close()?;
-            contents
-        }
-        Err(error) => return Err(error.into()),
-    };
-    Ok(say(&format!("{}: {contents}", to.display()))?)
-}
-
-pub(super) fn verify_backup(from: &Path) -> Result<(), CliError> {
-    let contents = verify(from)?;
-    Ok(say(&format!("{} is whole: {contents}", from.display()))?)
-}
-
-pub(super) fn restore_from(directories: &Directories, from: &Path) -> Result<(), CliError> {
-    let store = store_of(directories)?;
-    fs::create_dir_all(&directories.data)?;
-    let contents = restore(from, &store)?;
-    Ok(say(&format!("{}: {contents}", store.display()))?)
-}
-
 /// The directory of the store, of a router that has one.
-fn store_of(directories: &Directories) -> Result<PathBuf, CliError> {
+pub(super) fn store_of(directories: &Directories) -> Result<PathBuf, CliError> {
     match Settings::read(&directories.ini())?.store {
         StoreKind::Embedded { .. } => Ok(directories.store()),
         StoreKind::Memory => Err(CliError::InMemory(directories.ini())),

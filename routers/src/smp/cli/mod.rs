@@ -18,10 +18,10 @@ use super::doctor;
 use super::server::{self, ServerError};
 use super::settings::SettingsError;
 use super::store::StoreError;
-use super::store::backup::BackupError;
+use super::store::backup::Contents;
 use super::store::export::ExportError;
 use super::store::import::ImportError;
-use crate::backups::AskError;
+use crate::backup::{AskError, BackupError};
 use crate::cli::{
     self, Backup, Cert, Delete, Doctor, Export, LogLevel, RemoveError, Restore, Unhealthy, log, say,
 };
@@ -220,12 +220,16 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         }
         Some(Command::Backup(command)) => {
             let directories = directories.or_within(command.dir.as_deref());
-            files::back_up(&directories, &command.to)
+            let store = || files::store_of(&directories);
+            cli::back_up::<Contents, _>(&directories, store, &command.to)
         }
-        Some(Command::Restore(command)) if command.verify => files::verify_backup(&command.from),
+        Some(Command::Restore(command)) if command.verify => {
+            cli::verify_backup::<Contents, _>(&command.from)
+        }
         Some(Command::Restore(command)) => {
             let directories = directories.or_within(command.dir.as_deref());
-            files::restore_from(&directories, &command.from)
+            let store = files::store_of(&directories)?;
+            cli::restore::<Contents, _>(&directories, &store, &command.from)
         }
         Some(Command::Journal(command)) => {
             log(LogLevel::Info);

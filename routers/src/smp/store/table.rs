@@ -39,6 +39,19 @@ impl Tables for Table {
         self.name()
     }
 
+    fn tag(self) -> u8 {
+        match self {
+            Self::Queues => 1,
+            Self::Ids => 2,
+            Self::Positions => 3,
+            Self::Messages => 4,
+            Self::Notifications => 5,
+            Self::Index => 6,
+            Self::Services => 7,
+            Self::State => 8,
+        }
+    }
+
     fn usage(self) -> Usage {
         match self {
             Self::Messages => Usage::Passing,
@@ -63,20 +76,6 @@ impl Table {
         Self::Services,
         Self::State,
     ];
-
-    /// Stands for the table in backups.
-    pub(super) const fn tag(self) -> u8 {
-        match self {
-            Self::Queues => 1,
-            Self::Ids => 2,
-            Self::Positions => 3,
-            Self::Messages => 4,
-            Self::Notifications => 5,
-            Self::Index => 6,
-            Self::Services => 7,
-            Self::State => 8,
-        }
-    }
 
     /// The name of the table.
     #[must_use]

@@ -25,14 +25,7 @@ impl Tables for Table {
         self.name()
     }
 
-    fn usage(self) -> Usage {
-        Usage::Small
-    }
-}
-
-impl Table {
-    /// Stands for the table in backups.
-    pub(super) const fn tag(self) -> u8 {
+    fn tag(self) -> u8 {
         match self {
             Self::Files => 1,
             Self::Recipients => 2,
@@ -42,6 +35,12 @@ impl Table {
         }
     }
 
+    fn usage(self) -> Usage {
+        Usage::Small
+    }
+}
+
+impl Table {
     /// All tables.
     pub const ALL: [Self; 5] = [
         Self::Files,

@@ -1,4 +1,4 @@
-//! Copies of a store in one file, made while it is in use.
+//! The file of a backup.
 //!
 //! ```text
 //!   header │ chunk │ chunk │ … │ end
@@ -17,7 +17,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use simplex_sans_io::crypto::hash::sha256;
 
 /// What a backup begins with: the router that it is of.
-pub(crate) type Header = &'static [u8; 24];
+pub type Header = &'static [u8; 24];
 
 const VERSION: u8 = 1;
 /// How large a chunk is when it ends.
@@ -25,7 +25,7 @@ pub(crate) const CHUNK: usize = if cfg!(test) { 1 << 16 } else { 1 << 20 };
 const MAX_CHUNK: usize = CHUNK + (1 << 24);
 
 /// The byte of a table, a key and a value.
-pub(crate) type Entry = (u8, Bytes, Bytes);
+pub(super) type Entry = (u8, Bytes, Bytes);
 
 /// Why there is no copy.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +85,7 @@ impl BackupError {
 }
 
 /// Writes entries into a new file, which exists once it is complete. Returns its size.
-pub(crate) fn write(
+pub(super) fn write(
     path: &Path,
     header: Header,
     entries: impl IntoIterator<Item = Result<Entry, BackupError>>,
@@ -114,7 +114,7 @@ pub(crate) fn write(
 }
 
 /// Reads a backup from its beginning to its end, and passes on the entries of each chunk. Returns its size.
-pub(crate) fn read(
+pub(super) fn read(
     path: &Path,
     header: Header,
     mut take: impl FnMut(Vec<Entry>) -> Result<(), BackupError>,
@@ -127,7 +127,7 @@ pub(crate) fn read(
 }
 
 /// Makes a directory, which exists once `fill` has filled it.
-pub(crate) fn restore(
+pub(super) fn restore(
     directory: &Path,
     fill: impl FnOnce(&Path) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {

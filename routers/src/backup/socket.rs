@@ -15,14 +15,23 @@ use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
 
-use crate::backup::BackupError;
+use super::{BackupError, Contents, backup};
+use crate::store::StoreError;
+use crate::store::engine::Snapshot;
 
-/// Who makes a backup: what is in it.
-pub(crate) trait Makes: Send + 'static {
-    /// Writes the backup into this file.
-    fn make(&self, path: PathBuf) -> impl Future<Output = Result<String, BackupError>> + Send;
+/// A store that can be copied while it is in use.
+pub(crate) trait Copied: Send + Sync + 'static {
+    /// What is in its backups.
+    type Contents: Contents + Send;
+
+    /// What there is now.
+    fn moment(&self) -> impl Future<Output = Result<Box<Moment<Self>>, StoreError>> + Send;
 }
+
+/// What a store is at one moment.
+type Moment<S> = dyn Snapshot<<<S as Copied>::Contents as Contents>::Table>;
 
 /// The longest path.
 const PATH: u64 = 4096;
@@ -62,16 +71,28 @@ pub(crate) fn ask(socket: &Path, to: &Path) -> Result<String, AskError> {
     }
 }
 
+/// Lets a running router be asked, among its `tasks`. It runs without if there can be no socket.
+pub(crate) fn serve(tasks: &mut JoinSet<()>, path: PathBuf, store: impl Copied) {
+    match Socket::bind(path) {
+        Ok(socket) => {
+            tasks.spawn(socket.serve(store));
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no backups while the router runs: there can be no socket among its files");
+        }
+    }
+}
+
 /// The socket of a running router, which is removed with this.
 #[derive(Debug)]
-pub(crate) struct Socket {
+struct Socket {
     listener: UnixListener,
     path: PathBuf,
 }
 
 impl Socket {
     /// Makes the socket, in the place of one that a router left behind. The store is open by now: no other router runs.
-    pub(crate) fn bind(path: PathBuf) -> io::Result<Self> {
+    fn bind(path: PathBuf) -> io::Result<Self> {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -82,11 +103,11 @@ impl Socket {
     }
 
     /// Makes backups, one at a time, until the future is dropped.
-    pub(crate) async fn serve(self, maker: impl Makes) {
+    async fn serve(self, store: impl Copied) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    if let Err(error) = answer(stream, &maker).await {
+                    if let Err(error) = answer(stream, &store).await {
                         tracing::debug!(%error, "somebody who wanted a backup is gone");
                     }
                 }
@@ -105,7 +126,7 @@ impl Drop for Socket {
     }
 }
 
-async fn answer(stream: UnixStream, maker: &impl Makes) -> io::Result<()> {
+async fn answer(stream: UnixStream, store: &impl Copied) -> io::Result<()> {
     let asking = stream.peer_cred()?.uid();
     if asking != 0 && asking != rustix::process::geteuid().as_raw() {
         return Err(io::ErrorKind::PermissionDenied.into());
@@ -120,7 +141,7 @@ async fn answer(stream: UnixStream, maker: &impl Makes) -> io::Result<()> {
         return Ok(());
     }
     let path = PathBuf::from(std::ffi::OsString::from_vec(line));
-    let text = match maker.make(path.clone()).await {
+    let text = match make(store, path.clone()).await {
         Ok(contents) => {
             tracing::info!("backup {}: {contents}", path.display());
             format!("ok: {contents}\n")
@@ -133,13 +154,12 @@ async fn answer(stream: UnixStream, maker: &impl Makes) -> io::Result<()> {
     writer.write_all(text.as_bytes()).await
 }
 
-/// Writes a backup where it may take its time.
-pub(crate) async fn apart<C: std::fmt::Display + Send + 'static>(
-    path: PathBuf,
-    write: impl FnOnce(&Path) -> Result<C, BackupError> + Send + 'static,
-) -> Result<String, BackupError> {
-    let written = path.clone();
-    match tokio::task::spawn_blocking(move || write(&written)).await {
+/// Makes a backup where it may take its time.
+async fn make<S: Copied>(store: &S, path: PathBuf) -> Result<String, BackupError> {
+    let moment = store.moment().await.map_err(BackupError::store)?;
+    let to = path.clone();
+    let made = move || backup::<S::Contents>(moment.as_ref(), &to);
+    match tokio::task::spawn_blocking(made).await {
         Ok(contents) => Ok(contents?.to_string()),
         Err(error) => Err(BackupError::Io {
             path,
