@@ -1,6 +1,6 @@
 //! Backups: copies of a store, made while it is in use.
 //!
-//! What is in them is the routers' own; how they are [written](mod@file) and [asked for](mod@socket) is the same for all.
+//! What is in them is the routers' own; how they are written and asked for is the same for all.
 
 mod file;
 mod socket;
