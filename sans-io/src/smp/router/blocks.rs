@@ -77,8 +77,8 @@ enum Then {
     Unpin(EntityId, u64),
     /// A queue is gone, and who has deleted it knows.
     Deleted(EntityId, Option<ConnId>),
-    /// A notifier is gone.
-    NotifierRemoved(EntityId),
+    /// A notifier is gone, and who has removed it knows.
+    NotifierRemoved(EntityId, Option<ConnId>),
     /// A service has more queues, or fewer.
     Adjusted(EntityId, ServiceTotals),
     /// A connection is told.
@@ -218,8 +218,13 @@ impl Router {
     }
 
     /// A notifier, if there was one, is gone when a commit is stored.
-    pub(super) fn notifier_gone_after(&mut self, notifier: Option<EntityId>, op: OpId) {
-        let then = notifier.map(|notifier| (op, Then::NotifierRemoved(notifier)));
+    pub(super) fn notifier_gone_after(
+        &mut self,
+        notifier: Option<EntityId>,
+        by: Option<ConnId>,
+        op: OpId,
+    ) {
+        let then = notifier.map(|notifier| (op, Then::NotifierRemoved(notifier, by)));
         self.blocks.then.extend(then);
     }
 
@@ -277,7 +282,7 @@ impl Router {
                     self.cache.deletion_settled(&id);
                     self.queue_deleted(id, by);
                 }
-                Then::NotifierRemoved(id) => self.notifier_removed(id),
+                Then::NotifierRemoved(id, by) => self.notifier_removed(id, by),
                 Then::Adjusted(..) => {}
                 Then::Announce(connection, id, message) => {
                     self.announce(connection, id, message);
@@ -320,7 +325,7 @@ impl Router {
                     affected.insert(id);
                 }
                 Then::Adjusted(service, by) => self.not_adjusted(&service, &by),
-                Then::NotifierRemoved(_) | Then::Announce(..) => {}
+                Then::NotifierRemoved(..) | Then::Announce(..) => {}
             }
         }
         for id in &affected {

@@ -214,14 +214,17 @@ impl Router {
         Some((notifier.id, changes))
     }
 
-    /// Ends what a notifier had: its subscription, and the notifications that waited.
-    pub(super) fn notifier_removed(&mut self, notifier: EntityId) {
+    /// Ends what a notifier had: its subscription, of which the subscriber is told unless it has removed the notifier itself, and the
+    /// notifications that waited.
+    pub(super) fn notifier_removed(&mut self, notifier: EntityId, by: Option<ConnId>) {
         self.notifications.waiting.remove(&notifier);
         if let Some(subscriber) = self.notifications.subscribers.remove(&notifier) {
             if let Some(connection) = self.connections.get_mut(subscriber) {
                 connection.notifiers.remove(&notifier);
             }
-            self.announce(subscriber, notifier, BrokerMessage::Deld);
+            if Some(subscriber) != by {
+                self.announce(subscriber, notifier, BrokerMessage::Deld);
+            }
         }
     }
 

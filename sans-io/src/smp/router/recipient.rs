@@ -376,7 +376,7 @@ impl Router {
             |queue| queue.notifier = Some(Box::new(record)),
             changes.unwrap_or_default(),
         );
-        self.notifier_gone_after(removed, op);
+        self.notifier_gone_after(removed, Some(place.connection), op);
         let nid = BrokerMessage::Nid {
             notifier_id,
             dh_key,
@@ -393,7 +393,7 @@ impl Router {
         };
         self.counters.notifiers_deleted = self.counters.notifiers_deleted.saturating_add(1);
         let op = self.change_with(queue, |queue| queue.notifier = None, changes);
-        self.notifier_gone_after(Some(removed), op);
+        self.notifier_gone_after(Some(removed), Some(place.connection), op);
         self.answer_after(place, BrokerMessage::Ok, op);
     }
 
@@ -585,7 +585,7 @@ impl Router {
         });
         let op = self.commit(changes);
         self.gone_after(queue.clone(), by, op);
-        self.notifier_gone_after(notifier, op);
+        self.notifier_gone_after(notifier, by, op);
         Some((op, messages))
     }
 

@@ -76,6 +76,24 @@ fn notifications_are_told_at_once_or_wait_for_the_subscriber() {
 }
 
 #[test]
+fn who_removes_a_notifier_itself_is_not_told_of_it() {
+    let mut script = Script::new();
+    let owner = script.world.connect();
+    let queue = script.new_queue(owner);
+    let (id, key, _) = notifier(&mut script, owner, &queue);
+    script.command(owner, &id, &key, Command::NSub).unwrap();
+    // With another notifier in its place, then without, then with the queue.
+    let (id, key, _) = notifier(&mut script, owner, &queue);
+    script.command(owner, &id, &key, Command::NSub).unwrap();
+    script.recipient(owner, &queue, Command::NDel).unwrap();
+    let (id, key, _) = notifier(&mut script, owner, &queue);
+    script.command(owner, &id, &key, Command::NSub).unwrap();
+    script.recipient(owner, &queue, Command::Del).unwrap();
+    assert_eq!(script.told(owner), []);
+    assert_eq!(script.world.router.gauges().notifier_subscriptions, 0);
+}
+
+#[test]
 fn a_service_receives_the_messages_of_all_its_queues_when_it_comes_back() {
     let mut script = Script::new();
     let service =
