@@ -232,7 +232,9 @@ impl Run {
                 self.pair
                     .command_right(server::Call::Keys { block, queues });
             }
-            server::Event::Execute { block, requests } => {
+            server::Event::Execute {
+                block, requests, ..
+            } => {
                 let answers = requests.iter().map(|_| Answer::from(BrokerMessage::Ok));
                 let answers = answers.collect();
                 self.pair

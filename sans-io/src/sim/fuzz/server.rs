@@ -405,8 +405,15 @@ impl<'t> Run<'t> {
                 self.last_looked_up = Some(block);
                 self.lookups.push_back((block, lookups));
             }
-            Event::Execute { block, requests } => {
-                assert!(!requests.is_empty(), "nothing to execute");
+            Event::Execute {
+                block,
+                requests,
+                refused,
+            } => {
+                assert!(
+                    !(requests.is_empty() && refused.is_empty()),
+                    "nothing to execute"
+                );
                 assert!(self.last_executed < Some(block), "blocks in order");
                 self.last_executed = Some(block);
                 self.executing.push_back((block, requests));

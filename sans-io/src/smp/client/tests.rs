@@ -56,7 +56,9 @@ fn play(
                     let queues = vec![queue.cloned(); lookups.len()];
                     sides.owner(server::Call::Keys { block, queues }).unwrap();
                 }
-                server::Event::Execute { block, requests } => {
+                server::Event::Execute {
+                    block, requests, ..
+                } => {
                     let answers = requests.iter().map(&answer).collect();
                     sides
                         .owner(server::Call::Answer { block, answers })
@@ -484,7 +486,9 @@ fn a_forwarded_command_is_executed_by_the_relay_and_its_response_comes_back() {
             .authorized_by(Arc::clone(&sender))
             .via(Arc::clone(&relay));
         to_proxy.send(vec![request]).unwrap();
-        let Some(server::Event::Execute { block, requests }) = to_proxy.server.events().pop()
+        let Some(server::Event::Execute {
+            block, requests, ..
+        }) = to_proxy.server.events().pop()
         else {
             panic!("PFWD needs no keys")
         };

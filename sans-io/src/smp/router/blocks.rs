@@ -23,6 +23,7 @@ pub(super) struct Place {
 #[derive(Debug, Clone)]
 struct Work<T> {
     answers: Vec<Option<(T, OpId)>>,
+    /// How many of them are missing, and how much else is waited for.
     missing: usize,
 }
 
@@ -39,6 +40,12 @@ impl<T> Work<T> {
             *place = Some((answer, after));
             self.missing = self.missing.saturating_sub(1);
         }
+    }
+
+    /// Waits for more than answers.
+    const fn besides(mut self, count: usize) -> Self {
+        self.missing = self.missing.saturating_add(count);
+        self
     }
 
     /// The commit that all answers depend on.
@@ -121,9 +128,16 @@ impl Router {
         lookups.insert(block, Work::new(count));
     }
 
-    pub(super) fn begin_execution(&mut self, connection: ConnId, block: BlockId, count: usize) {
+    /// As many answers of a block are to come, and as many look-ups for nobody to be [done](Self::looked_for_nobody) before they leave.
+    pub(super) fn begin_execution(
+        &mut self,
+        connection: ConnId,
+        block: BlockId,
+        count: usize,
+        for_nobody: usize,
+    ) {
         let executions = self.blocks.executions.entry(connection).or_default();
-        executions.insert(block, Work::new(count));
+        executions.insert(block, Work::new(count).besides(for_nobody));
     }
 
     /// The keys of one queue of a block are known.
@@ -162,15 +176,32 @@ impl Router {
             return;
         };
         work.answer(place.index, answer.into(), after);
+        self.executed(place.connection, place.block);
+    }
+
+    /// A look-up for nobody is done.
+    pub(super) fn looked_for_nobody(&mut self, connection: ConnId, block: BlockId) {
+        let blocks = self.blocks.executions.get_mut(&connection);
+        if let Some(work) = blocks.and_then(|blocks| blocks.get_mut(&block)) {
+            work.missing = work.missing.saturating_sub(1);
+            self.executed(connection, block);
+        }
+    }
+
+    /// The answers of a block leave if they are complete, and what they promise is stored.
+    fn executed(&mut self, connection: ConnId, block: BlockId) {
+        let blocks = self.blocks.executions.get(&connection);
+        let Some(work) = blocks.and_then(|blocks| blocks.get(&block)) else {
+            return;
+        };
         if work.missing > 0 {
             return;
         }
         let after = work.after();
         if after <= self.blocks.stored {
-            self.answers_leave(place.connection, place.block);
+            self.answers_leave(connection, block);
         } else {
-            self.blocks
-                .after(after, Waiter::Answer(place.connection, place.block));
+            self.blocks.after(after, Waiter::Answer(connection, block));
         }
     }
 

@@ -25,6 +25,7 @@ pub(super) struct Queue {
     pub(super) unstored: u32,
     /// Whether messages are being loaded.
     pub(super) loading: Loading,
+    pub(super) waited: Waited,
     used: Used,
 }
 
@@ -33,6 +34,13 @@ pub(super) struct Queue {
 enum Used {
     Yes,
     No,
+}
+
+/// Whether who is refused next has waited for the store already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waited {
+    No,
+    Yes,
 }
 
 /// Whether messages of a queue are being loaded.
@@ -56,6 +64,7 @@ impl Queue {
             delivery_key: None,
             unstored: 0,
             loading: Loading::No,
+            waited: Waited::No,
             used: Used::Yes,
         }
     }

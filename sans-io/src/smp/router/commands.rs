@@ -1,18 +1,30 @@
 //! Which command is executed where.
 
 use super::blocks::Place;
+use super::cache::Waited;
 use super::loads::Job;
+use super::store::QueueRecord;
 use super::{Action, ConnId, NewQueues, ProxyRequest, Router, Ticket};
 use crate::smp::proxy::Forwarded;
-use crate::smp::server::{BlockId, Party, Request};
+use crate::smp::server::{BlockId, Lookup, Party, Request};
 use crate::smp::{BrokerMessage, Command, CommandError, ErrorType, NameError, ProxyError};
 use crate::wire::EntityId;
 
 impl Router {
-    /// Executes the requests of a block, one after the other.
-    pub(super) fn execute(&mut self, connection: ConnId, block: BlockId, requests: Vec<Request>) {
-        self.begin_execution(connection, block, requests.len());
+    /// Executes the requests of a block, one after the other; it is not answered before those that are refused have cost what they
+    /// would if there was no such queue.
+    pub(super) fn execute(
+        &mut self,
+        connection: ConnId,
+        block: BlockId,
+        requests: Vec<Request>,
+        refused: &[Lookup],
+    ) {
+        self.begin_execution(connection, block, requests.len(), refused.len());
         self.count_block(&requests);
+        for lookup in refused {
+            self.look_for_nobody(connection, block, lookup);
+        }
         for (index, request) in requests.into_iter().enumerate() {
             let place = Place {
                 connection,
@@ -29,9 +41,29 @@ impl Router {
         }
     }
 
+    /// Who asks for a queue that is in memory without being authorised waits as long as who asks for one that does not exist: until the
+    /// store has not found it.
+    fn look_for_nobody(&mut self, connection: ConnId, block: BlockId, lookup: &Lookup) {
+        let found = self.cache.find(lookup.party, &lookup.id);
+        let queue = found.and_then(|id| self.cache.get_mut(&id));
+        // One that was just loaded has cost that much already.
+        let waited = queue.map(|queue| std::mem::replace(&mut queue.waited, Waited::No));
+        if matches!(waited, None | Some(Waited::Yes)) {
+            return self.looked_for_nobody(connection, block);
+        }
+        let nobody: Vec<u8> = lookup.id.iter().map(|byte| !byte).collect();
+        let nobody = EntityId::try_from(&nobody[..]).unwrap_or_default();
+        self.with_queue(lookup.party, &nobody, Job::Nobody(connection, block));
+    }
+
     /// Executes a command on a queue in memory.
     pub(super) fn command(&mut self, place: Place, queue: &EntityId, request: Request) {
-        if self.key_changed(queue, &request) {
+        let in_memory = self.cache.get_mut(queue);
+        let may = in_memory.is_some_and(|queue| {
+            queue.waited = Waited::No;
+            !key_changed(&queue.record, &request)
+        });
+        if !may {
             return self.refuse(place, ErrorType::Auth);
         }
         match request.command {
@@ -63,29 +95,6 @@ impl Router {
             | Command::Pfwd { .. }
             | Command::Rfwd { .. }
             | Command::Rslv { .. } => self.refuse(place, ErrorType::Internal),
-        }
-    }
-
-    /// Whether the key that has authorised a command is the queue's no more. Who secures a queue has brought the key along.
-    fn key_changed(&self, queue: &EntityId, request: &Request) -> bool {
-        let Some(queue) = self.cache.get(queue) else {
-            return true;
-        };
-        let record = &queue.record;
-        match Party::of(&request.command) {
-            Some(Party::Recipient) => {
-                let key = request.key.as_ref();
-                !key.is_some_and(|key| record.recipient_keys.contains(key))
-            }
-            Some(Party::Sender) if matches!(request.command, Command::Send { .. }) => {
-                record.sender_key != request.key
-            }
-            Some(Party::Sender | Party::Link) => false,
-            Some(Party::Notifier) => {
-                let notifier = record.notifier.as_ref();
-                notifier.map(|notifier| notifier.key) != request.key
-            }
-            None => true,
         }
     }
 
@@ -277,5 +286,24 @@ impl NewQueues {
             Self::Refused(_) => false,
             Self::Allowed | Self::WithPassword(_) => self.knows(password),
         }
+    }
+}
+
+/// Whether the key that has authorised a command is the queue's no more. Who secures a queue has brought the key along.
+fn key_changed(queue: &QueueRecord, request: &Request) -> bool {
+    match Party::of(&request.command) {
+        Some(Party::Recipient) => {
+            let key = request.key.as_ref();
+            !key.is_some_and(|key| queue.recipient_keys.contains(key))
+        }
+        Some(Party::Sender) if matches!(request.command, Command::Send { .. }) => {
+            queue.sender_key != request.key
+        }
+        Some(Party::Sender | Party::Link) => false,
+        Some(Party::Notifier) => {
+            let notifier = queue.notifier.as_ref();
+            notifier.map(|notifier| notifier.key) != request.key
+        }
+        None => true,
     }
 }

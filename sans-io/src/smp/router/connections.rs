@@ -64,7 +64,7 @@ impl Connection {
         }
     }
 
-    fn is_subscribed(&self) -> bool {
+    pub(super) fn is_subscribed(&self) -> bool {
         !self.queues.is_empty()
             || !self.notifiers.is_empty()
             || self.service == ServiceSubscription::Yes
@@ -238,6 +238,9 @@ impl Router {
         }
         match event {
             server::Event::Established(client) => {
+                if let Some((service, _)) = &client.service {
+                    self.services.opened(id, service.clone());
+                }
                 self.connections
                     .connections
                     .insert(id, Connection::new(*client, self.now));
@@ -255,7 +258,11 @@ impl Router {
                     self.with_queue(party, &queue, Job::Keys(place));
                 }
             }
-            server::Event::Execute { block, requests } => self.execute(id, block, requests),
+            server::Event::Execute {
+                block,
+                requests,
+                refused,
+            } => self.execute(id, block, requests, &refused),
         }
     }
 
@@ -302,10 +309,15 @@ impl Router {
 
     pub(super) fn closed(&mut self, id: ConnId) {
         self.forget_blocks(id);
-        if let Some(connection) = self.connections.remove(id) {
-            self.notifications.closed(id, &connection.notifiers);
+        let Some(connection) = self.connections.remove(id) else {
+            return self.services.closed(id, None);
+        };
+        self.notifications.closed(id, &connection.notifiers);
+        let service = connection.client.service.map(|(service, _)| service);
+        self.services.closed(id, service.as_ref());
+        if let Some(service) = service {
+            self.receive_all_again(&service, connection.queues);
         }
-        self.services.closed(id);
     }
 
     /// There is room for messages again.

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::blocks::Place;
-use super::cache::Loading;
+use super::cache::{Loading, Waited};
 use super::operator::Operation;
 use super::store::{Load, Loaded};
 use super::totals::Amounts;
 use super::{Action, ConnId, LoadId, Router, Ticket};
 use crate::smp::ErrorType;
 use crate::smp::handshake::ServiceRole;
-use crate::smp::server::{self, Party};
+use crate::smp::server::{self, BlockId, Party};
 use crate::wire::EntityId;
 
 /// How many messages are loaded at a time.
@@ -21,6 +21,8 @@ const MESSAGES: u64 = 8;
 pub(super) enum Job {
     /// Its keys answer a look-up.
     Keys(Place),
+    /// It does not exist, and is looked up all the same.
+    Nobody(ConnId, BlockId),
     /// A command is to be executed on it.
     Command(Place, Box<server::Request>),
     /// It would have an id that a new queue or link is to have.
@@ -232,6 +234,13 @@ impl Router {
             );
         }
         jobs.sort_by_key(|(place, _)| *place);
+        let queue = recipient_id.as_ref().and_then(|id| self.cache.get_mut(id));
+        if let Some(queue) = queue {
+            let for_keys = |(_, job): &(u64, Job)| matches!(job, Job::Keys(_));
+            if jobs.iter().any(for_keys) {
+                queue.waited = Waited::Yes;
+            }
+        }
         for (_, job) in jobs {
             match &recipient_id {
                 Some(id) => self.with_queue(Party::Recipient, id, job),
@@ -247,6 +256,7 @@ impl Router {
                 let keys = queue.map(|queue| std::sync::Arc::new(queue.keys()));
                 self.answer_keys(place, keys);
             }
+            (Job::Nobody(connection, block), _) => self.looked_for_nobody(connection, block),
             (Job::Command(place, request), Some(id)) => self.command(place, id, *request),
             (Job::Command(place, _), None) => self.refuse(place, ErrorType::Auth),
             (Job::Claim(place, request, claim), taken) => {
@@ -271,6 +281,7 @@ impl Router {
     fn job_fails(&mut self, job: Job) {
         match job {
             Job::Keys(place) => self.answer_keys(place, None),
+            Job::Nobody(connection, block) => self.looked_for_nobody(connection, block),
             Job::Command(place, _) | Job::Claim(place, ..) => {
                 let error = ErrorType::Store {
                     error: "storage failed".into(),

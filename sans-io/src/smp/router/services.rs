@@ -24,6 +24,8 @@ pub(super) struct Services {
     /// Those that have introduced themselves and wait for their id.
     introduced: BTreeMap<ConnId, (ServiceRole, Arc<Chain>)>,
     totals: BTreeMap<EntityId, ServiceTotals>,
+    /// All connections of a service.
+    connections: BTreeMap<EntityId, BTreeSet<ConnId>>,
     /// The connection that receives what comes for the queues of a service.
     messaging: BTreeMap<EntityId, ConnId>,
     notifier: BTreeMap<EntityId, ConnId>,
@@ -51,7 +53,20 @@ impl Services {
         self.notifier.get(service).copied()
     }
 
-    pub(super) fn closed(&mut self, connection: ConnId) {
+    /// A service has one more connection.
+    pub(super) fn opened(&mut self, connection: ConnId, service: EntityId) {
+        let connections = self.connections.entry(service).or_default();
+        connections.insert(connection);
+    }
+
+    pub(super) fn closed(&mut self, connection: ConnId, service: Option<&EntityId>) {
+        let connections = service.and_then(|service| self.connections.get_mut(service));
+        if connections.is_some_and(|connections| {
+            connections.remove(&connection);
+            connections.is_empty()
+        }) {
+            service.and_then(|service| self.connections.remove(service));
+        }
         self.introduced.remove(&connection);
         self.deliveries.remove(&connection);
         self.messaging.retain(|_, of| *of != connection);
@@ -279,11 +294,12 @@ impl Router {
             count: totals.count,
             ids_hash: totals.ids_hash,
         };
-        let before = self.services.of(role).insert(id.clone(), place.connection);
-        if let Some(before) = before.filter(|before| *before != place.connection) {
-            self.end_service(before, &id, &queues);
-            let counters = self.counters.of_services(role);
-            *counters.sub_end = counters.sub_end.saturating_add(1);
+        self.services.of(role).insert(id.clone(), place.connection);
+        let connections = self.services.connections.get(&id).cloned();
+        for before in connections.unwrap_or_default() {
+            if before != place.connection {
+                self.end_service(role, before, &id, &queues);
+            }
         }
         let subscribed = self
             .connections
@@ -307,11 +323,20 @@ impl Router {
         }
     }
 
-    /// Everything that a connection of a service is subscribed to is the service's.
-    fn end_service(&mut self, connection: ConnId, id: &EntityId, queues: &ServiceQueues) {
+    /// Everything that a connection of a service is subscribed to is the service's, and another connection's from now on.
+    fn end_service(
+        &mut self,
+        role: ServiceRole,
+        connection: ConnId,
+        id: &EntityId,
+        queues: &ServiceQueues,
+    ) {
         let Some(before) = self.connections.get_mut(connection) else {
             return;
         };
+        if !before.is_subscribed() {
+            return;
+        }
         before.service = ServiceSubscription::No;
         self.services.deliveries.remove(&connection);
         let of_service: Vec<_> = before.queues.iter().cloned().collect();
@@ -320,7 +345,19 @@ impl Router {
             self.connections.unsubscribe(&queue);
         }
         self.notifications.closed(connection, &notifiers);
+        let counters = self.counters.of_services(role);
+        *counters.sub_end = counters.sub_end.saturating_add(1);
         self.announce(connection, id.clone(), BrokerMessage::Ends(queues.clone()));
+    }
+
+    /// Queues of a service that a connection of its own was subscribed to, which has gone, are received where all others are.
+    pub(super) fn receive_all_again(&mut self, service: &EntityId, queues: BTreeSet<EntityId>) {
+        if let Some(connection) = self.services.messaging(service) {
+            for queue in queues {
+                let job = Job::DeliverToService(connection, queue.clone());
+                self.with_queue(Party::Recipient, &queue, job);
+            }
+        }
     }
 
     fn list_service_queues(&mut self, connection: ConnId) {

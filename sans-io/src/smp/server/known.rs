@@ -25,8 +25,23 @@ impl Known {
         Some(keys)
     }
 
+    /// A queue was looked up, and has authorised something or not.
+    pub(super) fn found(
+        &mut self,
+        lookup: Lookup,
+        found: Option<&Arc<QueueKeys>>,
+        has_authorized: bool,
+    ) {
+        let is_known = self.0.iter().any(|(known, _)| *known == lookup);
+        match found {
+            Some(keys) if is_known || has_authorized => self.learn(lookup, Arc::clone(keys)),
+            Some(_) => {}
+            None => self.0.retain(|(known, _)| *known != lookup),
+        }
+    }
+
     /// Remembers the keys of a queue in the place of those that were known before.
-    pub(super) fn learn(&mut self, lookup: Lookup, keys: Arc<QueueKeys>) {
+    fn learn(&mut self, lookup: Lookup, keys: Arc<QueueKeys>) {
         self.0.retain(|(known, _)| *known != lookup);
         if self.0.len() >= CAPACITY {
             self.0.pop_front();

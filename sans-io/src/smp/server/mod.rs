@@ -12,10 +12,12 @@
 //!
 //!   a block:  parse ──▶ Event::Lookup ──▶ Call::Keys ──▶ verify ──▶ Event::Execute ──▶ Call::Answer ──▶ responses
 //!                 └───────── keys that were used before ────▲
+//!                                                           └──▶ refused: told with Event::Execute, answered with the others
 //! ```
 //! The machine does what costs time: it parses, verifies and encrypts. The owner has the queues: it is asked for the keys of a block's
 //! queues, then given the requests that are authorised, and says what the responses are. Blocks are handed over in the order in which
-//! they came, so that commands on one queue are executed in order; the responses of a block keep the order of its requests.
+//! they came, so that commands on one queue are executed in order; the responses of a block keep the order of its requests. What is
+//! refused takes the same way, so that the owner can make it cost the same whether the queue exists or not.
 //!
 //! ```
 //! # use simplex_sans_io::crypto::Algorithm;
@@ -53,8 +55,13 @@
 //! assert_eq!(lookups.len(), 1);
 //! assert!(router.poll().is_none());
 //!
-//! // There is no such link: nothing is to be executed, and the machine answers AUTH.
+//! // There is no such link: nothing is to be executed, and the machine answers AUTH when the owner has heard of it.
 //! router.handle(Now::START, Input::Command(Call::Keys { block, queues: vec![None] }))?;
+//! # let Some(Action::Event(Event::Counted(_))) = router.poll() else { panic!() };
+//! let Some(Action::Event(Event::Execute { requests, refused, .. })) = router.poll() else { panic!() };
+//! assert!(requests.is_empty());
+//! assert_eq!(refused, lookups);
+//! router.handle(Now::START, Input::Command(Call::Answer { block, answers: vec![] }))?;
 //! assert!(matches!(router.poll(), Some(Action::Transmit(_))));
 //! assert!(router.poll().is_none());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -175,6 +182,9 @@ pub enum Event {
         block: BlockId,
         /// The requests, in order.
         requests: Vec<Request>,
+        /// Queues that were looked up for others, which are not authorised. Nothing is to be answered to them; but if one exists and did not have
+        /// to be looked for as far as one that does not, that is to be done now, so that the time does not tell.
+        refused: Vec<Lookup>,
     },
 }
 
@@ -401,8 +411,8 @@ impl Server {
         if tally != Tally::default() {
             self.outbox.event(Event::Counted(tally));
         }
-        if let (Some(one), [Some(keys)], true) = (one, queues, block.has_requests()) {
-            ready.known.learn(one, Arc::clone(keys));
+        if let (Some(one), [found]) = (one, queues) {
+            ready.known.found(one, found.as_ref(), block.has_requests());
         }
         ready.in_work.insert(index, block);
         self.execute();
@@ -419,7 +429,7 @@ impl Server {
             match block.stage {
                 Stage::Execution => {}
                 Stage::Lookup => in_order = false,
-                Stage::Verified if !in_order && block.has_requests() => {}
+                Stage::Verified if !in_order && block.concerns_owner() => {}
                 Stage::Verified => {
                     let forwarded = block.forwarded();
                     if forwarded > 0 {
@@ -429,14 +439,16 @@ impl Server {
                         };
                         self.outbox.event(Event::Counted(tally));
                     }
-                    let requests = block.execute();
-                    if requests.is_empty() {
-                        done.push(block.id);
-                    } else {
+                    let concerns_owner = block.concerns_owner();
+                    let (requests, refused) = block.execute();
+                    if concerns_owner {
                         self.outbox.event(Event::Execute {
                             block: block.id,
                             requests,
+                            refused,
                         });
+                    } else {
+                        done.push(block.id);
                     }
                 }
             }

@@ -72,7 +72,9 @@ fn lookups(sides: &mut Sides) -> Vec<(BlockId, Vec<Lookup>)> {
 fn executed(sides: &mut Sides) -> Vec<(BlockId, Vec<u8>)> {
     let events = sides.server.events();
     let executed = events.into_iter().filter_map(|event| match event {
-        Event::Execute { block, requests } => Some((
+        Event::Execute {
+            block, requests, ..
+        } => Some((
             block,
             requests
                 .iter()
@@ -83,6 +85,24 @@ fn executed(sides: &mut Sides) -> Vec<(BlockId, Vec<u8>)> {
         other => panic!("not requests: {other:?}"),
     });
     executed.collect()
+}
+
+/// The owner hears that nothing of a block is authorised, and has looked for nobody.
+fn refused(sides: &mut Sides) -> Vec<Lookup> {
+    let events = sides.server.events();
+    let executed = events.into_iter().find_map(|event| match event {
+        Event::Execute {
+            block,
+            requests,
+            refused,
+        } if requests.is_empty() => Some((block, refused)),
+        _ => None,
+    });
+    let (block, refused) = executed.expect("something is refused");
+    assert_eq!(results(sides), [], "it is not answered yet");
+    let answers = Vec::new();
+    sides.owner(Call::Answer { block, answers }).unwrap();
+    refused
 }
 
 #[test]
@@ -187,6 +207,8 @@ fn a_client_with_too_many_blocks_is_not_read_until_one_is_done() {
             queues: vec![None],
         })
         .unwrap();
+    assert_eq!(refused(&mut sides).len(), 1);
+    assert_eq!(results(&mut sides).len(), 1);
     assert_eq!(lookups(&mut sides).len(), 1);
     assert!(!sides.server.machine.accepts_bytes());
     sides
@@ -195,6 +217,8 @@ fn a_client_with_too_many_blocks_is_not_read_until_one_is_done() {
             queues: vec![None],
         })
         .unwrap();
+    assert_eq!(refused(&mut sides).len(), 1);
+    assert_eq!(results(&mut sides).len(), 1);
     assert_eq!(lookups(&mut sides).len(), 1);
     assert!(!sides.server.machine.accepts_bytes());
 }
@@ -234,6 +258,7 @@ fn no_answer_tells_by_its_work_why_it_is_auth() {
                         queues: vec![found],
                     })
                     .unwrap();
+                assert_eq!(&refused(&mut sides), asked);
                 assert_eq!(
                     results(&mut sides),
                     [(1, Err(RequestError::Protocol(ErrorType::Auth)))]
@@ -263,6 +288,7 @@ fn without_an_authorization_nothing_is_verified_whether_the_queue_is_there_or_no
                 queues: vec![found],
             })
             .unwrap();
+        refused(&mut sides);
         assert_eq!(
             results(&mut sides),
             [(1, Err(RequestError::Protocol(ErrorType::Auth)))]
@@ -303,7 +329,9 @@ fn a_sender_secures_a_messaging_queue_once() {
                 queues: vec![found],
             })
             .unwrap();
-        assert_eq!(executed(&mut sides).len(), usize::from(allowed));
+        let executed = executed(&mut sides);
+        let requests: usize = executed.iter().map(|(_, requests)| requests.len()).sum();
+        assert_eq!(requests, usize::from(allowed));
     }
 }
 
@@ -336,20 +364,29 @@ fn the_keys_of_a_queue_are_looked_up_once_and_again_when_they_do_not_authorise()
     };
     assert_eq!(requests[0].key, Some(sender.public_key()));
 
-    // Keys that are still the same are not tried twice: a wrong signature costs what it costs at a queue that does not exist.
-    let before = sides.server.machine.work();
-    sides.send(send(3, &other)).unwrap();
-    let [(block, _)] = lookups(&mut sides)[..] else {
-        panic!()
+    // Keys that are still the same are not tried twice, whatever else of the queue has changed, nor is what is gone: a wrong signature
+    // costs what it costs at a queue that does not exist.
+    let other_notifier = QueueKeys {
+        notifier: None,
+        ..version(2, &sender)
     };
-    sides.owner(found(block, version(1, &sender))).unwrap();
-    assert_eq!(
-        results(&mut sides),
-        [(3, Err(RequestError::Protocol(ErrorType::Auth)))]
-    );
-    let after = sides.server.machine.work();
-    assert_eq!(after.verifications - before.verifications, 1);
-    assert_eq!(after.lookups - before.lookups, 1);
+    for keys in [Some(version(1, &sender)), Some(other_notifier), None] {
+        let before = sides.server.machine.work();
+        sides.send(send(3, &other)).unwrap();
+        let [(block, _)] = lookups(&mut sides)[..] else {
+            panic!()
+        };
+        let queues = vec![keys.map(Arc::new)];
+        sides.owner(Call::Keys { block, queues }).unwrap();
+        refused(&mut sides);
+        assert_eq!(
+            results(&mut sides),
+            [(3, Err(RequestError::Protocol(ErrorType::Auth)))]
+        );
+        let after = sides.server.machine.work();
+        assert_eq!(after.verifications - before.verifications, 1);
+        assert_eq!(after.lookups - before.lookups, 1);
+    }
 
     sides.send(send(4, &other)).unwrap();
     let [(block, _)] = lookups(&mut sides)[..] else {

@@ -23,6 +23,8 @@ use crate::wire::{CorrId, EntityId};
 pub(super) struct Block {
     pub(super) id: BlockId,
     items: Vec<Item>,
+    /// The queues on which a command was not authorised, as far as they exist.
+    refused: Vec<Lookup>,
     pub(super) stage: Stage,
 }
 
@@ -65,8 +67,8 @@ struct Claimed {
     authorization: Option<Authorization>,
     authorized: Authorized,
     lookup: Option<Lookup>,
-    /// The version of keys that do not authorise it.
-    refuted: Option<u64>,
+    /// Keys that do not authorise it.
+    refuted: Option<Arc<QueueKeys>>,
 }
 
 /// The layers around a forwarded transmission.
@@ -90,6 +92,7 @@ impl Block {
         Self {
             id,
             items,
+            refused: Vec::new(),
             stage: Stage::Lookup,
         }
     }
@@ -136,7 +139,7 @@ impl Block {
                 item.state = claimed.authorized_by(verdict.key());
                 self.stage = Stage::Verified;
             } else {
-                claimed.refuted = Some(keys.version);
+                claimed.refuted = Some(Arc::clone(keys));
             }
         }
     }
@@ -184,6 +187,7 @@ impl Block {
             item.state = match authorized {
                 false => {
                     tally.refused(&claimed.request.command);
+                    self.refused.extend(claimed.lookup.take());
                     ItemState::answered(ErrorType::Auth)
                 }
                 true => claimed.authorized_by(verdict.key()),
@@ -199,17 +203,23 @@ impl Block {
         u64::try_from(forwarded.count()).unwrap_or(u64::MAX)
     }
 
-    /// Whether anything is to be executed.
+    /// Whether anything is authorised.
     pub(super) fn has_requests(&self) -> bool {
         self.items
             .iter()
             .any(|item| matches!(item.state, ItemState::Authorized(_)))
     }
 
-    /// The requests that may be executed, in order.
-    pub(super) fn execute(&mut self) -> Vec<Request> {
+    /// Whether the owner has anything to do with it.
+    pub(super) fn concerns_owner(&self) -> bool {
+        !self.refused.is_empty() || self.has_requests()
+    }
+
+    /// The requests that may be executed, in order, and the queues on which others may not.
+    pub(super) fn execute(&mut self) -> (Vec<Request>, Vec<Lookup>) {
         self.stage = Stage::Execution;
-        self.items
+        let requests = self
+            .items
             .iter_mut()
             .filter_map(
                 |item| match std::mem::replace(&mut item.state, ItemState::Executing) {
@@ -222,7 +232,8 @@ impl Block {
                     }
                 },
             )
-            .collect()
+            .collect();
+        (requests, std::mem::take(&mut self.refused))
     }
 
     /// The transmissions of the responses, in the order of the requests, then of what follows them.
@@ -338,14 +349,16 @@ impl Claimed {
         }
     }
 
-    /// Keys that were tried before are not tried again.
+    /// Keys that were tried before are not tried again, nor is it tried again whether there are any.
     fn verdict(
         &self,
         queue: Option<&Arc<QueueKeys>>,
         bound: &Authorized,
         verifier: &mut Verifier<'_>,
     ) -> Verdict {
-        if self.refuted.is_some() && self.refuted == queue.map(|queue| queue.version) {
+        if let Some(refuted) = &self.refuted
+            && queue.is_none_or(|queue| self.is_as_good(refuted, queue))
+        {
             return Verdict::Unauthorized;
         }
         let claim = Claim {
@@ -354,6 +367,18 @@ impl Claimed {
             authorized: bound,
         };
         verifier.verify(&self.request.command, queue, &claim)
+    }
+
+    /// Whether keys authorise it if and only if others do.
+    fn is_as_good(&self, keys: &QueueKeys, others: &QueueKeys) -> bool {
+        match self.lookup.as_ref().map(|lookup| lookup.party) {
+            Some(Party::Recipient) => keys.recipients == others.recipients,
+            Some(Party::Sender | Party::Link) => {
+                (keys.sender, keys.mode) == (others.sender, others.mode)
+            }
+            Some(Party::Notifier) => keys.notifier == others.notifier,
+            None => true,
+        }
     }
 
     fn authorized_by(&self, key: Option<AuthPublicKey>) -> ItemState {

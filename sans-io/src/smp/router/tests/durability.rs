@@ -127,6 +127,49 @@ fn queues_that_left_the_memory_come_back() {
 }
 
 #[test]
+fn who_is_not_authorised_waits_once_for_the_store_whether_the_queue_is_in_memory_or_not_or_does_not_exist()
+ {
+    let mut script = Script::with(Config {
+        cache: 1,
+        ..Config::default()
+    });
+    let recipient = script.world.connect();
+    let cold = script.new_queue(recipient);
+    // Enough of them that the first one has left.
+    let others: Vec<_> = (0..70).map(|_| script.new_queue(recipient)).collect();
+    let in_memory = others.last().unwrap();
+    script.world.sync = Sync::WhenTold;
+    let key = script.key();
+    let stranger = script.world.connect();
+    let absent = EntityId::from([7; 24]);
+    let (cold, in_memory) = (&cold.ids, &in_memory.ids);
+    for (used, recipient_id, sender_id) in [
+        (recipient, &in_memory.recipient_id, &in_memory.sender_id),
+        (stranger, &in_memory.recipient_id, &in_memory.sender_id),
+        (stranger, &cold.recipient_id, &cold.sender_id),
+        (stranger, &cold.recipient_id, &cold.sender_id),
+        (stranger, &absent, &absent),
+        (stranger, &absent, &absent),
+    ] {
+        let commands = [
+            (recipient_id, Command::Sub),
+            (recipient_id, Command::Del),
+            (sender_id, send(b"x")),
+        ];
+        for (id, command) in commands {
+            let request = script.request(id, Some(&key), command);
+            let asked = request.id;
+            script.world.send(used, vec![request]);
+            assert_eq!(script.world.router.gauges().loads, 1);
+            assert_eq!(script.response(used, asked), None);
+            script.world.sync(0);
+            assert_eq!(script.world.router.gauges().loads, 0);
+            assert_eq!(script.response(used, asked), Some(refused(AUTH)));
+        }
+    }
+}
+
+#[test]
 fn an_acknowledgement_that_was_not_stored_brings_the_message_again() {
     let mut script = Script::new();
     let (recipient, sender) = (script.world.connect(), script.world.connect());

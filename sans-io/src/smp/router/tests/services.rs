@@ -183,6 +183,59 @@ fn a_connection_that_takes_over_a_service_is_told_of_all_its_messages() {
     assert_eq!(gauges.notifier_clients, 0);
 }
 
+/// Also from connections that have subscribed to single queues.
+#[test]
+fn a_connection_that_subscribes_for_a_service_takes_over_from_all_others_of_it() {
+    let mut script = Script::new();
+    let service =
+        Credentials::issue(Algorithm::Ed25519, &mut script.rng).service(ServiceRole::Messaging);
+    let first = script.world.connect_as(Some(service.clone()));
+    let sender = script.world.connect();
+    let queue = script.new_queue(first);
+    let service_id = queue.ids.service_id.clone().unwrap();
+    let second = script.world.connect_as(Some(service.clone()));
+    let subs = script.request(&service_id, None, Command::Subs(ServiceQueues::default()));
+    script.execute(second, subs).unwrap();
+    assert!(matches!(&script.told(first)[..], [(id, BrokerMessage::Ends(_))] if *id == service_id));
+    script.send(sender, &queue, b"1").unwrap();
+    assert_eq!(script.told(first), []);
+    assert_eq!(script.messages(second, &queue).len(), 1);
+    // What one receives that does not speak for all comes to the one that does when it has gone.
+    let third = script.world.connect_as(Some(service));
+    let queue = script.new_queue(third);
+    script.send(sender, &queue, b"2").unwrap();
+    assert_eq!(script.messages(third, &queue).len(), 1);
+    script.told(second);
+    script.world.disconnect(third);
+    assert_eq!(script.messages(second, &queue).len(), 1);
+    assert_eq!(script.world.router.gauges().subscribed_services, 1);
+}
+
+/// The same for notifications.
+#[test]
+fn a_connection_that_subscribes_for_a_notifier_service_takes_over_from_all_others_of_it() {
+    let mut script = Script::new();
+    let (recipient, sender) = (script.world.connect(), script.world.connect());
+    let queue = script.new_queue(recipient);
+    let (id, key, _) = notifier(&mut script, recipient, &queue);
+    let service =
+        Credentials::issue(Algorithm::Ed25519, &mut script.rng).service(ServiceRole::Notifier);
+    let first = script.world.connect_as(Some(service.clone()));
+    let Ok(Response::Subscribed {
+        service_id: Some(service_id),
+    }) = script.command(first, &id, &key, Command::NSub)
+    else {
+        panic!()
+    };
+    let second = script.world.connect_as(Some(service));
+    let nsubs = script.request(&service_id, None, Command::NSubs(ServiceQueues::default()));
+    script.execute(second, nsubs).unwrap();
+    assert!(matches!(&script.told(first)[..], [(id, BrokerMessage::Ends(_))] if *id == service_id));
+    script.send(sender, &queue, b"new").unwrap();
+    assert_eq!(script.told(first), []);
+    assert_eq!(script.told(second).len(), 1);
+}
+
 /// §5.9: SOKS, MSG…, ALLS.
 #[test]
 fn all_is_said_when_the_last_message_is_on_its_way() {
