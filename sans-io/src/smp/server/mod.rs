@@ -57,7 +57,6 @@
 //!
 //! // There is no such link: nothing is to be executed, and the machine answers AUTH when the owner has heard of it.
 //! router.handle(Now::START, Input::Command(Call::Keys { block, queues: vec![None] }))?;
-//! # let Some(Action::Event(Event::Counted(_))) = router.poll() else { panic!() };
 //! let Some(Action::Event(Event::Execute { requests, refused, .. })) = router.poll() else { panic!() };
 //! assert!(requests.is_empty());
 //! assert_eq!(refused, lookups);
