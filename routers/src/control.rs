@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use simplex_sans_io::wire::BasicAuth;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::ports::{self, PortError, Reach};
 use crate::process::Process;
@@ -16,6 +18,9 @@ const LINE: u64 = 4096;
 
 /// How many operators at a time.
 const OPERATORS: usize = 16;
+
+/// How long an operator may say nothing: there is room for a few only.
+const SILENCE: Duration = Duration::from_secs(15 * 60);
 
 /// What one session of the control port may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,10 +100,13 @@ async fn converse<O: Operator>(mut stream: TcpStream, operator: &O) -> io::Resul
     let mut line = Vec::new();
     loop {
         line.clear();
-        (&mut reader)
-            .take(LINE)
-            .read_until(b'\n', &mut line)
-            .await?;
+        let mut limited = (&mut reader).take(LINE);
+        let read = timeout(SILENCE, limited.read_until(b'\n', &mut line)).await;
+        if read.is_err() {
+            let end = b"error: nothing was asked for too long, start a new session\n";
+            return writer.write_all(end).await;
+        }
+        read??;
         if line.last() != Some(&b'\n') {
             return Ok(());
         }
@@ -129,4 +137,32 @@ pub(crate) fn runtime() -> String {
         text.push_str(&format!("cpu: {:.2} seconds\n", cpu.as_secs_f64()));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone)]
+    struct Echo;
+
+    impl Operator for Echo {
+        const BANNER: &str = "echo";
+
+        async fn execute(&self, _: &mut Role, line: &str) -> String {
+            format!("{line}\n")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_for_too_long_is_told_to_start_again() {
+        let mut tasks = JoinSet::new();
+        let opened = open(&mut tasks, Some(0), Echo).await.unwrap();
+        let mut operator = TcpStream::connect(opened.unwrap()).await.unwrap();
+        operator.write_all(b"hello\n").await.unwrap();
+        let mut said = String::new();
+        operator.read_to_string(&mut said).await.unwrap();
+        let expected = "echo\n'help' for supported commands\nhello\nerror: nothing was asked for too long, start a new session\n";
+        assert_eq!(said, expected);
+    }
 }

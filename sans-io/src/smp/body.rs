@@ -12,6 +12,8 @@ use crate::wire::{Parsed, Source, Version, Wire, WireError};
 
 /// The size to which every delivered message is padded, in all versions.
 pub const PADDED_BODY: usize = 16106;
+/// How large a message is at most that can be delivered: with its length, the time and the flag it fills a body.
+pub const MAX_DELIVERED: usize = PADDED_BODY - 12;
 /// The size to which every notification is padded.
 pub const PADDED_META: usize = 128;
 
@@ -178,6 +180,7 @@ mod tests {
         let id = MsgId::from([0; 24]);
         let longest = super::super::version::max_message_length(Version(6));
         assert!(message(longest).encrypt(&key, &id).is_ok());
-        assert!(message(PADDED_BODY).encrypt(&key, &id).is_err());
+        assert!(message(MAX_DELIVERED).encrypt(&key, &id).is_ok());
+        assert!(message(MAX_DELIVERED + 1).encrypt(&key, &id).is_err());
     }
 }

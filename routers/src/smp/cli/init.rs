@@ -315,7 +315,7 @@ fn configuration(
          # prometheus_interval = 60\n\
          \n\
          [STORE]\n\
-         # When a message is on disk before it is acknowledged: `always` one by one, `batch` many together,\n\
+         # When a message is on disk before its sender is told that it was taken: `always` one by one, `batch` many together,\n\
          # `os` when the operating system likes (a loss of power may undo the last seconds).\n\
          sync = batch\n\
          \n\

@@ -28,6 +28,9 @@ pub enum Refusal {
     /// A service is not known.
     #[error("the service is not known")]
     NoService,
+    /// A message is larger than what can be delivered.
+    #[error("the message is too large to be delivered")]
+    TooLarge,
 }
 
 /// The queue after a line, from the queue before it. A line about a service changes no queue.

@@ -12,7 +12,7 @@ use simplex_sans_io::smp::storelog::{JournalState, parse_message, parse_state};
 use simplex_sans_io::wire::EntityId;
 use simplex_sans_io::wire::text::parse_base64url_field;
 
-use super::lines::Lines;
+use super::lines::{LastLine, Lines};
 use super::messages::MessageBatch;
 use super::{Import, ImportError};
 
@@ -157,7 +157,7 @@ fn read_journal(
         );
         return Ok(());
     }
-    let mut lines = Lines::open(path, from, 0)?;
+    let mut lines = Lines::open(path, from, 0, LastLine::Incomplete)?;
     if from > lines.size() {
         import.problem(
             path,

@@ -17,6 +17,16 @@ pub(super) struct Lines {
     size: u64,
     offset: u64,
     number: u64,
+    unterminated: LastLine,
+}
+
+/// What a last line is worth that has no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastLine {
+    /// As much as others, if it can be understood.
+    Counts,
+    /// Nothing: lines of this file are written while it is in use, and it may have been cut off.
+    Incomplete,
 }
 
 /// Why a line cannot even be looked at.
@@ -32,7 +42,12 @@ pub(super) enum Unreadable {
 
 impl Lines {
     /// Goes on after so many bytes and lines.
-    pub(super) fn open(path: &Path, offset: u64, number: u64) -> Result<Self, ImportError> {
+    pub(super) fn open(
+        path: &Path,
+        offset: u64,
+        number: u64,
+        unterminated: LastLine,
+    ) -> Result<Self, ImportError> {
         let mut file = File::open(path).map_err(ImportError::io(path))?;
         let size = file.metadata().map_err(ImportError::io(path))?.len();
         let offset = offset.min(size);
@@ -44,6 +59,7 @@ impl Lines {
             size,
             offset,
             number,
+            unterminated,
         })
     }
 
@@ -79,7 +95,11 @@ impl Lines {
         self.offset = self.offset.saturating_add(read as u64);
         Ok(Some(match std::str::from_utf8(&self.line) {
             _ if too_long => Err(Unreadable::TooLong),
-            _ if !is_terminated => Err(Unreadable::Unterminated),
+            _ if !is_terminated && self.unterminated == LastLine::Incomplete => {
+                Err(Unreadable::Unterminated)
+            }
+            // Editors may begin a text with this.
+            Ok(line) if self.number == 1 => Ok(line.trim_start_matches('\u{feff}')),
             Ok(line) => Ok(line),
             Err(_) => Err(Unreadable::NoText),
         }))
@@ -109,25 +129,35 @@ mod tests {
     fn lines_come_one_after_the_other_whatever_they_are() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let long = "x".repeat(MAX_LINE as usize + 10);
-        let text = [b"a\n\n".as_slice(), long.as_bytes(), b"\n\xff\nb\r\nlast"].concat();
+        let text = [
+            b"\xef\xbb\xbfa\n\n".as_slice(),
+            long.as_bytes(),
+            b"\n\xff\nb\r\nlast",
+        ]
+        .concat();
         std::fs::write(file.path(), &text).unwrap();
-        let mut lines = Lines::open(file.path(), 0, 0).unwrap();
-        let mut found = Vec::new();
-        while let Some(line) = lines.next().unwrap() {
-            found.push(line.map(str::to_owned));
+        for (unterminated, last) in [
+            (LastLine::Counts, Ok("last".to_owned())),
+            (LastLine::Incomplete, Err(Unreadable::Unterminated)),
+        ] {
+            let mut lines = Lines::open(file.path(), 0, 0, unterminated).unwrap();
+            let mut found = Vec::new();
+            while let Some(line) = lines.next().unwrap() {
+                found.push(line.map(str::to_owned));
+            }
+            let expected = [
+                Ok("a".to_owned()),
+                Ok(String::new()),
+                Err(Unreadable::TooLong),
+                Err(Unreadable::NoText),
+                Ok("b\r".to_owned()),
+                last,
+            ];
+            assert_eq!(found, expected);
+            assert_eq!((lines.number(), lines.offset()), (6, text.len() as u64));
         }
-        let expected = [
-            Ok("a".to_owned()),
-            Ok(String::new()),
-            Err(Unreadable::TooLong),
-            Err(Unreadable::NoText),
-            Ok("b\r".to_owned()),
-            Err(Unreadable::Unterminated),
-        ];
-        assert_eq!(found, expected);
-        assert_eq!((lines.number(), lines.offset()), (6, text.len() as u64));
-        let mut lines = Lines::open(file.path(), 2, 1).unwrap();
+        let mut lines = Lines::open(file.path(), 5, 1, LastLine::Counts).unwrap();
         assert_eq!(lines.next().unwrap(), Some(Ok("")));
-        assert_eq!((lines.number(), lines.offset()), (2, 3));
+        assert_eq!((lines.number(), lines.offset()), (2, 6));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use simplex_sans_io::smp::body::MAX_DELIVERED;
 use simplex_sans_io::smp::router::store::{
     Change, Load, Loaded, MessageContent, MessageRecord, NotificationRecord, Position,
 };
@@ -10,7 +11,7 @@ use simplex_sans_io::smp::server::Party;
 use simplex_sans_io::smp::storelog::{Refusal, parse_message_line, parse_notification};
 use simplex_sans_io::wire::EntityId;
 
-use super::lines::Lines;
+use super::lines::{LastLine, Lines};
 use super::{Import, ImportError};
 
 /// Reads a log of messages, line by line.
@@ -75,7 +76,7 @@ fn read(
     mut work: impl FnMut(&mut Import<'_>, Step<'_>) -> Result<bool, ImportError>,
 ) -> Result<(), ImportError> {
     let (offset, number) = (import.progress.offset, import.progress.lines);
-    let mut lines = Lines::open(path, offset, number)?;
+    let mut lines = Lines::open(path, offset, number, LastLine::Counts)?;
     loop {
         let line = lines.next().map_err(ImportError::io(path))?;
         let is_over = line.is_none();
@@ -149,6 +150,11 @@ impl MessageBatch {
         let Some(before) = before else {
             return Ok(Err(Refusal::NoQueue));
         };
+        if let MessageContent::Sent { body, .. } = &message.content
+            && body.len() > MAX_DELIVERED
+        {
+            return Ok(Err(Refusal::TooLarge));
+        }
         let (full, bytes) = match &message.content {
             MessageContent::Quota if before.full => return Ok(Ok(())),
             MessageContent::Quota => (true, 0),

@@ -9,13 +9,13 @@ use simplex_sans_io::smp::server::Party;
 use simplex_sans_io::smp::storelog::{LogRecord, Refusal, parse_record, replay};
 use simplex_sans_io::wire::EntityId;
 
-use super::lines::Lines;
+use super::lines::{LastLine, Lines};
 use super::{Import, ImportError};
 
 /// Reads a log, line by line.
 pub(super) fn import(import: &mut Import<'_>, path: &Path) -> Result<(), ImportError> {
     let (offset, number) = (import.progress.offset, import.progress.lines);
-    let mut lines = Lines::open(path, offset, number)?;
+    let mut lines = Lines::open(path, offset, number, LastLine::Counts)?;
     let services = import.store.services()?.into_iter();
     let mut batch = Batch {
         services: services.map(|service| service.id).collect(),
