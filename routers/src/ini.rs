@@ -135,6 +135,8 @@ impl FromStr for Ini {
     fn from_str(text: &str) -> Result<Self, IniError> {
         let mut ini = Self::default();
         let mut section: Option<String> = None;
+        // Editors may begin a text with this.
+        let text = text.trim_start_matches('\u{feff}');
         for (index, text) in text.lines().enumerate() {
             let (line, text) = (index + 1, text.trim());
             if text.is_empty() || text.starts_with(['#', ';']) {
@@ -293,10 +295,11 @@ mod tests {
 
     #[test]
     fn both_separators_are_read_and_the_first_one_counts() {
-        let ini: Ini = "# a comment\n[TRANSPORT]\nhost: smp.example.com\nport = 5223,443\r\n\
+        let ini: Ini =
+            "\u{feff}# a comment\n[TRANSPORT]\nhost: smp.example.com\nport = 5223,443\r\n\
             socks=localhost:9050\nempty =\n; another\n[AUTH]\ncreate_password = a=b:c\n"
-            .parse()
-            .unwrap();
+                .parse()
+                .unwrap();
         assert_eq!(ini.get("TRANSPORT", "host"), Some("smp.example.com"));
         assert_eq!(ini.get("TRANSPORT", "port"), Some("5223,443"));
         assert_eq!(ini.get("TRANSPORT", "socks"), Some("localhost:9050"));

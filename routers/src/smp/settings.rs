@@ -1,5 +1,6 @@
 //! What the configuration file of an SMP router means.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -311,9 +312,16 @@ fn transport(ini: &Ini) -> Result<Transport, IniError> {
             .collect()
     };
     let expected = "ports, separated by commas, such as `5223,443`";
-    let ports = ini
+    let mut ports: Vec<u16> = Vec::new();
+    for port in ini
         .read("TRANSPORT", "port", expected, list)?
-        .unwrap_or_default();
+        .unwrap_or_default()
+    {
+        // Zero is a new port each time.
+        if port == 0 || !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
     let websockets = |value: &str| match value {
         "off" => Some(Vec::new()),
         "on" => Some(vec![80]),
@@ -327,7 +335,7 @@ fn transport(ini: &Ini) -> Result<Transport, IniError> {
         true => Switch::Off,
         false => Switch::On,
     };
-    // A port that is there twice is one without WebSockets. Zero is a new port each time.
+    // A port that is there twice is one without WebSockets.
     websockets.retain(|port| *port == 0 || !ports.contains(port));
     let hosts = ini.get("TRANSPORT", "host").unwrap_or_default();
     Ok(Transport {
@@ -409,8 +417,9 @@ fn router(ini: &Ini) -> Result<Config, IniError> {
     };
     let on_start = ini.switch("STORE_LOG", "expire_messages_on_start", Switch::On)?;
     let on_send = ini.switch("STORE_LOG", "expire_messages_on_send", Switch::On)?;
-    let concurrency = ini.parse("PROXY", "client_concurrency", "a number")?;
-    let names = ini.parse("NAMES", "resolver_concurrency", "a number")?;
+    let expected = "a number above 0";
+    let concurrency = ini.parse::<NonZeroUsize>("PROXY", "client_concurrency", expected)?;
+    let names = ini.parse::<NonZeroUsize>("NAMES", "resolver_concurrency", expected)?;
     Ok(Config {
         new_queues,
         message_expiration: Some(Expiration {
@@ -424,8 +433,8 @@ fn router(ini: &Ini) -> Result<Config, IniError> {
             check: Duration::from_secs(3600),
         }),
         inactive_clients,
-        max_forwarded: concurrency.unwrap_or(config.max_forwarded),
-        max_names: names.unwrap_or(config.max_names),
+        max_forwarded: concurrency.map_or(config.max_forwarded, NonZeroUsize::get),
+        max_names: names.map_or(config.max_names, NonZeroUsize::get),
         ..config
     })
 }
@@ -564,6 +573,19 @@ mod tests {
         assert_eq!(settings.control.block_quota, BlockQuota::Daily(20));
         assert_eq!(settings.proxy.own_domains, ["example.com", "example.org"]);
         assert_eq!(settings.advice.len(), 1);
+    }
+
+    #[test]
+    fn a_port_is_opened_once_and_nobody_waits_for_ever() {
+        let twice = settings("[TRANSPORT]\nport = 5223,443,5223\n").unwrap();
+        assert_eq!(twice.transport.ports, [5223, 443]);
+        for limit in [
+            "[PROXY]\nclient_concurrency",
+            "[NAMES]\nresolver_concurrency",
+        ] {
+            let refused = settings(&format!("[TRANSPORT]\nport = 5223\n{limit} = 0\n"));
+            assert!(refused.unwrap_err().to_string().contains("above 0"));
+        }
     }
 
     #[test]
