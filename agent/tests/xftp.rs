@@ -302,8 +302,7 @@ async fn the_program_sends_shows_receives_and_deletes() {
             "\rEncrypting file...       \r",
             "\rUploading file...        \r",
             "\rUploaded 100%            \r",
-            "\rFile uploaded!           \n",
-            "Sender file description: ",
+            "\rFile uploaded!           \nSender file description: ",
             "Pass file descriptions to the recipient(s):\n",
             "Web link:\n",
         ];
@@ -333,6 +332,18 @@ async fn the_program_sends_shows_receives_and_deletes() {
             .output()
             .unwrap();
         assert!(!again.status.success());
+        let errors = String::from_utf8(again.stderr).unwrap();
+        assert!(!errors.contains("FGET"), "{errors}");
+        let arguments = ["recv", &description("rcv3.xftp"), &at("got/"), "-r1", "-v"];
+        let again = Command::new(env!("CARGO_BIN_EXE_xftp"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8(again.stderr).unwrap();
+        assert!(
+            errors.contains("not done: FGET: the router answers AUTH"),
+            "{errors}"
+        );
     });
     done.await.unwrap();
     server.stop().await.unwrap();

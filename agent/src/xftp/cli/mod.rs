@@ -18,6 +18,8 @@ use simplex_sans_io::xftp::description::{
     DescriptionError, FileDescription, FileSize, FileUri, MAX_TEXT, Party, WebLink,
 };
 
+use tracing_subscriber::filter::LevelFilter;
+
 use self::shown::Channel;
 use super::{Server, Sessions, TransferError, abandon, delete};
 
@@ -100,7 +102,7 @@ struct Effort {
     /// Where temporary files are: of what goes through a pipe, and of nothing else.
     #[arg(long)]
     tmp: Option<PathBuf>,
-    /// Say more.
+    /// Say on the standard error what routers are asked for, and what they answer.
     #[arg(short = 'v', long)]
     verbose: bool,
 }
@@ -266,6 +268,13 @@ fn servers(text: Option<&str>) -> Result<Vec<Server>, CliError> {
 type Client = Sessions<Tokio>;
 
 fn sessions(effort: &Effort) -> Result<Client, CliError> {
+    if effort.verbose {
+        tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::DEBUG)
+            .with_target(false)
+            .with_writer(io::stderr)
+            .init();
+    }
     let (sessions, running) =
         Sessions::new(Tokio::new(), effort.retry, simplex_runtime_tokio::rng()?);
     tokio::spawn(running);

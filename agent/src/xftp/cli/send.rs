@@ -121,7 +121,7 @@ fn write_descriptions(
     let directory = directory.map_err(failed(Path::new(name), "written"))?;
     let sender = directory.join("snd.xftp.private");
     write_private(&sender, &sent.sender)?;
-    say(&format!("\nSender file description: {}", sender.display()))?;
+    say(&format!("Sender file description: {}", sender.display()))?;
     say("Pass file descriptions to the recipient(s):")?;
     for (description, number) in sent.recipients.iter().zip(1..) {
         let path = directory.join(format!("rcv{number}.xftp"));
