@@ -14,6 +14,8 @@ use simplex_agent::xftp::{
 };
 use simplex_runtime_tokio::Tokio;
 use simplex_sans_io::xftp::router::NewFiles;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
 
 use self::file_router::{router, routers};
 use self::sample::file;
@@ -172,6 +174,58 @@ async fn an_upload_that_was_cut_off_goes_on() {
     }
     delete(&sessions, &sent.sender).await.unwrap();
     assert_eq!(server.numbers().await.unwrap().0.used, 0);
+    server.stop().await.unwrap();
+}
+
+/// A way to a router whose first connection is cut off when so many bytes have gone to it.
+async fn cut_once(router: &Address, after: u64) -> Address {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let behind = router.address.port().unwrap();
+    tokio::spawn(async move {
+        let mut limit = after;
+        while let Ok((client, _)) = listener.accept().await {
+            let router = TcpStream::connect(("127.0.0.1", behind)).await.unwrap();
+            let limit = std::mem::replace(&mut limit, u64::MAX);
+            tokio::spawn(async move {
+                let (from_client, mut to_client) = client.into_split();
+                let (mut from_router, mut to_router) = router.into_split();
+                let mut from_client = from_client.take(limit);
+                tokio::select! {
+                    _ = tokio::io::copy(&mut from_client, &mut to_router) => {}
+                    _ = tokio::io::copy(&mut from_router, &mut to_client) => {}
+                }
+            });
+        }
+    });
+    let address = router.address.to_string();
+    let (identity, _) = address.rsplit_once(':').unwrap();
+    Address {
+        address: format!("{identity}:{port}").parse().unwrap(),
+        password: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_whose_creation_is_lost_is_created_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let [(server, address)] = routers(directory.path()).await;
+    // Behind the handshake, and before all of the first request has come.
+    let servers = [cut_once(&address, 25_000).await];
+    let path = file(directory.path(), 100_000);
+    let journal = directory.path().join("journal");
+    let plan = for_one(&servers, &journal);
+    let once = send(&sessions(), &path, &plan, |_, _| {}).await;
+    assert!(matches!(once, Err(TransferError::Request { .. })));
+    let servers = [cut_once(&address, 25_000).await];
+    let plan = for_one(&servers, &journal);
+    let rng = simplex_runtime_tokio::rng().unwrap();
+    let (sessions, running) = Sessions::new(Tokio::new(), 2, rng);
+    tokio::spawn(running);
+    let sent = send(&sessions, &path, &plan, |_, _| {}).await.unwrap();
+    let received = receive(&sessions, &sent.recipients[0], directory.path(), |_, _| {});
+    let received = received.await.unwrap();
+    assert_eq!(fs::read(received.path).unwrap(), fs::read(&path).unwrap());
     server.stop().await.unwrap();
 }
 

@@ -24,7 +24,7 @@ use simplex_sans_io::xftp::{ErrorType, NewFile};
 use super::TransferError;
 
 /// How long is waited before something is tried again, the first time; twice as long each time.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A router, with the password that it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +119,12 @@ impl<N: Runtime> Sessions<N> {
             .map_or_else(|broken| broken.get_mut().fork(), Rng::fork)
     }
 
-    async fn pause(&self, time: Duration) {
+    /// How often everything is tried.
+    pub(super) fn attempts(&self) -> u32 {
+        self.shared.attempts
+    }
+
+    pub(super) async fn pause(&self, time: Duration) {
         let mut clock = self.shared.network.clock();
         let until = clock.now().instant + time;
         poll_fn(|cx| clock.poll_sleep(cx, until)).await;
