@@ -404,6 +404,43 @@ async fn the_program_sends_shows_receives_and_deletes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_program_leaves_nothing_of_what_it_could_not_send() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, address) = router(directory.path()).await;
+    let root = directory.path().to_owned();
+    let address = address.address.to_string();
+    let done = tokio::task::spawn_blocking(move || {
+        fs::create_dir_all(root.join("sent/folder")).unwrap();
+        let send = |what: &str, address: &str| {
+            Command::new(env!("CARGO_BIN_EXE_xftp"))
+                .current_dir(root.join("sent"))
+                .args(["send", what, "-r", "1", "-s", address])
+                .output()
+                .unwrap()
+        };
+        let left = || fs::read_dir(root.join("sent")).unwrap().count();
+        let folder = send("folder", &address);
+        let said = String::from_utf8(folder.stderr).unwrap();
+        assert_eq!((folder.status.code(), left()), (Some(1), 1), "{said}");
+        // The longest name that a file may have; a folder beside it has a longer one.
+        let name = format!("{}.txt", "n".repeat(251));
+        fs::write(root.join("sent").join(&name), "content").unwrap();
+        let nobody = "xftp://YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=@127.0.0.1:1";
+        let unreachable = send(&name, nobody);
+        let said = String::from_utf8(unreachable.stderr).unwrap();
+        assert_eq!((unreachable.status.code(), left()), (Some(3), 2), "{said}");
+        assert!(!said.contains("goes on"), "{said}");
+        let sent = send(&name, &address);
+        assert!(sent.status.success(), "{sent:?}");
+        let again = send(&name, &address);
+        assert!(again.status.success(), "{again:?}");
+        assert_eq!(left(), 4);
+    });
+    done.await.unwrap();
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_comes_through_a_pipe_leaves_through_a_pipe() {
     let directory = tempfile::tempdir().unwrap();
     let (server, address) = router(directory.path()).await;
