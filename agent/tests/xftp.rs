@@ -14,6 +14,8 @@ use simplex_agent::xftp::{
 };
 use simplex_runtime_tokio::Tokio;
 use simplex_sans_io::xftp::router::NewFiles;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
 
 use self::file_router::{router, routers};
 use self::sample::file;
@@ -175,6 +177,58 @@ async fn an_upload_that_was_cut_off_goes_on() {
     server.stop().await.unwrap();
 }
 
+/// A way to a router whose first connection is cut off when so many bytes have gone to it.
+async fn cut_once(router: &Address, after: u64) -> Address {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let behind = router.address.port().unwrap();
+    tokio::spawn(async move {
+        let mut limit = after;
+        while let Ok((client, _)) = listener.accept().await {
+            let router = TcpStream::connect(("127.0.0.1", behind)).await.unwrap();
+            let limit = std::mem::replace(&mut limit, u64::MAX);
+            tokio::spawn(async move {
+                let (from_client, mut to_client) = client.into_split();
+                let (mut from_router, mut to_router) = router.into_split();
+                let mut from_client = from_client.take(limit);
+                tokio::select! {
+                    _ = tokio::io::copy(&mut from_client, &mut to_router) => {}
+                    _ = tokio::io::copy(&mut from_router, &mut to_client) => {}
+                }
+            });
+        }
+    });
+    let address = router.address.to_string();
+    let (identity, _) = address.rsplit_once(':').unwrap();
+    Address {
+        address: format!("{identity}:{port}").parse().unwrap(),
+        password: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_whose_creation_is_lost_is_created_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let [(server, address)] = routers(directory.path()).await;
+    // Behind the handshake, and before all of the first request has come.
+    let servers = [cut_once(&address, 25_000).await];
+    let path = file(directory.path(), 100_000);
+    let journal = directory.path().join("journal");
+    let plan = for_one(&servers, &journal);
+    let once = send(&sessions(), &path, &plan, |_, _| {}).await;
+    assert!(matches!(once, Err(TransferError::Request { .. })));
+    let servers = [cut_once(&address, 25_000).await];
+    let plan = for_one(&servers, &journal);
+    let rng = simplex_runtime_tokio::rng().unwrap();
+    let (sessions, running) = Sessions::new(Tokio::new(), 2, rng);
+    tokio::spawn(running);
+    let sent = send(&sessions, &path, &plan, |_, _| {}).await.unwrap();
+    let received = receive(&sessions, &sent.recipients[0], directory.path(), |_, _| {});
+    let received = received.await.unwrap();
+    assert_eq!(fs::read(received.path).unwrap(), fs::read(&path).unwrap());
+    server.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_is_given_up_by_its_journal() {
     let directory = tempfile::tempdir().unwrap();
@@ -302,8 +356,7 @@ async fn the_program_sends_shows_receives_and_deletes() {
             "\rEncrypting file...       \r",
             "\rUploading file...        \r",
             "\rUploaded 100%            \r",
-            "\rFile uploaded!           \n",
-            "Sender file description: ",
+            "\rFile uploaded!           \nSender file description: ",
             "Pass file descriptions to the recipient(s):\n",
             "Web link:\n",
         ];
@@ -333,6 +386,55 @@ async fn the_program_sends_shows_receives_and_deletes() {
             .output()
             .unwrap();
         assert!(!again.status.success());
+        let errors = String::from_utf8(again.stderr).unwrap();
+        assert!(!errors.contains("FGET"), "{errors}");
+        let arguments = ["recv", &description("rcv3.xftp"), &at("got/"), "-r1", "-v"];
+        let again = Command::new(env!("CARGO_BIN_EXE_xftp"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8(again.stderr).unwrap();
+        assert!(
+            errors.contains("not done: FGET: the router answers AUTH"),
+            "{errors}"
+        );
+    });
+    done.await.unwrap();
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_leaves_nothing_of_what_it_could_not_send() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, address) = router(directory.path()).await;
+    let root = directory.path().to_owned();
+    let address = address.address.to_string();
+    let done = tokio::task::spawn_blocking(move || {
+        fs::create_dir_all(root.join("sent/folder")).unwrap();
+        let send = |what: &str, address: &str| {
+            Command::new(env!("CARGO_BIN_EXE_xftp"))
+                .current_dir(root.join("sent"))
+                .args(["send", what, "-r", "1", "-s", address])
+                .output()
+                .unwrap()
+        };
+        let left = || fs::read_dir(root.join("sent")).unwrap().count();
+        let folder = send("folder", &address);
+        let said = String::from_utf8(folder.stderr).unwrap();
+        assert_eq!((folder.status.code(), left()), (Some(1), 1), "{said}");
+        // The longest name that a file may have; a folder beside it has a longer one.
+        let name = format!("{}.txt", "n".repeat(251));
+        fs::write(root.join("sent").join(&name), "content").unwrap();
+        let nobody = "xftp://YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=@127.0.0.1:1";
+        let unreachable = send(&name, nobody);
+        let said = String::from_utf8(unreachable.stderr).unwrap();
+        assert_eq!((unreachable.status.code(), left()), (Some(3), 2), "{said}");
+        assert!(!said.contains("goes on"), "{said}");
+        let sent = send(&name, &address);
+        assert!(sent.status.success(), "{sent:?}");
+        let again = send(&name, &address);
+        assert!(again.status.success(), "{again:?}");
+        assert_eq!(left(), 4);
     });
     done.await.unwrap();
     server.stop().await.unwrap();

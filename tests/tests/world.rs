@@ -26,6 +26,7 @@ fn files_come_whole_or_fail_by_rule_wherever_a_connection_breaks() {
     assert!(all.downloaded >= count && all.asked_again >= count);
     assert!(all.broken_requests > 0 && all.broken_uploads > 0);
     assert!(all.broken_responses > 0 && all.broken_downloads > 0);
+    assert!(all.broken_handshakes > 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Names of files that strangers have chosen.
 
 /// The longest name that file systems take.
-const LONGEST: usize = 255;
+pub(super) const LONGEST: usize = 255;
 
 /// A name for a file in a directory of this machine: no path, nothing hidden, nothing that a terminal or a file system takes for
 /// something else.

@@ -22,7 +22,7 @@ use simplex_sans_io::xftp::{ErrorType, NewFile};
 use std::sync::{Mutex, PoisonError};
 
 use super::journal::{Journal, Stage, Stored, Upload};
-use super::sessions::Key;
+use super::sessions::{Key, PATIENCE};
 use super::source::Source;
 use super::{AT_ONCE, Runtime, Server, Sessions, TransferError};
 
@@ -207,6 +207,26 @@ impl<N: Runtime> Work<'_, N> {
         chunk: &Bytes,
         rng: &mut Rng,
     ) -> Result<Stored, TransferError> {
+        let mut attempts = 1..self.sessions.attempts();
+        let stored = loop {
+            match self.ask_to_create(server, chunk, rng).await {
+                Err(error) if is_lost(&error) && attempts.next().is_some() => {
+                    self.sessions.pause(PATIENCE).await;
+                }
+                asked => break asked?,
+            }
+        };
+        self.journal(|journal| journal.created(index, stored.clone()))?;
+        self.upload(index, &stored, chunk).await?;
+        Ok(stored)
+    }
+
+    async fn ask_to_create(
+        &self,
+        server: &Server,
+        chunk: &Bytes,
+        rng: &mut Rng,
+    ) -> Result<Stored, TransferError> {
         let mut key = || -> AuthPrivateKey { ed25519::PrivateKey::generate(rng).into() };
         let sender = Arc::new(key());
         let recipients = 0..self.plan.recipients.max(1);
@@ -226,7 +246,7 @@ impl<N: Runtime> Work<'_, N> {
             created => created?,
         };
         let (id, ids): (EntityId, _) = created;
-        let stored = Stored {
+        Ok(Stored {
             sender: Replica {
                 server: server.address.clone(),
                 id,
@@ -234,10 +254,7 @@ impl<N: Runtime> Work<'_, N> {
             },
             recipients: ids.into_vec().into_iter().zip(keys).collect(),
             stage: Stage::Created,
-        };
-        self.journal(|journal| journal.created(index, stored.clone()))?;
-        self.upload(index, &stored, chunk).await?;
-        Ok(stored)
+        })
     }
 
     async fn upload(
@@ -263,6 +280,14 @@ impl<N: Runtime> Work<'_, N> {
     fn journal<T>(&self, write: impl FnOnce(&mut Journal) -> T) -> T {
         write(&mut self.journal.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Whether it is not known if something was created. Another one can be asked for: what nobody knows of has no chunk, and expires.
+const fn is_lost(error: &TransferError) -> bool {
+    matches!(
+        error,
+        TransferError::Request { error, .. } if error.is_transient() && !error.is_without_effect()
+    )
 }
 
 fn describe(

@@ -24,7 +24,7 @@ use simplex_sans_io::xftp::{ErrorType, NewFile};
 use super::TransferError;
 
 /// How long is waited before something is tried again, the first time; twice as long each time.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A router, with the password that it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +119,12 @@ impl<N: Runtime> Sessions<N> {
             .map_or_else(|broken| broken.get_mut().fork(), Rng::fork)
     }
 
-    async fn pause(&self, time: Duration) {
+    /// How often everything is tried.
+    pub(super) fn attempts(&self) -> u32 {
+        self.shared.attempts
+    }
+
+    pub(super) async fn pause(&self, time: Duration) {
         let mut clock = self.shared.network.clock();
         let until = clock.now().instant + time;
         poll_fn(|cx| clock.poll_sleep(cx, until)).await;
@@ -263,6 +268,7 @@ impl<N: Runtime> Sessions<N> {
         ask: Ask,
         request: impl Fn(XftpClient) -> F,
     ) -> Result<Answer, TransferError> {
+        let command = command(&ask);
         let mut attempts = Attempts::of(&ask, self.shared.attempts);
         let mut patience = PATIENCE;
         let mut connections = 0;
@@ -270,6 +276,7 @@ impl<N: Runtime> Sessions<N> {
             let client = match self.client(server).await {
                 Ok(client) => client,
                 Err(error) => {
+                    tracing::debug!(%error, "not connected");
                     connections += 1;
                     if connections >= self.shared.attempts {
                         return Err(error);
@@ -279,6 +286,7 @@ impl<N: Runtime> Sessions<N> {
                     continue;
                 }
             };
+            tracing::debug!(%server, "asked: {command}");
             let outcome = match request(client).await {
                 Ok(answer) => Ok(answer),
                 Err(Trouble::Request(error)) => Err(error),
@@ -293,6 +301,10 @@ impl<N: Runtime> Sessions<N> {
             );
             if broken {
                 self.forget(server);
+            }
+            match &outcome {
+                Ok(_) => tracing::debug!(%server, "done: {command}"),
+                Err(error) => tracing::debug!(%server, "not done: {command}: {error}"),
             }
             match attempts.judge(outcome) {
                 Verdict::Done(answer) => return Ok(answer),
@@ -325,6 +337,7 @@ impl<N: Runtime> Sessions<N> {
         let connected = XftpClient::connect(&self.shared.network, options, self.rng()).await;
         let (client, events, session) = connected.map_err(failed)?;
         drop(events);
+        tracing::debug!(%server, "connected");
         let session = Box::pin(async move {
             if let Err(error) = session.await {
                 tracing::debug!(%error, "a session with a router has failed");
@@ -364,6 +377,19 @@ impl From<RequestError> for Trouble {
 impl From<TransferError> for Trouble {
     fn from(error: TransferError) -> Self {
         Self::Here(error)
+    }
+}
+
+/// What a router is asked for, in its own word.
+const fn command(ask: &Ask) -> &'static str {
+    match ask {
+        Ask::Create(_) => "FNEW",
+        Ask::AddRecipients(_) => "FADD",
+        Ask::Upload { .. } => "FPUT",
+        Ask::Delete => "FDEL",
+        Ask::Download { .. } => "FGET",
+        Ask::Acknowledge => "FACK",
+        Ask::Ping => "PING",
     }
 }
 

@@ -28,6 +28,7 @@
 //! ```
 
 pub(crate) mod directory;
+pub(crate) mod gzip;
 pub(crate) mod pages;
 pub(crate) mod plain;
 
@@ -41,6 +42,8 @@ use bytes::{Bytes, BytesMut};
 use simplex_sans_io::machine::{Action, CloseReason, Connection, Input, Machine, Outbox};
 use simplex_sans_io::time::{Instant, Now};
 use simplex_sans_io::websocket;
+
+use self::gzip::Accepted;
 
 /// The longest head of a request.
 const HEAD: usize = 8192;
@@ -58,6 +61,8 @@ pub struct Site {
 pub(crate) struct Page {
     kind: &'static str,
     body: Bytes,
+    /// The same, compressed, if that is of use.
+    compressed: Option<Bytes>,
     author: Author,
 }
 
@@ -72,11 +77,34 @@ enum Author {
 
 impl Page {
     pub(crate) const fn of_router(kind: &'static str, body: Bytes) -> Self {
-        let author = Author::Router;
-        Self { kind, body, author }
+        Self {
+            kind,
+            body,
+            compressed: None,
+            author: Author::Router,
+        }
     }
 
-    /// What a browser is told of it.
+    /// The same page for those, too, who take it compressed.
+    fn compressible(self) -> Self {
+        let compressed = gzip::compressed(self.kind, &self.body).map(Bytes::from);
+        Self { compressed, ..self }
+    }
+
+    /// As a browser takes it: what that is told of it, and the bytes.
+    pub(crate) fn accepted(
+        &self,
+        accepted: Accepted,
+    ) -> (impl Iterator<Item = (&'static str, &'static str)>, &Bytes) {
+        let compressed = self.compressed.as_ref();
+        let varies = compressed.map(|_| ("vary", "accept-encoding"));
+        let sent = compressed.filter(|_| accepted == Accepted::Gzip);
+        let encoded = sent.map(|_| ("content-encoding", "gzip"));
+        let headers = self.headers().chain(encoded).chain(varies);
+        (headers, sent.unwrap_or(&self.body))
+    }
+
+    /// What a browser is told of it, however it takes it.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         const OURS: (&str, &str) = (
             "content-security-policy",
@@ -106,7 +134,7 @@ impl Site {
         kind: &'static str,
         body: impl Into<Bytes>,
     ) -> Self {
-        let page = Page::of_router(kind, body.into());
+        let page = Page::of_router(kind, body.into()).compressible();
         self.pages.insert(path.into(), page);
         self
     }
@@ -117,8 +145,11 @@ impl Site {
             true => "/".to_owned(),
             false => path,
         };
-        let (body, author) = (body.into(), Author::Operator);
-        self.pages.insert(path, Page { kind, body, author });
+        let page = Page {
+            author: Author::Operator,
+            ..Page::of_router(kind, body.into())
+        };
+        self.pages.insert(path, page.compressible());
         self
     }
 
@@ -209,12 +240,7 @@ impl<C, E> Web<C, E> {
             let end = self.unread.windows(4).position(|end| end == b"\r\n\r\n");
             let Some(end) = end.filter(|end| *end <= HEAD) else {
                 if self.unread.len() > HEAD {
-                    self.respond(
-                        "431 Request Header Fields Too Large",
-                        None,
-                        Body::Sent,
-                        Keep::Close,
-                    );
+                    self.refuse("431 Request Header Fields Too Large");
                 }
                 return;
             };
@@ -248,43 +274,53 @@ impl<C, E> Web<C, E> {
         };
         let (Some(path), Some("HTTP/1.1" | "HTTP/1.0"), None) = (path, version, words.next())
         else {
-            return self.respond("400 Bad Request", None, Body::Sent, Keep::Close);
+            return self.refuse("400 Bad Request");
         };
         let body = match method {
             Some("GET") => Body::Sent,
             Some("HEAD") => Body::Omitted,
             // What follows such a request is not known.
             Some(_) | None => {
-                return self.respond("405 Method Not Allowed", None, Body::Sent, Keep::Close);
+                return self.refuse("405 Method Not Allowed");
             }
         };
+        let accepted = lines.find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("accept-encoding")
+                .then(|| Accepted::by(value))
+        });
+        let accepted = accepted.unwrap_or(Accepted::Plain);
         match self.site.page(path).cloned() {
-            Some(page) => self.respond("200 OK", Some(page), body, keep),
-            None => self.respond("404 Not Found", None, body, keep),
+            Some(page) => self.respond("200 OK", &page, accepted, body, keep),
+            None => self.respond(NOT_FOUND, &of_status(NOT_FOUND), accepted, body, keep),
         }
     }
 
-    fn respond(&mut self, status: &str, page: Option<Page>, body: Body, keep: Keep) {
-        let page = page.unwrap_or_else(|| {
-            Page::of_router("text/plain; charset=utf-8", format!("{status}\n").into())
-        });
+    /// Says what is wrong with a request, and nothing after it.
+    fn refuse(&mut self, status: &str) {
+        let page = of_status(status);
+        self.respond(status, &page, Accepted::Plain, Body::Sent, Keep::Close);
+    }
+
+    fn respond(&mut self, status: &str, page: &Page, accepted: Accepted, body: Body, keep: Keep) {
+        let (headers, bytes) = page.accepted(accepted);
         let connection = match keep {
             Keep::Open => "",
             Keep::Close => "Connection: close\r\n",
         };
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{connection}",
-            page.body.len()
+            bytes.len()
         );
         let mut response = BytesMut::from(head.as_bytes());
-        for (name, value) in page.headers() {
+        for (name, value) in headers {
             for part in [name, ": ", value, "\r\n"] {
                 response.extend_from_slice(part.as_bytes());
             }
         }
         response.extend_from_slice(b"\r\n");
         if body == Body::Sent {
-            response.extend_from_slice(&page.body);
+            response.extend_from_slice(bytes);
         }
         self.outbox.transmit(response.freeze());
         if keep == Keep::Close {
@@ -299,6 +335,12 @@ impl<C, E> Web<C, E> {
             self.outbox.close(reason);
         }
     }
+}
+
+const NOT_FOUND: &str = "404 Not Found";
+
+fn of_status(status: &str) -> Page {
+    Page::of_router("text/plain; charset=utf-8", format!("{status}\n").into())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -385,6 +427,22 @@ mod tests {
         let (text, closed) = say(&mut web, "HEAD / HTTP/1.1\r\nConnection: close\r\n\r\n");
         assert!(text.contains("Content-Length: 5\r\n") && text.ends_with("\r\n\r\n"));
         assert_eq!(closed, Some(CloseReason::Finished));
+    }
+
+    #[test]
+    fn a_page_travels_compressed_to_those_who_say_that_they_can_read_it() {
+        let long = "a page ".repeat(500);
+        let site = Site::default().with("/", "text/html", long.clone());
+        let mut web = Web::<(), ()>::new(Arc::new(site), Now::START);
+        let (text, _) = say(
+            &mut web,
+            "GET / HTTP/1.1\r\nAccept-Encoding: br, gzip\r\n\r\n",
+        );
+        assert!(text.contains("\r\ncontent-encoding: gzip\r\nvary: accept-encoding\r\n"));
+        assert!(!text.contains(&long) && text.len() < long.len() / 2);
+        let (text, _) = say(&mut web, "GET / HTTP/1.1\r\nAccept-Encoding: br\r\n\r\n");
+        assert!(!text.contains("content-encoding") && text.ends_with(&long));
+        assert!(text.contains("\r\nvary: accept-encoding\r\n"));
     }
 
     #[test]

@@ -110,12 +110,9 @@ pub fn import<E: Engine<Table>>(
         None => {}
     }
     let (mut files, mut summary) = (Files::default(), Summary::default());
-    for (line, number) in io::BufReader::new(log).lines().zip(1_u64..) {
+    for (line, number) in io::BufReader::new(log).split(b'\n').zip(1_u64..) {
         let line = line.map_err(failed)?;
-        let replayed = parse_record(&line)
-            .map_err(|error| error.to_string())
-            .and_then(|record| files.replay(record).map_err(|error| error.to_string()));
-        if let Err(error) = replayed {
+        if let Err(error) = replay(&mut files, &line) {
             summary.left_out = summary.left_out.saturating_add(1);
             tracing::warn!(number, error, "a line of {} is left out", path.display());
         }
@@ -138,6 +135,14 @@ pub fn import<E: Engine<Table>>(
     store.commit(&commits)?;
     store.note_import(source)?;
     Ok(Import::Done(summary))
+}
+
+/// Does what a line says. A disk that was full or torn off leaves lines that are no text.
+fn replay(files: &mut Files, line: &[u8]) -> Result<(), String> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = std::str::from_utf8(line).map_err(|error| error.to_string())?;
+    let record = parse_record(line).map_err(|error| error.to_string())?;
+    files.replay(record).map_err(|error| error.to_string())
 }
 
 fn source(log: &fs::Metadata) -> io::Result<Source> {
@@ -268,6 +273,22 @@ mod tests {
         assert!(matches!(summary, Import::Done(Summary { files: 1, .. })));
         let again = import(&mut store, directory.path(), directory.path()).unwrap();
         assert_eq!(again, Import::Before);
+    }
+
+    #[test]
+    fn what_is_no_text_is_left_out_and_the_rest_is_taken_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = [b"FPUT \xff\xfe\0\n", LOG.replace('\n', "\r\n").as_bytes()].concat();
+        fs::write(directory.path().join(STORE_LOG), log).unwrap();
+        let mut store = Store::in_memory();
+        let summary = Summary {
+            files: 1,
+            recipients: 1,
+            chunks: 0,
+            left_out: 1,
+        };
+        let done = import(&mut store, directory.path(), directory.path());
+        assert_eq!(done.unwrap(), Import::Done(summary));
     }
 
     #[test]

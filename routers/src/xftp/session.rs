@@ -24,6 +24,7 @@ use super::upper::Upper;
 use crate::listener::{Bites, Limits, Open};
 use crate::plaintext;
 use crate::prompt::Prompt;
+use crate::web::gzip::Accepted;
 use crate::web::{Page, Site};
 
 /// What a session needs, the same for all.
@@ -130,12 +131,16 @@ impl Session {
             Some(page) => (StatusCode::OK, page),
             None => (StatusCode::NOT_FOUND, &missing),
         };
+        let accepted = request.headers.get("accept-encoding");
+        let accepted = accepted.and_then(|header| header.to_str().ok());
+        let accepted = accepted.map_or(Accepted::Plain, Accepted::by);
+        let (headers, bytes) = page.accepted(accepted);
         let body = match request.method == http::Method::HEAD {
             true => Bytes::new(),
-            false => page.body().clone(),
+            false => bytes.clone(),
         };
         let response = http2::Response::of(status);
-        let response = page.headers().fold(response, |response, (name, value)| {
+        let response = headers.fold(response, |response, (name, value)| {
             response.with(name, value)
         });
         let call = Call::Page {

@@ -97,6 +97,15 @@ async fn curl_is_answered_on_every_port_in_every_version_of_http() {
     ] {
         assert!(preflight.contains(header), "{preflight}");
     }
+    for version in ["--http1.1", "--http2"] {
+        let compressed = curl(at, &[version, "--compressed", &url]).await;
+        let compressed = compressed.to_ascii_lowercase();
+        assert!(
+            compressed.contains("content-encoding: gzip"),
+            "{compressed}"
+        );
+        assert!(compressed.contains("<h1>xftp router</h1>"), "{compressed}");
+    }
     // A body of megabytes that nobody wants is read, and answered with one block.
     let body = at.join("body");
     std::fs::write(&body, vec![7; 3 << 20]).unwrap();

@@ -18,6 +18,8 @@ use simplex_sans_io::xftp::description::{
     DescriptionError, FileDescription, FileSize, FileUri, MAX_TEXT, Party, WebLink,
 };
 
+use tracing_subscriber::filter::LevelFilter;
+
 use self::shown::Channel;
 use super::{Server, Sessions, TransferError, abandon, delete};
 
@@ -100,7 +102,7 @@ struct Effort {
     /// Where temporary files are: of what goes through a pipe, and of nothing else.
     #[arg(long)]
     tmp: Option<PathBuf>,
-    /// Say more.
+    /// Say on the standard error what routers are asked for, and what they answer.
     #[arg(short = 'v', long)]
     verbose: bool,
 }
@@ -266,6 +268,13 @@ fn servers(text: Option<&str>) -> Result<Vec<Server>, CliError> {
 type Client = Sessions<Tokio>;
 
 fn sessions(effort: &Effort) -> Result<Client, CliError> {
+    if effort.verbose {
+        tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::DEBUG)
+            .with_target(false)
+            .with_writer(io::stderr)
+            .init();
+    }
     let (sessions, running) =
         Sessions::new(Tokio::new(), effort.retry, simplex_runtime_tokio::rng()?);
     tokio::spawn(running);
@@ -279,29 +288,45 @@ enum Given {
 }
 
 impl Given {
-    fn read(file: &str) -> Result<(Self, FileDescription), CliError> {
-        let invalid = |error| CliError::Description(file.to_owned(), error);
-        if file.starts_with("https://") || file.starts_with("http://") {
-            let link: WebLink = file.parse().map_err(invalid)?;
-            return Ok((Self::Elsewhere, link.description().map_err(invalid)?));
-        }
-        if file.starts_with("simplex:/file") {
-            let uri: FileUri = file.parse().map_err(invalid)?;
-            return Ok((Self::Elsewhere, uri.description));
-        }
-        if file == "-" {
+    fn read(given: &str) -> Result<(Self, FileDescription), CliError> {
+        if given == "-" {
             let mut text = String::new();
             let longest = u64::try_from(MAX_TEXT)
                 .unwrap_or(u64::MAX)
                 .saturating_add(1);
             io::stdin().lock().take(longest).read_to_string(&mut text)?;
-            return Ok((Self::Elsewhere, text.parse().map_err(invalid)?));
+            return Ok((Self::Elsewhere, described(given, &text)?));
         }
-        let path = Path::new(file);
+        if is_link(given) {
+            return Ok((Self::Elsewhere, described(without_secrets(given), given)?));
+        }
+        let path = Path::new(given);
         let text = fs::read_to_string(path).map_err(failed(path, "read"))?;
-        let description = text.parse().map_err(invalid)?;
-        Ok((Self::File(path.to_owned()), description))
+        Ok((Self::File(path.to_owned()), described(given, &text)?))
     }
+}
+
+/// The description that a text is, or that is in the link that it is.
+fn described(name: &str, text: &str) -> Result<FileDescription, CliError> {
+    let link = text.trim();
+    let description = match is_link(link) {
+        false => text.parse(),
+        // What other links have after the `#` never begins like this.
+        true if link.contains("#/?") => link.parse().map(|uri: FileUri| uri.description),
+        true => link.parse().and_then(|link: WebLink| link.description()),
+    };
+    description.map_err(|error| CliError::Description(name.to_owned(), error))
+}
+
+fn is_link(text: &str) -> bool {
+    let text = text.trim_start();
+    let schemes = ["https://", "http://", "simplex:/file"];
+    schemes.iter().any(|scheme| text.starts_with(scheme))
+}
+
+/// What of a link may be shown: whoever knows the rest can read the file.
+fn without_secrets(link: &str) -> &str {
+    link.split_once('#').map_or(link, |(page, _)| page)
 }
 
 fn remove_description(path: &Path, confirmed: bool) -> Result<(), CliError> {
@@ -333,11 +358,55 @@ fn say(text: &str) -> Result<(), CliError> {
 
 #[cfg(test)]
 mod tests {
+    use simplex_sans_io::xftp::description::UriScheme;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_description_is_a_text_or_a_link_of_any_form() {
+        let text = "\
+            chunkSize: 64kb\n\
+            digest: vwxMsyPVYx5eB5kLUlEtm1fUhJfSidJT3sZZA8tIACTwu2ufeosN9TtV-YqJYHiSQl8cowQpDcOixw9KgY6EJA==\n\
+            key: SjbuMxR_vqzu_s7KPgtQJnVP5ijwKT2zuo4vpcpIblw=\n\
+            nonce: UiAp4iEypyYll81xjqAJmRs5Wmr6ipo_\n\
+            party: recipient\n\
+            replicas:\n\
+            - chunks:\n  \
+              - 1:nEyce1JBcdgOBr4_v9QkeJso6-Tf7vCJ:MC4CAQAwBQYDK2VwBCIEIB_fx9--yifhSUkdyjBFXclrr4s35iijhWjaB4nVulpa:ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs=\n  \
+              server: xftp://7DFoL95WGReVL_eKeore_9D-vDct0mhxkWxGxjA4G0U=@xftp1.example\n\
+            size: 64kb\n";
+        let description: FileDescription = text.parse().unwrap();
+        let uri = FileUri {
+            scheme: UriScheme::Simplex,
+            description: description.clone(),
+            data: None,
+        };
+        let on_a_site = FileUri {
+            scheme: UriScheme::Web("simplex.chat:8443".to_owned()),
+            ..uri.clone()
+        };
+        let link = WebLink::to(&description);
+        let escaped = link.to_string().replace('=', "%3D");
+        let forms = [
+            text.to_owned(),
+            uri.to_string(),
+            on_a_site.to_string(),
+            on_a_site.to_string().replace("/file#", "/file/#"),
+            format!(" {link}\n"),
+            link.to_string().replace('=', ""),
+            escaped,
+        ];
+        for form in forms {
+            assert_eq!(described("", &form).unwrap(), description, "{form}");
+        }
+        let damaged = format!("{link}!");
+        let error = Given::read(&damaged).map(|_| ()).unwrap_err().to_string();
+        assert_eq!(error, "https://xftp1.example/: not a link to a file");
     }
 
     #[test]

@@ -12,8 +12,8 @@ use simplex_sans_io::xftp::description::{FileDescription, FileSize, WebLink};
 use super::scratch::Scratch;
 use super::shown::{Channel, Shown};
 use super::{CliError, Effort, failed, servers, sessions};
-use crate::xftp::journal::private;
-use crate::xftp::output::unique_directory;
+use crate::xftp::journal::{private, replicas};
+use crate::xftp::output::{numbered, unique_directory};
 use crate::xftp::{Plan, Sent, send};
 
 /// The largest file that is sent: larger ones need an agent.
@@ -76,13 +76,16 @@ async fn send_file(
     directory: &Path,
     journals: &Path,
 ) -> Result<(), CliError> {
-    let size = fs::metadata(file).map_err(failed(file, "read"))?.len();
-    if size > LARGEST {
+    let metadata = fs::metadata(file).map_err(failed(file, "read"))?;
+    if metadata.is_dir() {
+        return Err(failed(file, "sent")(io::ErrorKind::IsADirectory.into()));
+    }
+    if metadata.len() > LARGEST {
         return Err(CliError::TooLarge(FileSize(LARGEST)));
     }
     fs::create_dir_all(journals).map_err(failed(journals, "made"))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let journal = journals.join(format!("{name}.xftp.journal"));
+    let journal = journals.join(numbered(&format!("{name}.xftp.journal"), 0));
     let servers = servers(command.servers.as_deref())?;
     let plan = Plan {
         servers: &servers,
@@ -97,7 +100,7 @@ async fn send_file(
     shown.begin("Uploading file...");
     let sent = send(&sessions, file, &plan, |done, of| shown.show(done, of)).await;
     let sent = sent.inspect_err(|_| {
-        if journals == directory && journal.exists() {
+        if journals == directory && is_worth_keeping(&journal) {
             writeln!(
                 io::stderr(),
                 "\nThe same command goes on where it has stopped; `xftp del {}` deletes what was uploaded.",
@@ -108,6 +111,16 @@ async fn send_file(
     })?;
     shown.end("File uploaded!")?;
     write_descriptions(command, &name, directory, &sent)
+}
+
+/// Whether anything was uploaded. A journal that says that nothing was is removed.
+fn is_worth_keeping(path: &Path) -> bool {
+    let written = fs::read_to_string(path).ok().as_deref().and_then(replicas);
+    let is_empty = written.is_some_and(|replicas| replicas.is_empty());
+    if is_empty {
+        fs::remove_file(path).ok();
+    }
+    !is_empty && path.exists()
 }
 
 fn write_descriptions(
@@ -121,7 +134,7 @@ fn write_descriptions(
     let directory = directory.map_err(failed(Path::new(name), "written"))?;
     let sender = directory.join("snd.xftp.private");
     write_private(&sender, &sent.sender)?;
-    say(&format!("\nSender file description: {}", sender.display()))?;
+    say(&format!("Sender file description: {}", sender.display()))?;
     say("Pass file descriptions to the recipient(s):")?;
     for (description, number) in sent.recipients.iter().zip(1..) {
         let path = directory.join(format!("rcv{number}.xftp"));

@@ -43,6 +43,11 @@ fn operation(kind: u8, small: usize, choices: &mut Choices<'_>) -> Operation {
         9 => Operation::Block { file },
         10 => Operation::Wait(Duration::from_secs(choices.byte().into())),
         11 => Operation::Settle,
+        25 => Operation::Connect {
+            client,
+            at_router: far(choices),
+            at_client: far(choices),
+        },
         26 => Operation::AddRecipient { client, file },
         27 => Operation::Wait(Duration::from_secs(choices.word().into())),
         28 => Operation::Pace,

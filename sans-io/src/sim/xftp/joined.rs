@@ -85,13 +85,27 @@ impl<C: Exchange, S: Exchange> Joined<C, S> {
     /// Joins two machines, and carries what they have to say.
     #[must_use]
     pub fn new(client: C, server: S) -> Self {
+        Self::on(Line::Whole, client, server)
+    }
+
+    /// The same, over a connection that [breaks](Self::break_after): what they say first may not arrive.
+    #[must_use]
+    pub fn breaking(client: C, server: S, at_server: usize, at_client: usize) -> Self {
+        let line = Line::Breaking {
+            at_server,
+            at_client,
+        };
+        Self::on(line, client, server)
+    }
+
+    fn on(line: Line, client: C, server: S) -> Self {
         let mut joined = Self {
             client,
             server,
             client_events: Vec::new(),
             server_events: Vec::new(),
             closed: None,
-            line: Line::Whole,
+            line,
             streams: BTreeMap::new(),
             on_the_way: VecDeque::new(),
             now: Now::START,

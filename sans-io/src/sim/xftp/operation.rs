@@ -46,6 +46,12 @@ pub(crate) enum Operation {
     Cut {
         client: usize,
     },
+    /// The client connects again, and that connection breaks when this many bytes have arrived, those of its handshake included.
+    Connect {
+        client: usize,
+        at_router: usize,
+        at_client: usize,
+    },
     /// A peer that is not ours resets a stream.
     Reset {
         client: usize,
@@ -124,6 +130,17 @@ impl Operation {
             56 if file == 0 => Self::Block { file: client },
             56..59 => Self::Settle,
             59..64 => Self::Mend,
+            // In either of the two blocks, and not far behind them.
+            64 => Self::Connect {
+                client,
+                at_router: below(18_000),
+                at_client: usize::MAX,
+            },
+            65 => Self::Connect {
+                client,
+                at_router: usize::MAX,
+                at_client: below(18_000),
+            },
             _ => Self::Step(below(24)),
         }
     }

@@ -33,6 +33,8 @@ const TTL: Duration = Duration::from_secs(48 * 3600);
 /// How often a client asks for the same.
 const ATTEMPTS: u32 = 4;
 const STEPS: usize = 400;
+/// How many streams the handshake has.
+const HANDSHAKE: u64 = 2;
 
 /// What was seen in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,6 +49,8 @@ pub struct Seen {
     pub asked_again: u64,
     /// Crashes of the router.
     pub crashes: u64,
+    /// Connections that broke in their handshake.
+    pub broken_handshakes: u64,
     /// Connections that broke in a request's block, or before it.
     pub broken_requests: u64,
     /// Connections that broke in the body of an upload.
@@ -65,6 +69,7 @@ impl Seen {
         self.downloaded += other.downloaded;
         self.asked_again += other.asked_again;
         self.crashes += other.crashes;
+        self.broken_handshakes += other.broken_handshakes;
         self.broken_requests += other.broken_requests;
         self.broken_uploads += other.broken_uploads;
         self.broken_responses += other.broken_responses;
@@ -73,6 +78,7 @@ impl Seen {
 
     fn broken(&mut self, place: Break) {
         let count = match (place.at, place.arrived < BLOCK) {
+            _ if place.stream < HANDSHAKE => &mut self.broken_handshakes,
             (Side::Server, true) => &mut self.broken_requests,
             (Side::Server, false) => &mut self.broken_uploads,
             (Side::Client, true) => &mut self.broken_responses,
@@ -242,6 +248,15 @@ impl Run {
                 let conn = self.clients[client % self.clients.len()];
                 self.world.cut(conn);
             }
+            Operation::Connect {
+                client,
+                at_router,
+                at_client,
+            } => {
+                let client = client % self.clients.len();
+                self.leave(client);
+                self.clients[client] = self.world.connect_breaking(at_router, at_client);
+            }
             Operation::Reset { client, stream } => {
                 let conn = self.clients[client % self.clients.len()];
                 self.world.reset(conn, stream);
@@ -285,6 +300,15 @@ impl Run {
         self.world.storing = Storing::Works;
         self.world.room = Room::Enough;
         self.world.pace = Pace::Works;
+    }
+
+    /// A client hears the end of its connection.
+    fn leave(&mut self, client: usize) {
+        let conn = self.clients[client];
+        self.world.cut(conn);
+        for event in self.world.events(conn) {
+            self.heard(conn, event);
+        }
     }
 
     /// A file that its sender knows.
@@ -673,6 +697,7 @@ mod tests {
             all.broken_responses > 20 && all.broken_downloads > 20,
             "{all:?}"
         );
+        assert!(all.broken_handshakes > 40, "{all:?}");
         assert!(all.asked_again > 100, "{all:?}");
     }
 }

@@ -171,6 +171,19 @@ impl World {
 
     /// Connects a client.
     pub fn connect(&mut self) -> ConnId {
+        self.connect_by(Joined::new)
+    }
+
+    /// Connects a client over a connection that breaks when this many bytes have arrived at the router or at its client, those of the handshake
+    /// included.
+    pub fn connect_breaking(&mut self, at_router: usize, at_client: usize) -> ConnId {
+        self.connect_by(|client, server| Joined::breaking(client, server, at_router, at_client))
+    }
+
+    fn connect_by(
+        &mut self,
+        join: impl FnOnce(Client, Server) -> Joined<Client, Server>,
+    ) -> ConnId {
         let id = ConnId(self.next_link);
         self.next_link = self.next_link.saturating_add(1);
         let (of_client, of_router) = transports(&mut self.rng);
@@ -181,7 +194,7 @@ impl World {
             ..client::Config::new("router.example", self.credentials.key_hash())
         };
         let client = Client::new(config, of_client, self.rng.fork(), self.now);
-        let mut link = Joined::new(client, server);
+        let mut link = join(client, server);
         link.wait_until(self.now);
         self.links.insert(id, link);
         id

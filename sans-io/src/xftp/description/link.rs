@@ -75,7 +75,9 @@ impl FromStr for WebLink {
         if fragment.len() > MAX_IN_LINK.saturating_mul(2) {
             return Err(DescriptionError::TooLong);
         }
-        let compressed = parse_base64url_field(fragment).map_err(|_| DescriptionError::Link)?;
+        // Some programs escape what it ends with.
+        let fragment = fragment.replace("%3D", "=").replace("%3d", "=");
+        let compressed = parse_base64url_field(&fragment).map_err(|_| DescriptionError::Link)?;
         Ok(Self {
             page: page.to_owned(),
             compressed,

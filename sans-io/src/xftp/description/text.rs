@@ -241,6 +241,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_redirect_that_is_nothing_is_none_and_the_last_of_the_same_keys_counts() {
+        let mut parts = sample([1; 32]).into_parts();
+        parts.redirect = None;
+        let description = FileDescription::new(parts).unwrap();
+        let read = |text: String| text.parse::<FileDescription>();
+        for nothing in ["", " null", " ~"] {
+            let text = format!("{description}redirect:{nothing}\n");
+            assert_eq!(read(text).as_ref(), Ok(&description), "{nothing}");
+        }
+        let no_redirect = read(format!("{description}redirect: no\n"));
+        assert_eq!(no_redirect, Err(DescriptionError::Missing("size")));
+        assert_eq!(read(format!("size: 3gb\n{description}")), Ok(description));
+    }
+
+    #[test]
     fn what_is_described_in_two_ways_is_refused() {
         let mut parts = sample([1; 32]).into_parts();
         parts.chunks.truncate(1);

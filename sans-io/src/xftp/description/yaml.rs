@@ -4,7 +4,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use super::{DescriptionError, MAX_TEXT};
 
-/// A document. Repeated keys and what nobody asks for are kept.
+/// A document. What nobody asks for is kept, and of a key that is repeated the last one counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Node {
     /// A word without quotes, which may be a number.
@@ -35,17 +35,27 @@ impl Node {
     }
 
     pub(super) fn field(&self, name: &'static str) -> Result<&Self, DescriptionError> {
-        self.optional(name).ok_or(DescriptionError::Missing(name))
+        self.value(name).ok_or(DescriptionError::Missing(name))
     }
 
+    /// The value of a key that need not be there: that it is nothing means the same.
     pub(super) fn optional(&self, name: &str) -> Option<&Self> {
+        self.value(name).filter(|value| !value.is_nothing())
+    }
+
+    fn value(&self, name: &str) -> Option<&Self> {
         let Self::Mapping(fields) = self else {
             return None;
         };
-        let mut fields = fields.iter();
+        let mut fields = fields.iter().rev();
         fields
             .find(|(key, _)| matches!(key, Self::Plain(key) | Self::Quoted(key) if key == name))
             .map(|(_, value)| value)
+    }
+
+    fn is_nothing(&self) -> bool {
+        const NOTHING: [&str; 5] = ["", "~", "null", "Null", "NULL"];
+        matches!(self, Self::Plain(word) if NOTHING.contains(&word.as_str()))
     }
 
     pub(super) fn list(&self) -> Option<&[Self]> {
