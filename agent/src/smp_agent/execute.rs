@@ -332,13 +332,12 @@ impl Session {
             Command::Delete { wait } => {
                 let connection = self.of(entity).await?;
                 tracing::info!(client = %self.client, ?entity, "DEL");
-                if wait {
-                    agent.delete(&connection, Waiting::Deliver).await?;
-                    return Ok(ok());
-                }
                 let hub = &self.shared.hub;
-                let gone = hub.forget(&connection);
-                let deleted = agent.delete(&connection, Waiting::Drop).await;
+                let (gone, waiting) = match wait {
+                    true => (hub.leaving(&connection), Waiting::Deliver),
+                    false => (hub.forget(&connection), Waiting::Drop),
+                };
+                let deleted = agent.delete(&connection, waiting).await;
                 deleted.inspect_err(|_| hub.keep(&connection))?;
                 // The agent goes on if its router is not there now.
                 tokio::time::timeout(DELETION, gone).await.ok();

@@ -251,12 +251,14 @@ impl Files {
                 Ok(Reply::Done)
             }
             Command::Receive {
+                file,
                 user,
                 description,
                 local,
                 relays,
-            } => self.receive(now, user, description, local, relays),
+            } => self.receive(now, file, user, description, local, relays),
             Command::Send {
+                file,
                 user,
                 path,
                 local,
@@ -264,7 +266,7 @@ impl Files {
                 replicas,
             } => {
                 let source = super::record::Origin::File { path, local };
-                self.send(now, user, source, recipients, replicas)
+                self.send(now, file, user, source, recipients, replicas)
             }
             Command::SendDescription {
                 user,
@@ -273,8 +275,9 @@ impl Files {
                 replicas,
             } => {
                 let source = super::record::Origin::Description { description };
-                self.send(now, user, source, recipients, replicas)
+                self.send(now, None, user, source, recipients, replicas)
             }
+            Command::Files => Ok(Reply::Files(self.files.keys().cloned().collect())),
             Command::Statistics => Ok(Reply::Statistics(self.statistics.all())),
             Command::ResetStatistics => {
                 self.forget_statistics(|_| true);

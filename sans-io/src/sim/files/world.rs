@@ -505,6 +505,7 @@ impl World {
 
 pub(crate) fn receive(text: &DescriptionText, relays: Relays) -> Command {
     Command::Receive {
+        file: None,
         user: USER,
         description: Box::new(text.description().unwrap()),
         local: None,
