@@ -520,6 +520,8 @@ async fn a_link_to_nothing_is_refused_and_its_name_is_free_again() {
     assert_eq!(taken, "ERR CONN DUPLICATE");
     let taken = bob.ask("bob", "NEW T INV", "ERR ").await;
     assert_eq!(taken, "ERR CONN DUPLICATE");
+    alice.ask("bob", "CHK", "STAT ").await;
+    alice.ask("bob", "SEND F :x", "ERR CONN SIMPLEX").await;
     // Asking for what is not there takes no name.
     bob.ask("free", "SEND F :x", "ERR CONN NOT_FOUND").await;
     alice.ask("free", "NEW T INV", "INV ").await;

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use simplex_sans_io::agent::config::Strangers;
+use simplex_sans_io::agent::error::{AgentError, FileProblem};
 use simplex_sans_io::agent::files::record::{LocalKey, Relays};
 use simplex_sans_io::agent::id::FileId;
 use simplex_sans_io::crypto::{Nonce, Secret};
@@ -15,6 +16,7 @@ use simplex_sans_io::xftp::description::{DescriptionError, FileDescription, File
 use super::Files;
 use super::execute::{Answer, Session, Wrong, not_found, ok, prohibited};
 use crate::files::{Places, ReceiveFile, SendFile};
+use crate::handle::Error;
 
 impl Session {
     pub(super) async fn send_file(
@@ -125,7 +127,8 @@ impl Files {
 }
 
 fn no_file() -> Wrong {
-    Wrong::Text("FILE NO_FILE".to_owned())
+    let error = FileProblem::NoFile;
+    Wrong::Error(Error::Agent(AgentError::File { error }))
 }
 
 /// A description, or a link to one.

@@ -192,6 +192,14 @@ impl Hub {
         }
     }
 
+    /// A client does not own a connection that there is not.
+    pub(super) fn give_back(&self, client: ClientId, connection: &ConnectionId) {
+        let mut state = self.state();
+        if state.owners.get(connection) == Some(&client) {
+            state.owners.remove(connection);
+        }
+    }
+
     /// Whether nobody owns a connection.
     pub(super) fn is_free(&self, connection: &ConnectionId) -> bool {
         !self.state().owners.contains_key(connection)

@@ -465,8 +465,7 @@ impl Line {
 
 /// Whether a line may end with a space after this.
 fn may_end_with_space(tag: &str, before: &str) -> bool {
-    let words = before.split(' ');
-    let is_new = tag == "NEW" && matches!(words.last(), Some("INV" | "CON"));
+    let is_new = tag == "NEW" && (before.ends_with(" INV") || before.ends_with(" CON"));
     is_new || AGENT.contains(&tag)
 }
 
