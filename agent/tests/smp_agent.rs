@@ -107,8 +107,10 @@ async fn two_people_talk_through_telnet() {
     next.ask("bob", "SUB", "OK").await;
     // Who waits for what was sent is told when it is gone.
     next.ask("bob", "DEL wait", "OK").await;
+    next.ask("bob", "NEW T INV subscribe", "INV ").await;
     next.expect("bob", "DEL_RCVQ ").await;
     next.expect("bob", "DEL_CONN").await;
+    next.ask("bob", "DEL", "OK").await;
     next.ask("bob", "CHK", "ERR CONN NOT_FOUND").await;
     // What is not there to be asked is not waited for long, and is not there for clients either.
     next.ask("dave", "NEW T INV subscribe", "INV ").await;
@@ -268,8 +270,13 @@ async fn files_go_on_after_their_agent_was_killed() {
     assert!(features.ends_with(",files"), "{features}");
     let outside = client.ask("", "FSND :../agent.db", "ERR").await;
     assert_eq!(outside, "ERR FILE NO_FILE");
-    let sent = begun(&mut client, "FSND recipients=2 :big.bin").await;
+    client.ask("mine", "FSND recipients=2 :big.bin", "OK").await;
+    let sent = "mine".to_owned();
     client.expect(&sent, "SFPROG ").await;
+    let twice = client.ask("mine", "FSND :big.bin", "ERR").await;
+    assert_eq!(twice, "ERR CMD PROHIBITED another file is called so");
+    let unknown = client.ask("other", "FDEL", "ERR").await;
+    assert_eq!(unknown, "ERR FILE NO_FILE");
     // Its process is gone at once.
     drop((client, agent));
     std::fs::remove_file(files.join("big.bin")).unwrap();
@@ -309,6 +316,7 @@ async fn files_go_on_after_their_agent_was_killed() {
     assert_eq!(server.numbers().await.unwrap().0.used, 0);
     client.ask(&received, "FDEL", "OK").await;
     assert!(!Path::new(&path).exists());
+    client.ask(&received, "FDEL", "ERR FILE NO_FILE").await;
     server.stop().await.unwrap();
 }
 
@@ -512,6 +520,8 @@ async fn a_link_to_nothing_is_refused_and_its_name_is_free_again() {
     assert_eq!(taken, "ERR CONN DUPLICATE");
     let taken = bob.ask("bob", "NEW T INV", "ERR ").await;
     assert_eq!(taken, "ERR CONN DUPLICATE");
+    alice.ask("bob", "CHK", "STAT ").await;
+    alice.ask("bob", "SEND F :x", "ERR CONN SIMPLEX").await;
     // Asking for what is not there takes no name.
     bob.ask("free", "SEND F :x", "ERR CONN NOT_FOUND").await;
     alice.ask("free", "NEW T INV", "INV ").await;

@@ -20,6 +20,8 @@ use crate::running::Asked;
 /// A file to be received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiveFile {
+    /// What it is to be called; random if nothing is said.
+    pub file: Option<FileId>,
     /// For whom.
     pub user: UserId,
     /// What is received, or a description that leads to its description.
@@ -35,6 +37,7 @@ impl ReceiveFile {
     #[must_use]
     pub const fn new(user: UserId, description: FileDescription) -> Self {
         Self {
+            file: None,
             user,
             description,
             local: None,
@@ -53,6 +56,8 @@ impl ReceiveFile {
 /// A file to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendFile {
+    /// What it is to be called; random if nothing is said.
+    pub file: Option<FileId>,
     /// Whose it is.
     pub user: UserId,
     /// Where it is. Recipients learn its name.
@@ -70,6 +75,7 @@ impl SendFile {
     #[must_use]
     pub fn new(user: UserId, path: impl Into<PathBuf>) -> Self {
         Self {
+            file: None,
             user,
             path: path.into(),
             local: None,
@@ -97,14 +103,18 @@ impl Agent {
     async fn file_done(&self, command: Command) -> Result<(), Error> {
         match self.execute_file(command).await? {
             Reply::Done => Ok(()),
-            Reply::File(_) | Reply::Tested(_) | Reply::Statistics(_) => Err(unexpected()),
+            Reply::File(_) | Reply::Files(_) | Reply::Tested(_) | Reply::Statistics(_) => {
+                Err(unexpected())
+            }
         }
     }
 
     async fn file(&self, command: Command) -> Result<FileId, Error> {
         match self.execute_file(command).await? {
             Reply::File(file) => Ok(file),
-            Reply::Done | Reply::Tested(_) | Reply::Statistics(_) => Err(unexpected()),
+            Reply::Done | Reply::Files(_) | Reply::Tested(_) | Reply::Statistics(_) => {
+                Err(unexpected())
+            }
         }
     }
 
@@ -131,7 +141,19 @@ impl Agent {
         };
         match self.execute_file(test).await? {
             Reply::Tested(failure) => Ok(failure),
-            Reply::Done | Reply::File(_) | Reply::Statistics(_) => Err(unexpected()),
+            Reply::Done | Reply::File(_) | Reply::Files(_) | Reply::Statistics(_) => {
+                Err(unexpected())
+            }
+        }
+    }
+
+    /// Which files are being sent and received.
+    pub async fn files(&self) -> Result<Vec<FileId>, Error> {
+        match self.execute_file(Command::Files).await? {
+            Reply::Files(files) => Ok(files),
+            Reply::Done | Reply::File(_) | Reply::Tested(_) | Reply::Statistics(_) => {
+                Err(unexpected())
+            }
         }
     }
 
@@ -139,7 +161,7 @@ impl Agent {
     pub async fn file_statistics(&self) -> Result<Vec<FileRouterStatistics>, Error> {
         match self.execute_file(Command::Statistics).await? {
             Reply::Statistics(statistics) => Ok(statistics),
-            Reply::Done | Reply::File(_) | Reply::Tested(_) => Err(unexpected()),
+            Reply::Done | Reply::File(_) | Reply::Files(_) | Reply::Tested(_) => Err(unexpected()),
         }
     }
 
@@ -154,6 +176,7 @@ impl Agent {
     /// [`Received`]: simplex_sans_io::agent::file_event::FileEvent::Received
     pub async fn receive_file(&self, file: ReceiveFile) -> Result<FileId, Error> {
         self.file(Command::Receive {
+            file: file.file,
             user: file.user,
             description: Box::new(file.description),
             local: file.local,
@@ -168,6 +191,7 @@ impl Agent {
     /// [`Sent`]: simplex_sans_io::agent::file_event::FileEvent::Sent
     pub async fn send_file(&self, file: SendFile) -> Result<FileId, Error> {
         self.file(Command::Send {
+            file: file.file,
             user: file.user,
             path: text(&file.path)?,
             local: file.local,

@@ -30,7 +30,7 @@ use simplex_sans_io::rng::Rng;
 use simplex_sans_io::smp::pool::UserId;
 use simplex_sans_io::wire::{ServerAddress, XftpScheme};
 
-use self::place::Places;
+pub(crate) use self::place::Places;
 use crate::xftp::{Runtime, Sessions, TransferError};
 
 /// How much of a file is in memory at a time.

@@ -23,7 +23,7 @@ const DECRYPTED: &str = ".decrypted";
 
 /// The places of all files.
 #[derive(Debug, Clone)]
-pub(super) struct Places(PathBuf);
+pub(crate) struct Places(PathBuf);
 
 /// The place of a file.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) const fn new(directory: PathBuf) -> Self {
+    pub(crate) const fn new(directory: PathBuf) -> Self {
         Self(directory)
     }
 
@@ -43,6 +43,11 @@ impl Places {
             encrypted: directory.join(ENCRYPTED),
             directory,
         }
+    }
+
+    /// Whether there is something of a file.
+    pub(crate) fn has(&self, file: &FileId) -> bool {
+        self.of(file).directory.exists()
     }
 
     /// Removes the encrypted files of all others.

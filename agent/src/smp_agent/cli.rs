@@ -233,7 +233,7 @@ async fn run(cli: &Cli) -> Result<(), CliError> {
     }
     let files = files_of(cli)?;
     if let Some(files) = &files {
-        builder = builder.files(files.directory.join("received"), Tokio::new());
+        builder = builder.files(files.received(), Tokio::new());
         builder = builder.files_config(files::config::Config {
             max_files: cli.max_files,
             ..files::config::Config::default()

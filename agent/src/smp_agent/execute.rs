@@ -197,18 +197,18 @@ impl Session {
                 if agent.statistics(&address).await?.user != self.user {
                     return Err(prohibited("acceptContact: a request to another user"));
                 }
-                let connection = self.new_connection(entity)?;
+                let new = self.new_connection(entity)?;
                 let accept = agent::Command::Accept {
                     address,
                     name: name.clone(),
-                    connection: Some(connection.clone()),
+                    connection: Some(new.connection.clone()),
                     info: info(),
                     pq: pq.unwrap_or_else(|| self.pq()),
                     mode: RequestMode::Interactive,
                     receiving,
                 };
                 let accepted = agent.joined(accept).await;
-                let (_, sending) = self.kept(&connection, accepted)?;
+                let (_, sending) = self.kept(&new, accepted)?;
                 self.answered(&name).await;
                 Ok(self.joined(sending))
             }
@@ -332,16 +332,18 @@ impl Session {
             Command::Delete { wait } => {
                 let connection = self.of(entity).await?;
                 tracing::info!(client = %self.client, ?entity, "DEL");
-                if wait {
-                    agent.delete(&connection, Waiting::Deliver).await?;
-                    return Ok(ok());
-                }
                 let hub = &self.shared.hub;
-                let gone = hub.forget(&connection);
-                let deleted = agent.delete(&connection, Waiting::Drop).await;
+                let (gone, waiting) = match wait {
+                    true => (hub.leaving(&connection), Waiting::Deliver),
+                    false => (hub.forget(&connection), Waiting::Drop),
+                };
+                let waits = wait && agent.statistics(&connection).await?.outgoing > 0;
+                let deleted = agent.delete(&connection, waiting).await;
                 deleted.inspect_err(|_| hub.keep(&connection))?;
-                // The agent goes on if its router is not there now.
-                tokio::time::timeout(DELETION, gone).await.ok();
+                // The agent goes on if its router is not there now, or something is to be sent before.
+                if !waits {
+                    tokio::time::timeout(DELETION, gone).await.ok();
+                }
                 Ok(ok())
             }
             Command::Check => {
@@ -459,7 +461,7 @@ impl Session {
         if new.contact && pq == InitialKeys::Invitation {
             return Err(prohibited("newRcvConnSrv"));
         }
-        let connection = self.new_connection(entity)?;
+        let name = self.new_connection(entity)?;
         let kind = match new.contact {
             true => NewConnection::Address,
             false => NewConnection::Invitation { pq },
@@ -467,13 +469,13 @@ impl Session {
         let created = self.shared.agent.create(NewLink {
             user,
             kind,
-            connection: Some(connection.clone()),
+            connection: Some(name.connection.clone()),
             client_data: new.client_data,
             short: new.link.then(|| body.unwrap_or_default()),
             mode: RequestMode::Interactive,
             receiving: new.receiving,
         });
-        let created = self.kept(&connection, created.await)?;
+        let created = self.kept(&name, created.await)?;
         let short = created.short.map(|short| format!(" {short}"));
         Ok(Said::line(format!(
             "INV {}{}",
@@ -489,26 +491,26 @@ impl Session {
             JoinLink::Full(request) => request,
             JoinLink::Short(link) => agent.open_link(user, link).await?.request,
         };
-        let connection = self.new_connection(entity)?;
+        let name = self.new_connection(entity)?;
         let joined = agent.join(Joining {
             user,
             request,
             info,
             pq: join.pq.unwrap_or_else(|| self.pq()),
-            connection: Some(connection.clone()),
+            connection: Some(name.connection.clone()),
             mode: RequestMode::Interactive,
             receiving: join.receiving,
         });
-        let (_, sending) = self.kept(&connection, joined.await)?;
+        let (_, sending) = self.kept(&name, joined.await)?;
         Ok(self.joined(sending))
     }
 
-    /// The name of a connection that was not made is free again; one that is tried again stays.
-    fn kept<T>(&self, connection: &ConnectionId, made: Result<T, Error>) -> Result<T, Error> {
-        if let Err(Error::Agent(error)) = &made
+    /// The name of a connection that was not made is free again; one that is tried again, or was there before, stays.
+    fn kept<T>(&self, name: &NewName, made: Result<T, Error>) -> Result<T, Error> {
+        if let (Err(Error::Agent(error)), true) = (&made, name.was_free)
             && !error.is_temporary()
         {
-            self.shared.hub.forget(connection);
+            self.shared.hub.give_back(self.client, &name.connection);
         }
         made
     }
@@ -522,7 +524,7 @@ impl Session {
     }
 
     /// The name of a new connection, which is the client's from now on.
-    fn new_connection(&self, entity: &mut String) -> Result<ConnectionId, Wrong> {
+    fn new_connection(&self, entity: &mut String) -> Result<NewName, Wrong> {
         if !self.shared.may_make() {
             return Err(prohibited("too many connections in a minute"));
         }
@@ -530,8 +532,12 @@ impl Session {
             *entity = self.shared.random_name();
         }
         let connection = connection(entity)?;
+        let was_free = self.shared.hub.is_free(&connection);
         match self.shared.hub.owns(self.client, &connection) {
-            true => Ok(connection),
+            true => Ok(NewName {
+                connection,
+                was_free,
+            }),
             false => Err(Wrong::Text("CONN DUPLICATE".to_owned())),
         }
     }
@@ -564,6 +570,13 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// The name of a connection that is being made.
+struct NewName {
+    connection: ConnectionId,
+    /// Whether it was nobody's before.
+    was_free: bool,
 }
 
 fn connection(entity: &str) -> Result<ConnectionId, Wrong> {

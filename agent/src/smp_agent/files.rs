@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use simplex_sans_io::agent::config::Strangers;
+use simplex_sans_io::agent::error::{AgentError, FileProblem};
 use simplex_sans_io::agent::files::record::{LocalKey, Relays};
 use simplex_sans_io::agent::id::FileId;
 use simplex_sans_io::crypto::{Nonce, Secret};
@@ -14,7 +15,8 @@ use simplex_sans_io::xftp::description::{DescriptionError, FileDescription, File
 
 use super::Files;
 use super::execute::{Answer, Session, Wrong, not_found, ok, prohibited};
-use crate::files::{ReceiveFile, SendFile};
+use crate::files::{Places, ReceiveFile, SendFile};
+use crate::handle::Error;
 
 impl Session {
     pub(super) async fn send_file(
@@ -24,9 +26,11 @@ impl Session {
         entity: &mut String,
         path: &Bytes,
     ) -> Answer {
-        let files = self.files()?;
-        let path = files.path(path).ok_or_else(no_file)?;
-        let file = SendFile::new(user, path).recipients(recipients);
+        let path = self.files()?.path(path).ok_or_else(no_file)?;
+        let file = SendFile {
+            file: self.new_file(entity).await?,
+            ..SendFile::new(user, path).recipients(recipients)
+        };
         self.file_begun(entity, self.agent().send_file(file).await?)
     }
 
@@ -43,6 +47,7 @@ impl Session {
             return Err(prohibited("routers that are not known are not asked"));
         }
         let file = ReceiveFile {
+            file: self.new_file(entity).await?,
             local: local.map(|(key, nonce)| LocalKey { key, nonce }),
             relays: match approved {
                 true => Relays::Approved,
@@ -69,12 +74,30 @@ impl Session {
                 self.own_file(&file);
                 agent.delete_file_remotely(user, &file, sender).await?;
             }
-            false => agent.delete_file(&file).await?,
+            false if self.is_there(&file).await? => agent.delete_file(&file).await?,
+            false => return Err(no_file()),
         }
         Ok(ok())
     }
 
-    /// The agent names files.
+    /// What a new file is to be called, if its client says it: no other one that is there is.
+    async fn new_file(&self, entity: &str) -> Result<Option<FileId>, Wrong> {
+        if entity.is_empty() {
+            return Ok(None);
+        }
+        let file = FileId::try_from(entity.as_bytes()).map_err(|_| not_found())?;
+        match self.is_there(&file).await? {
+            true => Err(prohibited("another file is called so")),
+            false => Ok(Some(file)),
+        }
+    }
+
+    /// Whether a file is being sent or received, or was received.
+    async fn is_there(&self, file: &FileId) -> Result<bool, Wrong> {
+        let received = Places::new(self.files()?.received());
+        Ok(received.has(file) || self.agent().files().await?.contains(file))
+    }
+
     fn file_begun(&self, entity: &mut String, file: FileId) -> Answer {
         *entity = file.to_string();
         self.own_file(&file);
@@ -83,6 +106,11 @@ impl Session {
 }
 
 impl Files {
+    /// Where what clients receive comes.
+    pub(super) fn received(&self) -> PathBuf {
+        self.directory.join("received")
+    }
+
     /// The file of a path within the directory; none if it leads out of it, or is no file.
     fn path(&self, path: &[u8]) -> Option<PathBuf> {
         let path = Path::new(std::str::from_utf8(path).ok()?);
@@ -99,7 +127,8 @@ impl Files {
 }
 
 fn no_file() -> Wrong {
-    Wrong::Text("FILE NO_FILE".to_owned())
+    let error = FileProblem::NoFile;
+    Wrong::Error(Error::Agent(AgentError::File { error }))
 }
 
 /// A description, or a link to one.

@@ -113,6 +113,8 @@ struct State {
     parked: BTreeMap<ConnectionId, VecDeque<Told>>,
     /// Connections that were deleted, with those who wait until they are gone.
     going: BTreeMap<ConnectionId, oneshot::Sender<()>>,
+    /// Those who wait until connections are gone that are deleted when everything is sent.
+    leaving: BTreeMap<ConnectionId, oneshot::Sender<()>>,
     files: BTreeMap<FileId, ClientId>,
     /// What was told of files when nobody was there.
     untold: VecDeque<Told>,
@@ -190,6 +192,14 @@ impl Hub {
         }
     }
 
+    /// A client does not own a connection that there is not.
+    pub(super) fn give_back(&self, client: ClientId, connection: &ConnectionId) {
+        let mut state = self.state();
+        if state.owners.get(connection) == Some(&client) {
+            state.owners.remove(connection);
+        }
+    }
+
     /// Whether nobody owns a connection.
     pub(super) fn is_free(&self, connection: &ConnectionId) -> bool {
         !self.state().owners.contains_key(connection)
@@ -236,9 +246,18 @@ impl Hub {
         told
     }
 
+    /// A connection goes when everything is sent, of which is told as before. What is returned ends when it is gone.
+    pub(super) fn leaving(&self, connection: &ConnectionId) -> oneshot::Receiver<()> {
+        let (gone, told) = oneshot::channel();
+        self.state().leaving.insert(connection.clone(), gone);
+        told
+    }
+
     /// It stays.
     pub(super) fn keep(&self, connection: &ConnectionId) {
-        self.state().going.remove(connection);
+        let mut state = self.state();
+        state.going.remove(connection);
+        state.leaving.remove(connection);
     }
 
     /// Whether a client has deleted it.
@@ -282,6 +301,7 @@ impl State {
         }
         // A connection of this name is another one from now on.
         if let (Some(connection), true) = (connection, is_end) {
+            self.leaving.remove(&connection).map(|gone| gone.send(()));
             self.parked.remove(&connection);
             let owner = self.owners.remove(&connection);
             owner.map_or(Heard::ByNobody, |owner| {

@@ -66,7 +66,10 @@ pub struct Config {
     pub max_requests: usize,
     /// The same of all addresses.
     pub max_requests_total: usize,
-    /// How many of them may be under way to one queue before its router has answered.
+    /// How many events of one connection are kept that its peer can provoke without end: errors, and how queues and ratchets are replaced.
+    /// If the application confirms none of them, the oldest make room.
+    pub max_events: usize,
+    /// How many messages may be under way to one queue before its router has answered.
     pub max_in_flight: usize,
     /// How many records are loaded at a time.
     pub page: usize,
@@ -116,6 +119,7 @@ impl Default for Config {
             max_outgoing_bytes: 128 << 20,
             max_requests: 200,
             max_requests_total: 2_000,
+            max_events: 100,
             max_in_flight: 16,
             page: 256,
             turns: Turns::AtOnce,

@@ -1,8 +1,9 @@
 //! What the application is told.
 //!
-//! Events with a number stay until the application confirms them, and are told again after a restart. Messages and receipts have no
-//! number: they stay until they are acknowledged, and are told again when their connection is subscribed to. Everything else describes
-//! the moment.
+//! Events with a number stay until the application confirms them, and are told again after a restart; no number is used again. Of those
+//! that a peer can provoke without end (errors, RSYNC, SWITCH) only the last ones of each connection stay, as many as
+//! [`max_events`](super::config::Config::max_events) says. Messages and receipts have no number: they stay until they are acknowledged,
+//! and are told again when their connection is subscribed to. Everything else describes the moment.
 
 use super::error::{AgentError, CryptoError};
 use super::file_event::FileEvent;
@@ -241,6 +242,14 @@ impl EventContent {
             | Self::QueueContinue
             | Self::Suspended => false,
         }
+    }
+
+    /// Whether a peer can be the reason for any number of them.
+    pub(super) const fn is_provoked(&self) -> bool {
+        matches!(
+            self,
+            Self::Error { .. } | Self::RatchetSync { .. } | Self::Switch { .. }
+        )
     }
 }
 

@@ -106,6 +106,7 @@ mod connection;
 pub mod envelope;
 pub mod error;
 pub mod event;
+mod event_numbers;
 pub mod file_event;
 #[cfg(feature = "xftp")]
 pub mod files;

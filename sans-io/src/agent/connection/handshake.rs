@@ -21,6 +21,7 @@
 //! ```
 
 use super::Step;
+use crate::agent::config::EARLY_RATCHET;
 use crate::agent::error::AgentError;
 use crate::agent::event::EventContent;
 use crate::agent::id::QueueNumber;
@@ -311,7 +312,8 @@ impl Step<'_> {
                     true => not_available(),
                     false => error.clone(),
                 };
-                self.fail(&error);
+                // A joiner whose confirmation was not taken is one of whom nobody has heard.
+                self.fail_when(self.side() != Some(Side::Joiner), &error);
             }
             OutgoingPurpose::Invitation => self.fail_when(false, error),
             OutgoingPurpose::Hello => match self.side() {
@@ -343,7 +345,15 @@ impl Step<'_> {
         let queue = self.connection.current_send_queue().ok_or_else(simplex)?;
         match self.connection.record.stage {
             Stage::Connected => Ok(queue),
-            Stage::Handshake { .. } if queue.is_sender_secured() => Ok(queue),
+            Stage::Handshake { side } if queue.is_sender_secured() => match side {
+                // An earlier agent could not read it before it has answered.
+                Side::Joiner if self.connection.record.version < EARLY_RATCHET => {
+                    Err(AgentError::NotAccepted {
+                        context: "send".into(),
+                    })
+                }
+                Side::Joiner | Side::Initiator => Ok(queue),
+            },
             Stage::Handshake { .. } | Stage::Joining { .. } => Err(AgentError::NotAccepted {
                 context: "send".into(),
             }),

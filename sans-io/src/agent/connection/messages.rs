@@ -255,9 +255,8 @@ impl Step<'_> {
                 false => Err(AgentError::not_found("message")),
             };
         };
-        if let Some(info) = receipt {
-            self.send_receipt(received.receipt, info)?;
-        }
+        let receipt = receipt.map(|info| self.receipt(received.receipt, info));
+        let receipt = receipt.transpose()?.flatten();
         self.connection.received.remove(&message);
         let key = self.message_key(Kind::Received, message);
         self.changes.push(Change::Delete(key));
@@ -274,16 +273,16 @@ impl Step<'_> {
         for (queue, broker_id) in dealt_with {
             self.acknowledge(queue, broker_id);
         }
-        Ok(())
+        // What comes next, the keys of another ratchet maybe, does not wait for a receipt that cannot be sent.
+        receipt.map_or(Ok(()), |receipt| self.send_receipt(receipt))
     }
 
-    fn send_receipt(&mut self, of: Option<ReceiptOf>, info: Bytes) -> Result<(), AgentError> {
+    /// What tells the sender that a message was received; nothing if it would not understand.
+    fn receipt(&self, of: Option<ReceiptOf>, info: Bytes) -> Result<Option<AMessage>, AgentError> {
         let of = of.ok_or_else(|| AgentError::prohibited("a receipt of receipts"))?;
         if self.connection.record.version < RECEIPTS {
-            return Ok(());
+            return Ok(None);
         }
-        self.may_send()?;
-        let queues = self.route(self.sends_to()?.number);
         let too_large = |_| AgentError::Large {
             context: "receipt".into(),
         };
@@ -292,9 +291,14 @@ impl Step<'_> {
             hash: of.hash,
             info: Large::try_from(info).map_err(too_large)?,
         };
-        let message = AMessage::Rcvd {
+        Ok(Some(AMessage::Rcvd {
             receipts: NonEmpty::one(receipt),
-        };
+        }))
+    }
+
+    fn send_receipt(&mut self, message: AMessage) -> Result<(), AgentError> {
+        self.may_send()?;
+        let queues = self.route(self.sends_to()?.number);
         let flags = MsgFlags {
             notification: false,
         };

@@ -27,8 +27,8 @@ use crate::agent::link::ConnectionRequest;
 use crate::agent::message::{AMessage, AgentMessage, ClientMessage, MsgHash};
 use crate::agent::store::Kind;
 use crate::agent::store::record::{
-    Confirmation, ContactRequest, Delivered as Waits, OutgoingPurpose, ReceiveStatus, Seen, Side,
-    Stage,
+    Confirmation, ContactRequest, Delivered as Waits, OutgoingPurpose, ReceiveQueue, ReceiveStatus,
+    Seen, Side, Stage,
 };
 use crate::agent::turn::Turn;
 use crate::crypto::{AuthPublicKey, hash, x25519};
@@ -113,8 +113,13 @@ impl Step<'_> {
     fn deliver_again(&mut self, number: QueueNumber, broker_id: &MsgId, message: MessageId) {
         match self.connection.received.get(&message) {
             Some(received) => {
-                let event = received.event.clone();
-                self.tell_again(event);
+                let first = self.connection.receive_queue(received.queue);
+                let waits = |queue: &ReceiveQueue| queue.delivered.is_some();
+                // One that has come through two queues is told as the first one says.
+                if received.queue == number || !first.is_some_and(waits) {
+                    let event = received.event.clone();
+                    self.tell_again(event);
+                }
             }
             None => self.acknowledge(number, broker_id.clone()),
         }
@@ -557,11 +562,9 @@ impl Step<'_> {
     ) -> Result<Disposal, Stop> {
         let seen: Option<Seen> = incoming.found.get(&self.key(Kind::Seen, incoming.hash))?;
         if let Some(Seen { message }) = seen {
+            // It has come another way: the application was told, and what it acknowledges is acknowledged here too.
             return match self.connection.received.contains_key(&message) {
-                true => {
-                    self.deliver_again(incoming.queue, incoming.broker_id, message);
-                    Ok(Disposal::Wait(message))
-                }
+                true => Ok(Disposal::Wait(message)),
                 false => Err(Stop::Known),
             };
         }

@@ -26,6 +26,8 @@ pub enum Command {
     },
     /// Receive a file. [`Reply::File`]; [`Received`](crate::agent::file_event::FileEvent::Received) follows, or that it has failed.
     Receive {
+        /// What it is to be called; random if nothing is said.
+        file: Option<FileId>,
         /// For whom.
         user: UserId,
         /// What is received, or a description that leads to its description.
@@ -37,6 +39,8 @@ pub enum Command {
     },
     /// Send a file. [`Reply::File`]; [`Sent`](crate::agent::file_event::FileEvent::Sent) follows, or that it has failed.
     Send {
+        /// What it is to be called; random if nothing is said.
+        file: Option<FileId>,
         /// Whose it is.
         user: UserId,
         /// Where it is on this machine.
@@ -87,6 +91,8 @@ pub enum Command {
         /// Its password.
         password: Option<BasicAuth>,
     },
+    /// Which files are being sent and received. [`Reply::Files`].
+    Files,
     /// What was done at which router, since it was asked to forget it. [`Reply::Statistics`].
     Statistics,
     /// Forget what was done at which router. [`Reply::Done`].
@@ -105,6 +111,8 @@ pub enum Reply {
     Done,
     /// What the file is called from now on.
     File(FileId),
+    /// Which files are being sent and received.
+    Files(Vec<FileId>),
     /// What is wrong with a router, if anything is.
     Tested(Option<TestFailure>),
     /// What was done at which router.

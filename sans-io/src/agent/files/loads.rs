@@ -68,12 +68,15 @@ impl Files {
         let number = || Some(u32::from_be_bytes(*key.id.first_chunk()?));
         let file = || FileId::try_from(&*key.owner).ok();
         match page {
+            Page::Events if *key == Key::file_event_numbers() => self.numbers.load(value),
             Page::Events => {
                 let number = key.id.first_chunk().map(|id| u64::from_be_bytes(*id));
+                if let Some(number) = number {
+                    self.numbers.used(number);
+                }
                 if let (Some(number), Ok(FileEventRecord { file, event })) =
                     (number, from_bytes(value))
                 {
-                    self.next_event = self.next_event.max(number.saturating_add(1));
                     let id = Some(EventId::of_file(number));
                     self.actions.push(Action::Event(of_file(id, file, event)));
                 }

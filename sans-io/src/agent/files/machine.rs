@@ -15,6 +15,7 @@ use crate::agent::command::{NetworkState, TestFailure};
 use crate::agent::config::UserRouter;
 use crate::agent::error::{AgentError, FileProblem};
 use crate::agent::event::{Event, EventContent};
+use crate::agent::event_numbers::EventNumbers;
 use crate::agent::file_event::FileEvent;
 use crate::agent::id::{CommandId, EventId, FileId};
 use crate::agent::store::record::to_bytes;
@@ -99,7 +100,7 @@ pub struct Files {
     pub(super) loading: Option<(LoadId, Page)>,
     pub(super) next_load: LoadId,
     pub(super) next_job: JobId,
-    pub(super) next_event: u64,
+    pub(super) numbers: EventNumbers,
     /// What this step changes, and what is said when that is stored.
     changes: Vec<Change>,
     pub(super) after: Vec<Action>,
@@ -185,7 +186,7 @@ impl Files {
             loading: None,
             next_load: LoadId(0),
             next_job: JobId(0),
-            next_event: 1,
+            numbers: EventNumbers::default(),
             changes: Vec::new(),
             after: Vec::new(),
             touched: BTreeSet::new(),
@@ -250,12 +251,14 @@ impl Files {
                 Ok(Reply::Done)
             }
             Command::Receive {
+                file,
                 user,
                 description,
                 local,
                 relays,
-            } => self.receive(now, user, description, local, relays),
+            } => self.receive(now, file, user, description, local, relays),
             Command::Send {
+                file,
                 user,
                 path,
                 local,
@@ -263,7 +266,7 @@ impl Files {
                 replicas,
             } => {
                 let source = super::record::Origin::File { path, local };
-                self.send(now, user, source, recipients, replicas)
+                self.send(now, file, user, source, recipients, replicas)
             }
             Command::SendDescription {
                 user,
@@ -272,8 +275,9 @@ impl Files {
                 replicas,
             } => {
                 let source = super::record::Origin::Description { description };
-                self.send(now, user, source, recipients, replicas)
+                self.send(now, None, user, source, recipients, replicas)
             }
+            Command::Files => Ok(Reply::Files(self.files.keys().cloned().collect())),
             Command::Statistics => Ok(Reply::Statistics(self.statistics.all())),
             Command::ResetStatistics => {
                 self.forget_statistics(|_| true);
@@ -407,8 +411,8 @@ impl Files {
     pub(super) fn tell(&mut self, file: &FileId, event: FileEvent) {
         let mut id = None;
         if event.is_kept() {
-            let number = self.next_event;
-            self.next_event = number.saturating_add(1);
+            let (number, ahead) = self.numbers.take(Key::file_event_numbers);
+            self.changes.extend(ahead);
             id = Some(EventId::of_file(number));
             let record = FileEventRecord {
                 file: file.clone(),

@@ -77,7 +77,7 @@
 //! let router = "xftp://da1aH3nOT-9G8lV7bWamhxpDYdJ1xmW7j3JpGaDR5Ug=@xftp1.simplex.im".parse()?;
 //! let routers = vec![UserRouter::new(router)];
 //! give(Input::Command(CommandId(1), Command::SetRouters { user, routers }));
-//! let send = Command::Send { user, path: "photo.jpg".into(), local: None, recipients: 1, replicas: 1 };
+//! let send = Command::Send { file: None, user, path: "photo.jpg".into(), local: None, recipients: 1, replicas: 1 };
 //! let [Action::Reply(_, Ok(Reply::File(file))), Action::Begin(job, Job::Encrypt { .. })] =
 //!     &give(Input::Command(CommandId(2), send))[..] else { panic!() };
 //!

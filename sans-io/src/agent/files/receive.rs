@@ -25,6 +25,7 @@ impl Files {
     pub(super) fn receive(
         &mut self,
         now: Now,
+        file: Option<FileId>,
         user: UserId,
         description: Box<FileDescription>,
         local: Option<LocalKey>,
@@ -35,7 +36,7 @@ impl Files {
         }
         self.check(user, &description, relays)?;
         let description = as_stored(&description)?;
-        let id = self.new_id()?;
+        let id = self.new_id(file)?;
         let chunks = waiting(&description);
         let mut file = File::new(FileRecord {
             user,
@@ -80,11 +81,18 @@ impl Files {
         }
     }
 
-    pub(super) fn new_id(&mut self) -> Result<FileId, AgentError> {
+    /// What a new file is called. No other one may be, neither may what is still to be deleted of one.
+    pub(super) fn new_id(&mut self, file: Option<FileId>) -> Result<FileId, AgentError> {
         if self.files.len() >= self.config.max_files {
             return Err(AgentError::prohibited("too many files are under way"));
         }
-        Ok(FileId::random(&mut self.rng))
+        let Some(file) = file else {
+            return Ok(FileId::random(&mut self.rng));
+        };
+        match self.files.contains_key(&file) || self.is_being_removed(&file) {
+            true => Err(AgentError::prohibited("another file is called so")),
+            false => Ok(file),
+        }
     }
 
     /// The first chunk that can be downloaded now.

@@ -80,6 +80,14 @@ impl Files {
         Ok(Reply::Done)
     }
 
+    /// Whether something is to be deleted of a file at routers.
+    pub(super) fn is_being_removed(&self, id: &FileId) -> bool {
+        let mut removals = self
+            .removals
+            .range((id.clone(), 0)..=(id.clone(), u32::MAX));
+        removals.next().is_some()
+    }
+
     fn known_replicas(&self, id: &FileId) -> Vec<There> {
         let file = self.files.get(id);
         let replicas = file.into_iter().flat_map(|file| file.replicas());

@@ -48,6 +48,7 @@ impl Files {
     pub(super) fn send(
         &mut self,
         now: Now,
+        file: Option<FileId>,
         user: UserId,
         source: Origin,
         recipients: u16,
@@ -68,7 +69,7 @@ impl Files {
         if self.storing(user).count() < usize::from(replicas) {
             return Err(no_routers());
         }
-        let id = self.new_id()?;
+        let id = self.new_id(file)?;
         let plan = Plan {
             key: Secret::generate(&mut self.rng),
             nonce: Nonce::generate(&mut self.rng),

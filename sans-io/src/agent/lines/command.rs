@@ -297,10 +297,11 @@ impl Line {
             return Err(Lost);
         }
         let (tag, rest) = text.split_once(' ').unwrap_or((text, ""));
-        // The space after which nothing stands belongs to NEW only.
-        let parsed = match written.is_empty() && text.ends_with(' ') && tag != "NEW" {
-            true => None,
-            false => Self::of(tag, rest),
+        // A space after which nothing stands may follow INV and CON, and what agents say.
+        let before = text.strip_suffix(' ').filter(|_| written.is_empty());
+        let parsed = match before {
+            Some(before) if !may_end_with_space(tag, before) => None,
+            Some(_) | None => Self::of(tag, rest),
         };
         let (command, form) = match parsed {
             Some((_, BodyForm::Bad)) if is_bad_size(rest) => return Err(Lost),
@@ -373,18 +374,27 @@ impl Line {
                 named.then(|| (Command::Reject(rest.to_owned()), BodyForm::None))
             }
             "SUBS" => {
-                let names = rest.split(',').map(str::to_owned).collect();
-                without_body(Command::SubscribeMany(names))
+                let names: Vec<_> = rest.split(',').map(str::to_owned).collect();
+                let named = names.iter().all(|name| !name.is_empty());
+                named.then_some((Command::SubscribeMany(names), BodyForm::None))
             }
             "SEND" => {
                 let (pq, rest) = pq(rest);
                 let (notify, rest) = match rest.split_once(' ') {
-                    Some(("T", rest)) => (true, rest),
-                    Some(("F", rest)) => (false, rest),
-                    Some(_) | None => (false, rest),
+                    Some(("T", rest)) => (Some(true), rest),
+                    Some(("F", rest)) => (Some(false), rest),
+                    Some(_) | None => (None, rest),
                 };
-                let pq = pq.map(InitialKeys::support);
-                Some((Command::Send { pq, notify }, body(rest)?))
+                let form = body(rest)?;
+                // Where no flag is, it is not the body that is wrong.
+                if form == BodyForm::Bad && notify.is_none() && !is_bad_size(rest) {
+                    return None;
+                }
+                let send = Command::Send {
+                    pq: pq.map(InitialKeys::support),
+                    notify: notify.unwrap_or(false),
+                };
+                Some((send, form))
             }
             "ACK" => {
                 let (message, form) = match rest.split_once(' ') {
@@ -451,6 +461,12 @@ impl Line {
             _ => None,
         }
     }
+}
+
+/// Whether a line may end with a space after this.
+fn may_end_with_space(tag: &str, before: &str) -> bool {
+    let is_new = tag == "NEW" && (before.ends_with(" INV") || before.ends_with(" CON"));
+    is_new || AGENT.contains(&tag)
 }
 
 #[cfg(test)]
@@ -578,6 +594,13 @@ mod tests {
             "JOIN",
             "SUB ",
             "SEND",
+            "SEND T",
+            "SEND X :a",
+            "SEND hello",
+            "SUBS",
+            "SUBS a,,b",
+            "NEW T INV subscribe ",
+            "NEW T CON link=T ",
             "NEW T",
             "ACK x",
             "",
@@ -593,7 +616,7 @@ mod tests {
             let (line, form) = Line::parse(line.as_bytes()).unwrap();
             assert_eq!((line.command, form), (Err(SYNTAX), BodyForm::None));
         }
-        for line in ["QCONT", "DEL_USER x", "MSGNTF a b T"] {
+        for line in ["QCONT", "DEL_USER x", "MSGNTF a b T", "SENT 1 "] {
             let (line, _) = Line::parse(line.as_bytes()).unwrap();
             assert_eq!(line.command, Ok(Command::FromAgent));
         }

@@ -84,7 +84,7 @@ fn worded(text: &str, level: Level) -> String {
             let kind = kind.strip_prefix("A_").unwrap_or(kind);
             format!("AGENT {kind}{}", context(true))
         }
-        ["NO_USER" | "NO_ROUTERS" | "NO_NAME_SERVERS", ..] if level < Level::L7 => {
+        ["NO_USER" | "NO_ROUTERS" | "NO_NAME_SERVERS" | "FILE", ..] if level < Level::L7 => {
             format!("INTERNAL {text}")
         }
         _ => text.to_owned(),
@@ -184,6 +184,11 @@ mod tests {
         assert_eq!(error(&prohibited, Level::L0), "CMD PROHIBITED");
         assert_eq!(error(&AgentError::Version, Level::L5), "AGENT VERSION");
         assert_eq!(error(&AgentError::NoUser, Level::L5), "INTERNAL NO_USER");
+        let no_file = AgentError::File {
+            error: crate::agent::error::FileProblem::NoFile,
+        };
+        assert_eq!(error(&no_file, Level::L5), "INTERNAL FILE NO_FILE");
+        assert_eq!(error(&no_file, Level::L7), "FILE NO_FILE");
     }
 
     const ROUTER: &str = "smp://u2dS9sG8nMNURyZwqASV4yROM28Er0luVTx5X1CsMrU=@smp4.simplex.im";

@@ -57,10 +57,7 @@ impl Agent {
                 let what = Loading::Connections(id, user, Vec::new());
                 self.load_page(Kind::Connection, None, what);
             }
-            Command::Confirm { event } => {
-                let changes = vec![Change::Delete(Key::event(event))];
-                self.commit(changes, Vec::new(), OpId(0));
-            }
+            Command::Confirm { event } => self.confirmed(event),
             Command::SubscribeAll { user } => {
                 self.load_page(
                     Kind::Queue,

@@ -3,9 +3,9 @@
 use super::{Action, Agent, Entry, Incoming, Loading, Work};
 use crate::agent::connection::Connection;
 use crate::agent::error::AgentError;
-use crate::agent::event::{Event, EventContent};
-use crate::agent::id::{ConnectionId, EventId};
-use crate::agent::store::record::{self, EventRecord, QueueRecord};
+use crate::agent::event::EventContent;
+use crate::agent::id::ConnectionId;
+use crate::agent::store::record::{self, QueueRecord};
 use crate::agent::store::{Key, Kind, Load, LoadId, Record};
 use crate::time::Now;
 
@@ -64,31 +64,6 @@ impl Agent {
             }
             Loading::Link(opening) => self.link_key_loaded(*opening, records),
             Loading::Join(command, wanted) => self.join_loaded(now, command, *wanted, records),
-        }
-    }
-
-    /// What the application has not confirmed before is told again, in order.
-    pub(super) fn events_loaded(&mut self, records: &[Record]) {
-        for Record { key, value } in records {
-            let id = key.id.split_first_chunk();
-            let Some(id) = id.map(|(id, _)| EventId(u64::from_be_bytes(*id))) else {
-                continue;
-            };
-            self.shared.next_event = self.shared.next_event.max(id.next());
-            if let Ok(EventRecord {
-                connection,
-                content,
-            }) = record::from_bytes(value)
-            {
-                self.actions.push(Action::Event(Event {
-                    id: Some(id),
-                    connection,
-                    content,
-                }));
-            }
-        }
-        if !self.load_next(Kind::Event, records, Loading::Events) {
-            self.load_page(Kind::Statistics, None, Loading::Statistics);
         }
     }
 

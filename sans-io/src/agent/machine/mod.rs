@@ -32,6 +32,7 @@
 
 mod asking;
 mod commands;
+mod events;
 mod links;
 mod loads;
 mod requests;
@@ -46,6 +47,7 @@ mod users;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(super) use self::asking::RouterTest;
+use self::events::KeptEvents;
 pub(super) use self::links::OpenLink;
 use self::requests::WaitingRequests;
 use self::services::Services;
@@ -58,10 +60,10 @@ use crate::agent::config::{Config, UserRouter};
 use crate::agent::connection::{Caller, Connection, Delivery, Found, Join, Need, Step};
 use crate::agent::error::AgentError;
 use crate::agent::event::{Event, EventContent};
-use crate::agent::id::{CommandId, ConnectionId, EventId};
+use crate::agent::id::{CommandId, ConnectionId};
 use crate::agent::index::QueueIndex;
 use crate::agent::network::{Asked, Purpose as AskedFor};
-use crate::agent::store::record::{self, EventRecord};
+use crate::agent::store::record;
 use crate::agent::store::{Change, Key, Kind, Load, LoadId, OpId, Record};
 use crate::agent::turn::{Turn, TurnId, Turned};
 use crate::crypto::AuthPrivateKey;
@@ -152,7 +154,7 @@ pub(super) struct Shared {
     /// Queues that may have been made although nobody has heard of it.
     pub(super) late: BTreeMap<RequestId, LateQueue>,
     next_request: u64,
-    next_event: EventId,
+    kept: KeptEvents,
     network: NetworkState,
     activity: Activity,
     statistics: Statistics,
@@ -204,38 +206,6 @@ impl Shared {
         self.network == NetworkState::Online
             && self.activity == Activity::Active
             && self.users.contains_key(&user)
-    }
-
-    /// An event, which is kept if it has to be confirmed.
-    pub(super) fn event(
-        &mut self,
-        connection: Option<ConnectionId>,
-        content: EventContent,
-        changes: &mut Vec<Change>,
-    ) -> Event {
-        if !content.is_kept() {
-            return Event {
-                id: None,
-                connection,
-                content,
-            };
-        }
-        let id = self.next_event;
-        self.next_event = id.next();
-        let record = EventRecord {
-            connection,
-            content,
-        };
-        changes.push(Change::Put {
-            key: Key::event(id),
-            value: record::to_bytes(&record),
-            expires: None,
-        });
-        Event {
-            id: Some(id),
-            connection: record.connection,
-            content: record.content,
-        }
     }
 }
 
@@ -327,7 +297,7 @@ impl Agent {
                 waiting: WaitingRequests::default(),
                 late: BTreeMap::new(),
                 next_request: 0,
-                next_event: EventId(1),
+                kept: KeptEvents::default(),
                 network: NetworkState::Online,
                 activity: Activity::Active,
                 statistics: Statistics::default(),

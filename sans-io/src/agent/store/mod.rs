@@ -78,6 +78,8 @@ pub enum Kind {
     /// That a connection has something to do, and is loaded at the start.
     Work = 11,
     /// An event that the application has not confirmed.
+    ///
+    /// The one without an id says from where on none was numbered.
     Event = 12,
     /// The key with which the reader of a link has secured its queue.
     Link = 13,
@@ -88,6 +90,8 @@ pub enum Kind {
     /// A chunk that is to be deleted at a router.
     Removal = 16,
     /// An event of a file that the application has not confirmed.
+    ///
+    /// The one without an id says from where on none was numbered.
     FileEvent = 17,
     /// What was done at a router for a user, who is the owner.
     Statistics = 18,
@@ -239,6 +243,15 @@ impl Key {
         }
     }
 
+    /// From where on no event of a file was numbered.
+    #[cfg(feature = "xftp")]
+    pub(super) fn file_event_numbers() -> Self {
+        Self {
+            kind: Kind::FileEvent,
+            ..Self::event_numbers()
+        }
+    }
+
     /// An event of a file.
     #[cfg(feature = "xftp")]
     pub(super) fn file_event(number: u64) -> Self {
@@ -246,6 +259,15 @@ impl Key {
             kind: Kind::FileEvent,
             owner: Bytes::new(),
             id: Bytes::copy_from_slice(&number.to_be_bytes()),
+        }
+    }
+
+    /// From where on no event was numbered. It stands before all events.
+    pub(super) fn event_numbers() -> Self {
+        Self {
+            kind: Kind::Event,
+            owner: Bytes::new(),
+            id: Bytes::new(),
         }
     }
 

@@ -302,6 +302,33 @@ fn what_the_application_has_not_confirmed_is_told_again() {
     assert_eq!(confirmations(&mut peers), []);
 }
 
+#[test]
+fn no_number_of_an_event_is_used_again() {
+    let mut peers = Peers::new(1, 1);
+    let mut last = None;
+    for number in 0..3 {
+        let name = super::peers::name(&format!("bob{number}"));
+        let request = peers.invite_as(ALICE, &name, InitialKeys::Never);
+        peers.names[BOB] = super::peers::name(&format!("alice{number}"));
+        let join = peers.join(request, crate::ratchet::Pq::Off);
+        peers.agents.ask(BOB, join).unwrap();
+        let ids: Vec<_> = peers
+            .agents
+            .events(ALICE)
+            .into_iter()
+            .filter_map(|event| event.id)
+            .collect();
+        assert!(!ids.is_empty() && ids.iter().all(|id| Some(*id) > last));
+        last = ids.iter().copied().max();
+        for event in ids {
+            peers.agents.command(ALICE, Command::Confirm { event });
+        }
+        peers.agents.run();
+        peers.agents.crash(ALICE);
+        peers.agents.run();
+    }
+}
+
 fn waits(what: &str) -> AgentError {
     AgentError::Prohibited {
         context: what.into(),

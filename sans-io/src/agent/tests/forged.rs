@@ -3,6 +3,8 @@
 use bytes::Bytes;
 
 use super::peers::{ALICE, BOB, Peers};
+use crate::agent::command::Command as AgentCommand;
+use crate::agent::config::Config;
 use crate::agent::envelope::{AgentEnvelope, ClientEnvelope, EnvelopeContent};
 use crate::agent::error::{AgentError, CryptoError};
 use crate::agent::event::EventContent;
@@ -143,6 +145,45 @@ fn what_an_intruder_writes_does_not_keep_the_peer_from_joining() {
     peers.allow();
     peers.send(ALICE, "it is you");
     assert_eq!(peers.read(BOB), ["it is you"]);
+}
+
+#[test]
+fn what_a_peer_can_provoke_without_end_is_kept_up_to_a_bound() {
+    let config = Config {
+        max_events: 3,
+        ..Config::default()
+    };
+    let mut peers = Peers::with(1, 1, &config);
+    let request = peers.invite(InitialKeys::Later);
+    let mut intruder = Intruder::new(&request);
+    let mut told = Vec::new();
+    let mut write = |peers: &mut Peers, times| {
+        for _ in 0..times {
+            intruder.write(peers, Bytes::from_static(b"garbage"));
+        }
+        let events = peers.agents.events(ALICE);
+        told.extend(events.into_iter().filter_map(|event| event.id));
+        told.clone()
+    };
+    let kept = |peers: &mut Peers| {
+        peers.agents.crash(ALICE);
+        peers.agents.run();
+        let events = peers.agents.events(ALICE);
+        let ids = events.into_iter().filter_map(|event| event.id);
+        ids.collect::<Vec<_>>()
+    };
+    let told = write(&mut peers, 10);
+    assert_eq!(told.len(), 10, "each is told once");
+    assert_eq!(kept(&mut peers), told[7..]);
+    // Those from before the restart count.
+    let told = write(&mut peers, 2);
+    assert_eq!(kept(&mut peers), told[9..]);
+    // What is confirmed makes room.
+    let event = told[10];
+    peers.agents.command(ALICE, AgentCommand::Confirm { event });
+    peers.agents.run();
+    let told = write(&mut peers, 1);
+    assert_eq!(kept(&mut peers), [told[9], told[11], told[12]]);
 }
 
 /// A body that was altered on its way, and the same message twice: the genuine one is read once.

@@ -7,6 +7,7 @@ use crate::agent::config::Config;
 use crate::agent::event::{Event, EventContent};
 use crate::agent::id::{ConnectionId, MessageId};
 use crate::agent::link::ConnectionRequest;
+use crate::agent::store::{Key, Kind};
 use crate::ratchet::{InitialKeys, Pq};
 use crate::sim::agents::{Agents, USER};
 use crate::smp::MsgFlags;
@@ -46,6 +47,13 @@ impl Peers {
             agents: Agents::over(seed, 2, routers, &Config::default()),
             names: [name("bob"), name("alice")],
         }
+    }
+
+    /// How many events an agent keeps that were not confirmed.
+    pub(super) fn kept_events(&self, who: usize) -> usize {
+        let records = self.agents.store(who).unwrap().records();
+        let is_event = |key: &Key| key.kind == Kind::Event && *key != Key::event_numbers();
+        records.filter(|(key, _)| is_event(key)).count()
     }
 
     /// Two agents that are connected.

@@ -8,6 +8,7 @@ use crate::agent::config::{
 };
 use crate::ratchet::InitialKeys;
 use crate::sim::agents::{Commands, Reach};
+use crate::wire::{NonEmpty, ServerAddress};
 
 fn config(proxy: ProxyMode, fallback: ProxyFallback, protection: Protection) -> Config {
     Config {
@@ -181,6 +182,39 @@ fn the_operator_of_a_router_is_no_proxy_for_it() {
         .map(|r| r.commands.forwarded)
         .collect();
     assert_eq!(forwarded[2], 0, "nobody has a queue there");
+}
+
+/// An address may name more hosts of a router than another one does.
+#[test]
+fn a_router_is_known_by_any_of_its_hosts() {
+    let config = config(ProxyMode::Always, ProxyFallback::Prohibit, Protection::None);
+    for seed in 0..8 {
+        let mut peers = Peers::with(seed, 3, &config);
+        let router = |peers: &Peers, index: usize, storage| UserRouter {
+            roles: Roles {
+                storage,
+                ..Roles::default()
+            },
+            ..UserRouter::new(peers.agents.routers[index].address.clone())
+        };
+        // Alice receives there.
+        let mut same = router(&peers, 0, Use::Yes);
+        let alice = vec![same.clone(), router(&peers, 2, Use::No)];
+        let mut hosts = same.address.hosts().to_vec();
+        hosts.push("other.example".parse().unwrap());
+        let (port, key_hash) = (same.address.port(), same.address.key_hash().clone());
+        same.address = ServerAddress::new(NonEmpty::try_from(hosts).unwrap(), port, key_hash);
+        let bob = vec![
+            same,
+            router(&peers, 1, Use::Yes),
+            router(&peers, 2, Use::No),
+        ];
+        peers.agents.use_routers(ALICE, alice);
+        peers.agents.use_routers(BOB, bob);
+        // Nobody would answer under the other name of it.
+        peers.connect(InitialKeys::Never);
+        talk(&mut peers);
+    }
 }
 
 /// A proxy that is too old to be one is like one that cannot reach anybody: what follows is the user's choice.

@@ -287,6 +287,34 @@ fn messages_arrive_while_the_new_queue_cannot_be_tried() {
     assert!(tried > 20);
 }
 
+/// It is told once, also while the application takes its time to acknowledge it.
+#[test]
+fn what_comes_through_both_queues_is_told_once() {
+    for steps in 0..80 {
+        let mut peers = Peers::connected(1, 3, InitialKeys::Later);
+        let connection = peers.names[ALICE].clone();
+        peers.agents.command(ALICE, Command::Switch { connection });
+        for step in 0..steps {
+            peers.agents.step(step % 2);
+        }
+        // It may be on its way to the old queue when the new one is to be used.
+        let send = peers.sending(BOB, "once");
+        peers.agents.command(BOB, send);
+        peers.agents.wait(Duration::from_secs(600));
+        let told = peers.told(ALICE).into_iter();
+        let told = told.filter(|event| matches!(event, EventContent::Message { .. }));
+        assert_eq!(told.count(), 1, "{steps}");
+        // It is acknowledged where it has come from, so that what follows comes.
+        let connection = peers.names[ALICE].clone();
+        let subscribe = Command::Subscribe { connection };
+        assert_eq!(peers.agents.ask(ALICE, subscribe), Ok(Reply::Done));
+        assert_eq!(peers.read(ALICE), ["once"], "{steps}");
+        peers.send(BOB, "next");
+        peers.agents.wait(Duration::from_secs(600));
+        assert_eq!(peers.read(ALICE), ["next"], "{steps}");
+    }
+}
+
 /// The router that somebody receives from.
 fn router_of(peers: &mut Peers, who: usize) -> usize {
     let statistics = statistics(peers, who);

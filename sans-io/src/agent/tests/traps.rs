@@ -129,6 +129,11 @@ fn router_of(peers: &mut Peers, who: usize) -> usize {
 fn nothing_is_sent_while_a_new_ratchet_is_agreed_on() {
     let mut peers = Peers::connected(3, 3, InitialKeys::Later);
     let router = router_of(&mut peers, BOB);
+    peers.send(BOB, "read meanwhile");
+    let read = peers.told(ALICE).into_iter().find_map(|event| match event {
+        EventContent::Message { meta, .. } => Some(meta.message),
+        _ => None,
+    });
     peers.agents.reach(router, Reach::Down);
     let command = synchronize(&peers, ALICE);
     assert_eq!(peers.agents.ask(ALICE, command), Ok(Reply::Done));
@@ -140,6 +145,17 @@ fn nothing_is_sent_while_a_new_ratchet_is_agreed_on() {
     );
     let connection = peers.names[ALICE].clone();
     let refused = peers.agents.ask(ALICE, Command::Switch { connection });
+    assert!(
+        matches!(refused, Err(AgentError::Prohibited { .. })),
+        "{refused:?}"
+    );
+    // Neither is a receipt. What it is of is acknowledged: the keys of the peer come after it.
+    let acknowledge = Command::Acknowledge {
+        connection: peers.names[ALICE].clone(),
+        message: read.unwrap(),
+        receipt: Some(Bytes::from_static(b"seen")),
+    };
+    let refused = peers.agents.ask(ALICE, acknowledge);
     assert!(
         matches!(refused, Err(AgentError::Prohibited { .. })),
         "{refused:?}"
@@ -285,6 +301,10 @@ fn a_confirmation_that_meets_a_full_queue_fails_the_connection() {
         matches!(joined, Err(AgentError::NotAvailable { .. })),
         "{joined:?}"
     );
+    // Nobody has heard of it: its name is free again.
+    let store = peers.agents.store(BOB).unwrap();
+    let mut kinds = store.records().map(|(key, _)| key.kind);
+    assert!(!kinds.any(|kind| kind == Kind::Connection));
 }
 
 /// The name of a connection that was refused for good is free again, and nothing of it is left.

@@ -116,6 +116,7 @@ impl Run {
                     _ => format!("file {name}"),
                 };
                 self.world.command(Command::Send {
+                    file: None,
                     user: USER,
                     path,
                     local: None,

@@ -15,7 +15,7 @@ use crate::agent::files::job::{
 use crate::agent::files::record::Relays;
 use crate::agent::files::{Action, Activity, Files, Input};
 use crate::agent::id::{CommandId, EventId, FileId};
-use crate::agent::store::{Change, Kind, Memory, OpId};
+use crate::agent::store::{Change, Key, Kind, Memory, OpId};
 use crate::crypto::AuthPublicKey;
 use crate::crypto::hash::{Sha512, sha256};
 use crate::machine::Machine as _;
@@ -278,10 +278,14 @@ impl World {
         panic!("it does not end");
     }
 
-    /// What is kept, besides what is counted.
+    /// What is kept, besides what is counted and the number of the next event.
     pub(crate) fn kinds(&self) -> Vec<Kind> {
-        let kinds = self.store.records().map(|(key, _)| key.kind);
-        kinds.filter(|kind| *kind != Kind::FileStatistics).collect()
+        let keys = self.store.records().map(|(key, _)| key);
+        let numbers = |key: &Key| key.kind == Kind::FileEvent && key.id.is_empty();
+        let counted = |key: &Key| key.kind == Kind::FileStatistics || numbers(key);
+        keys.filter(|key| !counted(key))
+            .map(|key| key.kind)
+            .collect()
     }
 
     /// Whether nothing is kept, besides what is counted, but what has happened.
@@ -291,12 +295,11 @@ impl World {
 
     /// Everything that has happened to a file and is kept, once.
     pub(crate) fn kept(&self, file: &FileId) -> Vec<FileEvent> {
-        // The number of one that was confirmed may be given to another one.
         let mut known: Vec<(EventId, FileEvent)> = Vec::new();
         for event in &self.events {
             if let (Some(id), EventContent::File { file: of, event }) = (event.id, &event.content)
                 && of == file
-                && !known.iter().any(|known| *known == (id, event.clone()))
+                && !known.iter().any(|(known, _)| *known == id)
             {
                 known.push((id, event.clone()));
             }
@@ -502,6 +505,7 @@ impl World {
 
 pub(crate) fn receive(text: &DescriptionText, relays: Relays) -> Command {
     Command::Receive {
+        file: None,
         user: USER,
         description: Box::new(text.description().unwrap()),
         local: None,

@@ -178,6 +178,7 @@ fn it_is_known_which_replicas_have_failed_in_whatever_order_they_were_described(
     behave(&mut world, &second, Behaviour::Away);
     behave(&mut world, &third, Behaviour::Refuses(ErrorType::Auth));
     let receive = Command::Receive {
+        file: None,
         user: USER,
         description: Box::new(FileDescription::new(parts).unwrap()),
         local: None,

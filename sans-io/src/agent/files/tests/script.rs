@@ -28,6 +28,7 @@ impl World {
 
     pub(super) fn send(&mut self, path: &str, recipients: u16, replicas: u8) -> FileId {
         self.file(Command::Send {
+            file: None,
             user: USER,
             path: path.to_owned(),
             local: None,

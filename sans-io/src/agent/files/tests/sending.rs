@@ -10,6 +10,7 @@ use crate::agent::files::command::{Command, Reply};
 use crate::agent::files::config::Config;
 use crate::agent::files::job::{Job, Question};
 use crate::agent::files::record::Relays;
+use crate::agent::id::FileId;
 use crate::agent::store::Kind;
 use crate::sim::files::*;
 use crate::xftp::ErrorType;
@@ -40,6 +41,7 @@ fn a_file_is_encrypted_then_each_chunk_created_and_uploaded_and_described() {
 fn nothing_is_asked_of_a_router_before_what_it_follows_from_is_stored() {
     let mut world = World::new(1);
     world.command(Command::Send {
+        file: None,
         user: USER,
         path: "photo".into(),
         local: None,
@@ -356,6 +358,7 @@ fn a_description_is_sent_in_one_chunk_and_leads_to_its_file() {
 fn what_cannot_be_sent_is_refused_at_once() {
     let mut world = World::new(1);
     let send = |user, recipients, replicas| Command::Send {
+        file: None,
         user,
         path: "photo".into(),
         local: None,
@@ -374,6 +377,42 @@ fn what_cannot_be_sent_is_refused_at_once() {
 }
 
 #[test]
+fn a_file_is_called_as_its_owner_says_unless_another_one_is() {
+    let mut world = World::new(1);
+    let photo = FileId::try_from(b"photo".as_slice()).unwrap();
+    let send = Command::Send {
+        file: Some(photo.clone()),
+        user: USER,
+        path: "photo".into(),
+        local: None,
+        recipients: 1,
+        replicas: 1,
+    };
+    assert_eq!(world.file(send.clone()), photo);
+    assert_eq!(
+        world.ask(Command::Files),
+        Ok(Reply::Files(vec![photo.clone()]))
+    );
+    let refused = Err(AgentError::prohibited("another file is called so"));
+    assert_eq!(world.ask(send.clone()), refused);
+    world.finish();
+    assert_eq!(world.ask(Command::Files), Ok(Reply::Files(vec![])));
+    // What is still to be deleted of it is of that name too.
+    let (sender, _) = world.sent(&photo);
+    world.set(0, Behaviour::Away);
+    let remove = Command::DeleteRemotely {
+        user: USER,
+        file: photo.clone(),
+        sender: Some(Box::new(sender.description().unwrap())),
+    };
+    assert_eq!(world.ask(remove), Ok(Reply::Done));
+    assert_eq!(world.ask(send.clone()), refused);
+    world.set(0, Behaviour::Works);
+    world.finish();
+    assert_eq!(world.file(send), photo);
+}
+
+#[test]
 fn too_many_files_at_once_are_refused() {
     let config = Config {
         max_files: 1,
@@ -382,6 +421,7 @@ fn too_many_files_at_once_are_refused() {
     let mut world = World::with(config, 1);
     let first = world.send("a", 1, 1);
     let second = Command::Send {
+        file: None,
         user: USER,
         path: "b".into(),
         local: None,
