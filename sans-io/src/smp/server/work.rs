@@ -171,6 +171,7 @@ impl Block {
             .filter_map(|(verdict, bound)| verdict.signed(bound))
             .collect::<Vec<_>>();
         let all_signed = ed25519::verify_all(&signed);
+        let is_single = signed.len() == 1;
         let mut verdicts = verdicts.iter();
         let mut tally = Tally::default();
         for item in &mut self.items {
@@ -182,6 +183,8 @@ impl Block {
             };
             let authorized = match all_signed {
                 true => verdict.holds_if_signed(),
+                // It was this one, and costs no more than if it had been tried with keys that were known.
+                false if is_single && verdict.signed(bound).is_some() => false,
                 false => verdict.holds(bound),
             };
             item.state = match authorized {
