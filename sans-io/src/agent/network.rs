@@ -312,7 +312,7 @@ impl Shared {
         let operator = operator_of(routers, router);
         let suitable = |candidate: &&UserRouter| {
             candidate.roles.proxy == Use::Yes
-                && !share_host(&candidate.address, router)
+                && !share_router(&candidate.address, router)
                 && (operator.is_none() || candidate.operator != operator)
         };
         let place = (user, router.clone());
@@ -348,7 +348,7 @@ impl Shared {
             .iter()
             .filter_map(|address| operator_of(routers, address))
             .collect();
-        let is_other = |known: &&&UserRouter| !avoid.iter().any(|a| share_host(a, &known.address));
+        let is_other = |known: &&&UserRouter| !avoid.iter().any(|a| share_router(a, &known.address));
         let other_operator =
             |known: &&&UserRouter| known.operator.is_none_or(|o| !operators.contains(&o));
         let others: Vec<_> = storing.iter().filter(is_other).copied().collect();
@@ -376,7 +376,11 @@ impl Shared {
     }
 }
 
-/// Whether two addresses may lead to one machine: one of them may name a host less.
+/// Whether two addresses may lead to one router: one of them may name a host less.
+fn share_router(a: &ServerAddress<SmpScheme>, b: &ServerAddress<SmpScheme>) -> bool {
+    a.port() == b.port() && share_host(a, b)
+}
+
 fn share_host(a: &ServerAddress<SmpScheme>, b: &ServerAddress<SmpScheme>) -> bool {
     a.hosts().iter().any(|host| b.hosts().contains(host))
 }
