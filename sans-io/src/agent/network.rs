@@ -348,7 +348,8 @@ impl Shared {
             .iter()
             .filter_map(|address| operator_of(routers, address))
             .collect();
-        let is_other = |known: &&&UserRouter| !avoid.iter().any(|a| share_router(a, &known.address));
+        let is_other =
+            |known: &&&UserRouter| !avoid.iter().any(|a| share_router(a, &known.address));
         let other_operator =
             |known: &&&UserRouter| known.operator.is_none_or(|o| !operators.contains(&o));
         let others: Vec<_> = storing.iter().filter(is_other).copied().collect();

@@ -59,7 +59,7 @@
 //! router.handle(Now::START, Input::Command(Call::Keys { block, queues: vec![None] }))?;
 //! let Some(Action::Event(Event::Execute { requests, refused, .. })) = router.poll() else { panic!() };
 //! assert!(requests.is_empty());
-//! assert_eq!(refused, lookups);
+//! assert_eq!(refused[..], lookups[..]);
 //! router.handle(Now::START, Input::Command(Call::Answer { block, answers: vec![] }))?;
 //! assert!(matches!(router.poll(), Some(Action::Transmit(_))));
 //! assert!(router.poll().is_none());
@@ -183,7 +183,7 @@ pub enum Event {
         requests: Vec<Request>,
         /// Queues that were looked up for others, which are not authorised. Nothing is to be answered to them; but if one exists and did not have
         /// to be looked for as far as one that does not, that is to be done now, so that the time does not tell.
-        refused: Vec<Lookup>,
+        refused: Box<[Lookup]>,
     },
 }
 

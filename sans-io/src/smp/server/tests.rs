@@ -102,7 +102,7 @@ fn refused(sides: &mut Sides) -> Vec<Lookup> {
     assert_eq!(results(sides), [], "it is not answered yet");
     let answers = Vec::new();
     sides.owner(Call::Answer { block, answers }).unwrap();
-    refused
+    refused.into_vec()
 }
 
 #[test]

@@ -23,8 +23,6 @@ use crate::wire::{CorrId, EntityId};
 pub(super) struct Block {
     pub(super) id: BlockId,
     items: Vec<Item>,
-    /// The queues on which a command was not authorised, as far as they exist.
-    refused: Vec<Lookup>,
     pub(super) stage: Stage,
 }
 
@@ -53,6 +51,8 @@ struct Item {
 enum ItemState {
     /// It needs no more work.
     Answered(Box<Answer>),
+    /// It is not authorised to do anything to a queue.
+    Refused(Box<Lookup>),
     /// It waits for the keys of its queue, if it has one.
     Claimed(Box<Claimed>),
     /// It may be executed, or is.
@@ -92,7 +92,6 @@ impl Block {
         Self {
             id,
             items,
-            refused: Vec::new(),
             stage: Stage::Lookup,
         }
     }
@@ -103,7 +102,10 @@ impl Block {
             .iter()
             .filter_map(|item| match &item.state {
                 ItemState::Claimed(claimed) => claimed.lookup.clone(),
-                ItemState::Answered(_) | ItemState::Authorized(_) | ItemState::Executing => None,
+                ItemState::Answered(_)
+                | ItemState::Refused(_)
+                | ItemState::Authorized(_)
+                | ItemState::Executing => None,
             })
             .collect()
     }
@@ -112,7 +114,10 @@ impl Block {
     pub(super) fn of_one_queue(&self) -> Option<&Lookup> {
         let mut claimed = self.items.iter().filter_map(|item| match &item.state {
             ItemState::Claimed(claimed) => Some(claimed),
-            ItemState::Answered(_) | ItemState::Authorized(_) | ItemState::Executing => None,
+            ItemState::Answered(_)
+            | ItemState::Refused(_)
+            | ItemState::Authorized(_)
+            | ItemState::Executing => None,
         });
         let (Some(one), None) = (claimed.next(), claimed.next()) else {
             return None;
@@ -190,8 +195,10 @@ impl Block {
             item.state = match authorized {
                 false => {
                     tally.refused(&claimed.request.command);
-                    self.refused.extend(claimed.lookup.take());
-                    ItemState::answered(ErrorType::Auth)
+                    match claimed.lookup.take() {
+                        Some(lookup) => ItemState::Refused(Box::new(lookup)),
+                        None => ItemState::answered(ErrorType::Auth),
+                    }
                 }
                 true => claimed.authorized_by(verdict.key()),
             };
@@ -215,28 +222,31 @@ impl Block {
 
     /// Whether the owner has anything to do with it.
     pub(super) fn concerns_owner(&self) -> bool {
-        !self.refused.is_empty() || self.has_requests()
+        self.items
+            .iter()
+            .any(|item| matches!(item.state, ItemState::Authorized(_) | ItemState::Refused(_)))
     }
 
     /// The requests that may be executed, in order, and the queues on which others may not.
-    pub(super) fn execute(&mut self) -> (Vec<Request>, Vec<Lookup>) {
+    pub(super) fn execute(&mut self) -> (Vec<Request>, Box<[Lookup]>) {
         self.stage = Stage::Execution;
-        let requests = self
-            .items
-            .iter_mut()
-            .filter_map(
-                |item| match std::mem::replace(&mut item.state, ItemState::Executing) {
-                    ItemState::Authorized(request) => Some(*request),
-                    other @ (ItemState::Answered(_)
-                    | ItemState::Claimed(_)
-                    | ItemState::Executing) => {
-                        item.state = other;
-                        None
-                    }
-                },
-            )
-            .collect();
-        (requests, std::mem::take(&mut self.refused))
+        let (mut requests, mut refused) = (Vec::new(), Vec::new());
+        for item in &mut self.items {
+            item.state = match std::mem::replace(&mut item.state, ItemState::Executing) {
+                ItemState::Authorized(request) => {
+                    requests.push(*request);
+                    ItemState::Executing
+                }
+                ItemState::Refused(lookup) => {
+                    refused.push(*lookup);
+                    ItemState::answered(ErrorType::Auth)
+                }
+                other @ (ItemState::Answered(_) | ItemState::Claimed(_) | ItemState::Executing) => {
+                    other
+                }
+            };
+        }
+        (requests, refused.into())
     }
 
     /// The transmissions of the responses, in the order of the requests, then of what follows them.
@@ -247,7 +257,10 @@ impl Block {
         for item in self.items {
             let answer = match item.state {
                 ItemState::Answered(answer) => *answer,
-                ItemState::Executing | ItemState::Claimed(_) | ItemState::Authorized(_) => answers
+                ItemState::Executing
+                | ItemState::Claimed(_)
+                | ItemState::Authorized(_)
+                | ItemState::Refused(_) => answers
                     .next()
                     .unwrap_or_else(|| Answer::from(ErrorType::Internal)),
             };
