@@ -77,15 +77,26 @@ enum Waiter {
     Operated(Ticket, Outcome),
 }
 
+/// A queue or a notifier that is gone.
+#[derive(Debug, Clone)]
+pub(super) struct Gone {
+    /// What it was known by.
+    pub(super) id: EntityId,
+    /// The service that it was one of.
+    pub(super) service: Option<EntityId>,
+    /// Who has done it, and knows.
+    pub(super) by: Option<ConnId>,
+}
+
 /// What happens when a commit is stored, and does not if it is not.
 #[derive(Debug, Clone)]
 enum Then {
     /// A queue may leave the memory.
     Unpin(EntityId, u64),
-    /// A queue is gone, and who has deleted it knows.
-    Deleted(EntityId, Option<ConnId>),
-    /// A notifier is gone, and who has removed it knows.
-    NotifierRemoved(EntityId, Option<ConnId>),
+    /// A queue is gone.
+    Deleted(Gone),
+    /// A notifier is gone.
+    NotifierRemoved(Gone),
     /// A service has more queues, or fewer.
     Adjusted(EntityId, ServiceTotals),
     /// A connection is told.
@@ -244,18 +255,13 @@ impl Router {
     }
 
     /// A queue is gone when a commit is stored.
-    pub(super) fn gone_after(&mut self, queue: EntityId, by: Option<ConnId>, op: OpId) {
-        self.blocks.then.push_back((op, Then::Deleted(queue, by)));
+    pub(super) fn gone_after(&mut self, queue: Gone, op: OpId) {
+        self.blocks.then.push_back((op, Then::Deleted(queue)));
     }
 
     /// A notifier, if there was one, is gone when a commit is stored.
-    pub(super) fn notifier_gone_after(
-        &mut self,
-        notifier: Option<EntityId>,
-        by: Option<ConnId>,
-        op: OpId,
-    ) {
-        let then = notifier.map(|notifier| (op, Then::NotifierRemoved(notifier, by)));
+    pub(super) fn notifier_gone_after(&mut self, notifier: Option<Gone>, op: OpId) {
+        let then = notifier.map(|notifier| (op, Then::NotifierRemoved(notifier)));
         self.blocks.then.extend(then);
     }
 
@@ -309,11 +315,11 @@ impl Router {
                         queue.messages.stored(before);
                     }
                 }
-                Then::Deleted(id, by) => {
-                    self.cache.deletion_settled(&id);
-                    self.queue_deleted(id, by);
+                Then::Deleted(queue) => {
+                    self.cache.deletion_settled(&queue.id);
+                    self.queue_deleted(queue);
                 }
-                Then::NotifierRemoved(id, by) => self.notifier_removed(id, by),
+                Then::NotifierRemoved(notifier) => self.notifier_removed(notifier),
                 Then::Adjusted(..) => {}
                 Then::Announce(connection, id, message) => {
                     self.announce(connection, id, message);
@@ -351,7 +357,7 @@ impl Router {
                 Then::Unpin(id, _) => {
                     affected.insert(id);
                 }
-                Then::Deleted(id, _) => {
+                Then::Deleted(Gone { id, .. }) => {
                     self.cache.deletion_settled(&id);
                     affected.insert(id);
                 }

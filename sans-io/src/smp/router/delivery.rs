@@ -45,7 +45,8 @@ impl Router {
         self.deliver_to(connection, queue);
     }
 
-    fn service_connection(&self, queue: &EntityId) -> Option<ConnId> {
+    /// The connection that receives the messages of all queues of the service that this one is of.
+    pub(super) fn service_connection(&self, queue: &EntityId) -> Option<ConnId> {
         let record = &self.cache.get(queue)?.record;
         self.services.messaging(record.service_id.as_ref()?)
     }

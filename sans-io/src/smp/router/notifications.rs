@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::blocks::Place;
+use super::blocks::{Gone, Place};
 use super::loads::For;
 use super::store::{Change, Load, NotificationRecord};
 use super::{ConnId, Router, totals};
@@ -52,11 +52,11 @@ impl Router {
             return self.refuse(place, ErrorType::Auth);
         };
         let service_id = self.notifier_service_of(place.connection);
+        let of_service = notifier.service_id.as_ref();
+        let of_service = of_service.and_then(|service| self.services.notifier(service));
         let after = self.associate_notifier(queue, service_id.clone());
-        let before = self
-            .notifications
-            .subscribers
-            .insert(notifier.id.clone(), place.connection);
+        let subscribers = &mut self.notifications.subscribers;
+        let before = subscribers.insert(notifier.id.clone(), place.connection);
         let counter = match before {
             Some(before) if before == place.connection => {
                 &mut self.counters.notifier_subscriptions_duplicate
@@ -64,6 +64,7 @@ impl Router {
             Some(_) | None => &mut self.counters.notifier_subscriptions,
         };
         *counter = counter.saturating_add(1);
+        let before = before.or(of_service);
         if let Some(before) = before.filter(|before| *before != place.connection) {
             if let Some(connection) = self.connections.get_mut(before) {
                 connection.notifiers.remove(&notifier.id);
@@ -196,7 +197,11 @@ impl Router {
     }
 
     /// What is to be stored when the notifier of a queue, which is returned, is its notifier no more.
-    pub(super) fn remove_notifier(&mut self, queue: &EntityId) -> Option<(EntityId, Vec<Change>)> {
+    pub(super) fn remove_notifier(
+        &mut self,
+        queue: &EntityId,
+        by: Option<ConnId>,
+    ) -> Option<(Gone, Vec<Change>)> {
         let record = &self.cache.get(queue)?.record;
         let notifier = record.notifier.clone()?;
         let waiting = self.notifications.waiting.get(&notifier.id);
@@ -211,20 +216,26 @@ impl Router {
         if let Some(service) = &notifier.service_id {
             changes.push(self.adjust_service(ServiceRole::Notifier, service, &notifier.id, -1));
         }
-        Some((notifier.id, changes))
+        let gone = Gone {
+            id: notifier.id,
+            service: notifier.service_id,
+            by,
+        };
+        Some((gone, changes))
     }
 
     /// Ends what a notifier had: its subscription, of which the subscriber is told unless it has removed the notifier itself, and the
     /// notifications that waited.
-    pub(super) fn notifier_removed(&mut self, notifier: EntityId, by: Option<ConnId>) {
-        self.notifications.waiting.remove(&notifier);
-        if let Some(subscriber) = self.notifications.subscribers.remove(&notifier) {
-            if let Some(connection) = self.connections.get_mut(subscriber) {
-                connection.notifiers.remove(&notifier);
-            }
-            if Some(subscriber) != by {
-                self.announce(subscriber, notifier, BrokerMessage::Deld);
-            }
+    pub(super) fn notifier_removed(&mut self, notifier: Gone) {
+        let Gone { id, service, by } = notifier;
+        self.notifications.waiting.remove(&id);
+        let subscriber = self.notifications.subscribers.remove(&id);
+        if let Some(connection) = subscriber.and_then(|of| self.connections.get_mut(of)) {
+            connection.notifiers.remove(&id);
+        }
+        let subscriber = subscriber.or_else(|| self.services.notifier(&service?));
+        if let Some(subscriber) = subscriber.filter(|subscriber| Some(*subscriber) != by) {
+            self.announce(subscriber, id, BrokerMessage::Deld);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::blocks::Place;
+use super::blocks::{Gone, Place};
 use super::loads::{Claim, Job};
 use super::messages::First;
 use super::store::{
@@ -236,6 +236,7 @@ impl Router {
             return self.with_messages(queue, Job::Command(place, Box::new(request)));
         }
         let service_id = self.service_of(place.connection);
+        let of_service = self.service_connection(queue);
         let after = self.associate(queue, service_id.clone());
         let duplicate = self
             .connections
@@ -246,7 +247,12 @@ impl Router {
             false => &mut self.counters.subscriptions,
         };
         *counter = counter.saturating_add(1);
-        if let Some(before) = self.connections.subscribe(queue, place.connection) {
+        let before = self.connections.subscribe(queue, place.connection);
+        let before = match duplicate {
+            true => None,
+            false => before.or(of_service).filter(|of| *of != place.connection),
+        };
+        if let Some(before) = before {
             self.tell_ended(before, queue);
         }
         let first = self.deliver_first(queue);
@@ -368,7 +374,8 @@ impl Router {
             return;
         }
         let (record, (notifier_id, dh_key)) = self.notifier(keys);
-        let (removed, changes) = self.remove_notifier(queue).unzip();
+        let removed = self.remove_notifier(queue, Some(place.connection));
+        let (removed, changes) = removed.unzip();
         totals::more(&mut self.totals.changed.notifiers, 1_i64);
         self.counters.notifiers_created = self.counters.notifiers_created.saturating_add(1);
         let op = self.change_with(
@@ -376,7 +383,7 @@ impl Router {
             |queue| queue.notifier = Some(Box::new(record)),
             changes.unwrap_or_default(),
         );
-        self.notifier_gone_after(removed, Some(place.connection), op);
+        self.notifier_gone_after(removed, op);
         let nid = BrokerMessage::Nid {
             notifier_id,
             dh_key,
@@ -388,12 +395,13 @@ impl Router {
         if !self.used(place, queue) {
             return;
         }
-        let Some((removed, changes)) = self.remove_notifier(queue) else {
+        let removed = self.remove_notifier(queue, Some(place.connection));
+        let Some((removed, changes)) = removed else {
             return self.answer(place, BrokerMessage::Ok);
         };
         self.counters.notifiers_deleted = self.counters.notifiers_deleted.saturating_add(1);
         let op = self.change_with(queue, |queue| queue.notifier = None, changes);
-        self.notifier_gone_after(Some(removed), Some(place.connection), op);
+        self.notifier_gone_after(Some(removed), op);
         self.answer_after(place, BrokerMessage::Ok, op);
     }
 
@@ -562,7 +570,7 @@ impl Router {
         queue: &EntityId,
         by: Option<ConnId>,
     ) -> Option<(OpId, u64)> {
-        let (notifier, changes) = self.remove_notifier(queue).unzip();
+        let (notifier, changes) = self.remove_notifier(queue, by).unzip();
         let mut changes = changes.unwrap_or_default();
         let deleted = self.cache.delete(queue)?;
         let record = deleted.record;
@@ -579,24 +587,31 @@ impl Router {
         };
         *counter = counter.saturating_add(1);
         self.counters.queues_deleted = self.counters.queues_deleted.saturating_add(1);
+        let gone = Gone {
+            id: queue.clone(),
+            service: record.service_id.clone(),
+            by,
+        };
         changes.push(Change::DeleteQueue {
             queue: Box::new(record),
             position: deleted.messages.position(),
         });
         let op = self.commit(changes);
-        self.gone_after(queue.clone(), by, op);
-        self.notifier_gone_after(notifier, by, op);
+        self.gone_after(gone, op);
+        self.notifier_gone_after(notifier, op);
         Some((op, messages))
     }
 
     /// A queue is gone for good: its subscriber is told, unless it has deleted the queue itself.
-    pub(super) fn queue_deleted(&mut self, queue: EntityId, by: Option<ConnId>) {
+    pub(super) fn queue_deleted(&mut self, queue: Gone) {
+        let Gone { id, service, by } = queue;
         if let Some(connection) = by.and_then(|by| self.connections.get_mut(by)) {
-            connection.gets.remove(&queue);
+            connection.gets.remove(&id);
         }
-        let subscriber = self.connections.unsubscribe(&queue);
+        let subscriber = self.connections.unsubscribe(&id);
+        let subscriber = subscriber.or_else(|| self.services.messaging(&service?));
         if let Some(subscriber) = subscriber.filter(|subscriber| Some(*subscriber) != by) {
-            self.announce(subscriber, queue, BrokerMessage::Deld);
+            self.announce(subscriber, id, BrokerMessage::Deld);
         }
     }
 

@@ -236,6 +236,85 @@ fn a_connection_that_subscribes_for_a_notifier_service_takes_over_from_all_other
     assert_eq!(script.told(second).len(), 1);
 }
 
+/// §5.4: END and DELD, also for queues of which nothing was delivered.
+#[test]
+fn a_service_is_told_of_every_queue_that_it_has_no_more() {
+    let mut script = Script::new();
+    let credentials = Credentials::issue(Algorithm::Ed25519, &mut script.rng);
+    let service = credentials.service(ServiceRole::Messaging);
+    let first = script.world.connect_as(Some(service.clone()));
+    let (taken, deleted) = (script.new_queue(first), script.new_queue(first));
+    let own = script.new_queue(first);
+    let service_id = own.ids.service_id.clone().unwrap();
+    script.world.disconnect(first);
+    let second = script.world.connect_as(Some(service));
+    let subs = script.request(&service_id, None, Command::Subs(ServiceQueues::default()));
+    script.execute(second, subs).unwrap();
+    script.told(second);
+    let client = script.world.connect();
+    script.recipient(client, &taken, Command::Sub).unwrap();
+    script.recipient(client, &deleted, Command::Del).unwrap();
+    script.recipient(second, &own, Command::Del).unwrap();
+    assert_eq!(
+        script.told(second),
+        [
+            (taken.ids.recipient_id.clone(), BrokerMessage::End),
+            (deleted.ids.recipient_id.clone(), BrokerMessage::Deld),
+        ]
+    );
+    script.recipient(client, &taken, Command::Del).unwrap();
+    assert_eq!(script.told(second), [], "it has been told before");
+}
+
+/// The same for notifiers.
+#[test]
+fn a_service_is_told_of_every_notifier_that_it_has_no_more() {
+    let mut script = Script::new();
+    let recipient = script.world.connect();
+    let service =
+        Credentials::issue(Algorithm::Ed25519, &mut script.rng).service(ServiceRole::Notifier);
+    let first = script.world.connect_as(Some(service.clone()));
+    let mut service_id = None;
+    let notifiers: Vec<_> = (0..3)
+        .map(|_| {
+            let queue = script.new_queue(recipient);
+            let (id, key, _) = notifier(&mut script, recipient, &queue);
+            let Ok(Response::Subscribed { service_id: of }) =
+                script.command(first, &id, &key, Command::NSub)
+            else {
+                panic!()
+            };
+            service_id = of;
+            (queue, id, key)
+        })
+        .collect();
+    script.world.disconnect(first);
+    let second = script.world.connect_as(Some(service));
+    let nsubs = Command::NSubs(ServiceQueues::default());
+    let nsubs = script.request(&service_id.unwrap(), None, nsubs);
+    script.execute(second, nsubs).unwrap();
+    let [
+        (_, taken, key),
+        (replaced, of_replaced, _),
+        (removed, of_removed, _),
+    ] = &notifiers[..]
+    else {
+        panic!()
+    };
+    let client = script.world.connect();
+    script.command(client, taken, key, Command::NSub).unwrap();
+    notifier(&mut script, recipient, replaced);
+    script.recipient(recipient, removed, Command::NDel).unwrap();
+    assert_eq!(
+        script.told(second),
+        [
+            (taken.clone(), BrokerMessage::End),
+            (of_replaced.clone(), BrokerMessage::Deld),
+            (of_removed.clone(), BrokerMessage::Deld),
+        ]
+    );
+}
+
 /// §5.9: SOKS, MSG…, ALLS.
 #[test]
 fn all_is_said_when_the_last_message_is_on_its_way() {
