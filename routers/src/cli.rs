@@ -195,12 +195,13 @@ pub(crate) fn now() -> UnixTime {
     UnixTime::from(SystemTime::now())
 }
 
-/// Tells on standard error what happens.
+/// Tells on standard error what happens. A router goes on if that cannot be told.
 pub(crate) fn log(level: LogLevel) {
     tracing_subscriber::fmt()
         .with_max_level(LevelFilter::from(level))
         .with_target(false)
         .with_writer(io::stderr)
+        .log_internal_errors(false)
         .init();
 }
 

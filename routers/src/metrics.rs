@@ -18,10 +18,10 @@ use crate::ports::{self, PortError, Reach};
 const REQUEST: usize = 8192;
 
 /// How long a request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many readers at a time.
-const READERS: usize = 16;
+const READERS: usize = 64;
 
 /// Something that is measured.
 pub(crate) trait Measured: Clone + Send + Sync + 'static {

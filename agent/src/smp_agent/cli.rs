@@ -167,6 +167,7 @@ pub fn main() -> ExitCode {
         .with_max_level(cli.log_level)
         .with_target(false)
         .with_writer(io::stderr)
+        .log_internal_errors(false)
         .init();
     // The agent is one future: a thread for it, and one for its clients.
     let runtime = tokio::runtime::Builder::new_multi_thread()

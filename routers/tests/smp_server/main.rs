@@ -270,6 +270,26 @@ async fn a_new_certificate_is_used_after_a_hangup_and_sessions_go_on() {
     old.smp.ping().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_router_goes_on_when_its_log_cannot_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "exec \"$0\" \"$@\" 2>/dev/full"])
+        .arg(env!("CARGO_BIN_EXE_smp-server"))
+        .args(["run", "--log-level", "trace", "--port", "0", "--dir"])
+        .arg(directory.path());
+    let router = Process::spawn(command, directory.path());
+    let client = Client::connect(&router.address).await;
+    let queue = Queue::create(&client, &mut rng().unwrap()).await;
+    router.signal(rustix::process::Signal::HUP);
+    for number in 0..100_u8 {
+        queue.send(&client, &[number]).await.unwrap();
+        Client::connect(&router.address).await;
+    }
+    client.smp.ping().await.unwrap();
+}
+
 /// Gives the page for browsers a certificate, on the port of clients.
 fn certificate_for_browsers(directory: &Path) {
     let made = Command::new("openssl")

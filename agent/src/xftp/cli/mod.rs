@@ -273,6 +273,7 @@ fn sessions(effort: &Effort) -> Result<Client, CliError> {
             .with_max_level(LevelFilter::DEBUG)
             .with_target(false)
             .with_writer(io::stderr)
+            .log_internal_errors(false)
             .init();
     }
     let (sessions, running) =

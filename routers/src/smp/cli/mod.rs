@@ -200,12 +200,13 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         }
         Some(Command::Cert(cert)) => cli::renew(&directories, &cert),
         Some(Command::Start(start)) => {
-            say(VERSION)?;
+            // A router goes on if nobody reads what it says.
+            say(VERSION).ok();
             log(start.log_level);
             run(&directories, start.maintenance)
         }
         Some(Command::Run(command)) => {
-            say(VERSION)?;
+            say(VERSION).ok();
             log(command.log_level);
             let directories = FILES.within(&command.dir);
             if !directories.ini().exists() {

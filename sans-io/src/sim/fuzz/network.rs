@@ -242,6 +242,7 @@ impl Run {
             }
             server::Event::Established(_)
             | server::Event::Service { .. }
+            | server::Event::Heard
             | server::Event::Counted(_) => {}
         }
         true

@@ -398,7 +398,7 @@ impl<'t> Run<'t> {
             Event::Established(_) if self.hearing == Hearing::NotYet => {
                 self.hearing = Hearing::Responses;
             }
-            Event::Established(_) | Event::Service { .. } | Event::Counted(_) => {}
+            Event::Established(_) | Event::Service { .. } | Event::Heard | Event::Counted(_) => {}
             Event::Lookup { block, lookups } => {
                 assert!(!lookups.is_empty(), "look-ups of nothing");
                 assert!(self.last_looked_up < Some(block), "look-ups in order");

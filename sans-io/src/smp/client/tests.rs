@@ -66,6 +66,7 @@ fn play(
                 }
                 server::Event::Established(_)
                 | server::Event::Service { .. }
+                | server::Event::Heard
                 | server::Event::Counted(_) => {}
             }
         }

@@ -246,6 +246,7 @@ impl Router {
                     .insert(id, Connection::new(*client, self.now));
             }
             server::Event::Service { role, chain } => self.introduced(id, role, &chain),
+            server::Event::Heard => {}
             server::Event::Counted(tally) => self.tallied(&tally),
             server::Event::Lookup { block, lookups } => {
                 self.begin_lookup(id, block, lookups.len());

@@ -166,6 +166,8 @@ pub enum Event {
         /// Its certificates: the session has proved that they are its own.
         chain: Arc<Chain>,
     },
+    /// The client has said something that does not concern the owner otherwise.
+    Heard,
     /// What there is to count of a block besides its requests.
     Counted(Tally),
     /// The keys of these queues are needed: the answer is [`Call::Keys`].
@@ -368,6 +370,7 @@ impl Server {
         let Some(transmissions) = content.and_then(|content| batch::unpack(&content)) else {
             let error = Say::Message(super::BrokerMessage::Err(ErrorType::Block));
             let error = error.announce(&ready.established.session, &EntityId::EMPTY);
+            self.outbox.event(Event::Heard);
             self.transmit(&[error]);
             return;
         };
@@ -453,6 +456,7 @@ impl Server {
             }
         }
         for id in done {
+            self.outbox.event(Event::Heard);
             self.answer(id, Vec::new());
         }
     }

@@ -63,7 +63,7 @@ fn lookups(sides: &mut Sides) -> Vec<(BlockId, Vec<Lookup>)> {
     let events = sides.server.events();
     let lookups = events.into_iter().filter_map(|event| match event {
         Event::Lookup { block, lookups } => Some((block, lookups)),
-        Event::Counted(_) => None,
+        Event::Heard | Event::Counted(_) => None,
         other => panic!("not a look-up: {other:?}"),
     });
     lookups.collect()
@@ -81,7 +81,7 @@ fn executed(sides: &mut Sides) -> Vec<(BlockId, Vec<u8>)> {
                 .map(|request| request.entity_id[0])
                 .collect(),
         )),
-        Event::Counted(_) => None,
+        Event::Heard | Event::Counted(_) => None,
         other => panic!("not requests: {other:?}"),
     });
     executed.collect()

@@ -72,7 +72,8 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
     use crate::smp::router::store::{
-        FORMAT, MessageRecord, NotificationRecord, QueueRecord, QueueStatus, ServiceRecord,
+        FORMAT, LinkRecord, MessageRecord, NotificationRecord, QueueRecord, QueueStatus,
+        ServiceRecord,
     };
     use crate::wire::{EntityId, Sample};
     use proptest::prelude::*;
@@ -96,6 +97,25 @@ mod tests {
         }
         queue.recipient_keys.push(sample(rng));
         queue
+    }
+
+    /// The reference loses the line that it cannot read, and nothing else.
+    #[test]
+    fn a_link_with_an_empty_part_has_a_line_of_its_own() {
+        let link = LinkRecord {
+            id: EntityId::from([1; 24]),
+            data: crate::smp::LinkData {
+                fixed: (*b"fixed").try_into().unwrap(),
+                user: Large::default(),
+            },
+        };
+        let queue = QueueRecord {
+            link: Some(Box::new(link)),
+            ..queue(&mut Rng::from_seed([1; 32]))
+        };
+        let lines: Vec<_> = compact(queue).map(|record| record.to_string()).collect();
+        assert!(lines[0].starts_with("CREATE ") && !lines[0].contains("link_id"));
+        assert!(lines[1].starts_with("LINK "));
     }
 
     proptest! {

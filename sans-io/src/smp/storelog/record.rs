@@ -330,7 +330,8 @@ impl fmt::Display for LogRecord {
 
 /// The fewest lines that say what a queue is: one, unless the reference could not read it.
 ///
-/// Its parser takes what follows a notice for a part of it, and it knows nothing of a queue that is blocked and suspended.
+/// Its parser takes what follows a notice for a part of it, and it knows nothing of a queue that is blocked and suspended. A link with
+/// an empty part it cannot read at all: then only that is lost.
 pub fn compact(queue: QueueRecord) -> impl Iterator<Item = LogRecord> {
     let recipient_id = queue.recipient_id.clone();
     let (status, info) = match queue.status {
@@ -347,7 +348,21 @@ pub fn compact(queue: QueueRecord) -> impl Iterator<Item = LogRecord> {
             (status, None)
         }
     };
-    let queue = LogRecord::CreateQueue(Box::new(QueueRecord { status, ..queue }));
+    let is_readable = |link: &LinkRecord| !link.data.fixed.is_empty() && !link.data.user.is_empty();
+    let (link, apart) = match queue.link {
+        Some(link) if !is_readable(&link) => (None, Some(link)),
+        link => (link, None),
+    };
+    let record = QueueRecord {
+        status,
+        link,
+        ..queue
+    };
+    let queue = LogRecord::CreateQueue(Box::new(record));
+    let link = apart.map(|link| LogRecord::CreateLink {
+        recipient_id: recipient_id.clone(),
+        link: *link,
+    });
     let block = info.map(|info| LogRecord::BlockQueue { recipient_id, info });
-    std::iter::once(queue).chain(block)
+    std::iter::once(queue).chain(link).chain(block)
 }

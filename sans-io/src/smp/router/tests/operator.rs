@@ -76,7 +76,13 @@ fn inactive_clients_without_subscriptions_are_disconnected() {
     });
     let (idle, subscribed) = (script.world.connect(), script.world.connect());
     script.new_queue(subscribed);
-    script.world.wait(Duration::from_secs(200));
+    let pings = script.world.connect();
+    for _ in 0..10 {
+        script.world.wait(Duration::from_secs(20));
+        let ping = script.request(&EntityId::EMPTY, None, Command::Ping);
+        assert_eq!(script.execute(pings, ping), Ok(Response::Pong));
+    }
+    assert!(!script.world.is_closed(pings));
     assert!(script.world.is_closed(idle));
     assert!(!script.world.is_closed(subscribed));
 }
