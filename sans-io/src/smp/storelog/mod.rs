@@ -105,8 +105,8 @@ mod tests {
         let link = LinkRecord {
             id: EntityId::from([1; 24]),
             data: crate::smp::LinkData {
-                fixed: (*b"fixed").try_into().unwrap(),
-                user: Large::default(),
+                fixed: b"fixed"[..].try_into().unwrap(),
+                user: Default::default(),
             },
         };
         let queue = QueueRecord {
