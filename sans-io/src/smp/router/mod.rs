@@ -154,7 +154,7 @@ impl Default for Config {
             }),
             max_notifications: 128,
             inactive_clients: None,
-            cache: 8192,
+            cache: 2048,
             max_loads: 1024,
             max_deliveries: 256,
             max_forwarded: 32,
