@@ -16,8 +16,8 @@ use std::sync::Arc;
 use super::config::{Protection, ProxyFallback, ProxyMode, SessionMode, Use, UserRouter};
 use super::connection::Task;
 use super::error::AgentError;
-use super::id::{CommandId, ConnectionId};
-use super::machine::{Action, OpenLink, RouterTest, Shared};
+use super::id::ConnectionId;
+use super::machine::{Action, NameQuestion, OpenLink, RouterTest, Shared};
 use super::queue::same_router;
 use crate::crypto::AuthPrivateKey;
 use crate::smp::client::{Request, RequestError, RequestId};
@@ -41,7 +41,7 @@ pub(super) enum Purpose {
     /// Whoever reads the data of a link.
     Link(Box<OpenLink>),
     /// Whoever asks for a name.
-    Name(CommandId),
+    Name(Box<NameQuestion>),
     /// Whoever tests a router.
     Test(Box<RouterTest>),
     /// Nobody any more: a queue that is made nevertheless is deleted.
@@ -295,6 +295,21 @@ impl Shared {
             ProxyFallback::AllowProtected => self.is_protected(router),
             ProxyFallback::Prohibit => false,
         }
+    }
+
+    /// Whether a router is to be asked directly now, because the proxy could not reach it.
+    pub(super) fn goes_directly<T>(
+        &mut self,
+        user: UserId,
+        asked: &Asked,
+        result: &Result<T, AgentError>,
+    ) -> bool {
+        let unreached = result.as_ref().is_err_and(AgentError::is_of_host);
+        if !unreached || asked.proxy.is_none() {
+            return false;
+        }
+        self.forget_proxy(user, &asked.router);
+        self.may_fall_back(&asked.router)
     }
 
     /// Whether anything is ever asked directly that a proxy could not forward.

@@ -25,21 +25,44 @@ pub(in crate::agent) struct RouterTest {
     queue: EntityId,
 }
 
+/// A name that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::agent) struct NameQuestion {
+    command: CommandId,
+    user: UserId,
+    domain: SimplexDomain,
+}
+
 impl Agent {
     pub(super) fn resolve_name(&mut self, id: CommandId, user: UserId, domain: SimplexDomain) {
-        let router = match self.router_for_names(user) {
-            Ok(router) => router,
-            Err(error) => return self.reply(id, Err(error)),
+        let question = NameQuestion {
+            command: id,
+            user,
+            domain,
         };
-        let command = Command::Rslv { domain };
+        match self.router_for_names(user) {
+            Ok(router) => self.ask_for_name(question, router, Directness::Sender),
+            Err(error) => self.reply(id, Err(error)),
+        }
+    }
+
+    fn ask_for_name(
+        &mut self,
+        question: NameQuestion,
+        router: ServerAddress<SmpScheme>,
+        directness: Directness,
+    ) {
+        let (id, user) = (question.command, question.user);
+        let command = Command::Rslv {
+            domain: question.domain.clone(),
+        };
         let request = Request::new(RequestId(0), EntityId::EMPTY, command);
         let asked = Asked {
-            purpose: Purpose::Name(id),
+            purpose: Purpose::Name(Box::new(question)),
             router: router.clone(),
             proxy: None,
         };
         let mut actions = Vec::new();
-        let directness = Directness::Sender;
         let asked = self
             .shared
             .ask(user, &router, request, directness, asked, &mut actions);
@@ -57,7 +80,17 @@ impl Agent {
         chosen.ok_or(AgentError::NoNameRouters)
     }
 
-    pub(super) fn name_answered(&mut self, id: CommandId, result: Result<Response, AgentError>) {
+    pub(super) fn name_answered(
+        &mut self,
+        question: NameQuestion,
+        asked: &Asked,
+        result: Result<Response, AgentError>,
+    ) {
+        let (id, user) = (question.command, question.user);
+        if self.shared.goes_directly(user, asked, &result) {
+            let router = asked.router.clone();
+            return self.ask_for_name(question, router, Directness::AfterProxy);
+        }
         let reply = match result {
             Ok(Response::Name(record)) => Ok(Reply::Name(record)),
             Ok(_) => Err(AgentError::internal("RNAME")),

@@ -67,26 +67,30 @@ impl Agent {
         let router = opening.link.target.router().clone();
         let link_id = opening.link.target.link_id();
         let mut changes = Vec::new();
-        let command = match &opening.link.target {
-            LinkTarget::Contact(_) => crate::smp::Command::LGet,
-            LinkTarget::Invitation(_) => {
-                let stored = records.first();
-                let stored = stored.and_then(|kept| record::from_bytes(&kept.value).ok());
-                let key = stored.map(|LinkRecord { key }| key).unwrap_or_else(|| {
-                    let key = ed25519::PrivateKey::generate(&mut self.shared.rng);
-                    let key = AuthPrivateKey::from(key);
-                    changes.push(self.keep_link_key(&router, &link_id, &key));
-                    key
-                });
-                let public_key = key.public_key();
-                opening.key = Some(key);
-                crate::smp::Command::LKey(public_key)
+        if let LinkTarget::Invitation(_) = &opening.link.target {
+            let stored = records.first();
+            let stored = stored.and_then(|kept| record::from_bytes(&kept.value).ok());
+            let key = stored.map(|LinkRecord { key }| key).unwrap_or_else(|| {
+                let key = ed25519::PrivateKey::generate(&mut self.shared.rng);
+                let key = AuthPrivateKey::from(key);
+                changes.push(self.keep_link_key(&router, &link_id, &key));
+                key
+            });
+            opening.key = Some(key);
+        }
+        self.ask_for_link(opening, Directness::Sender, changes);
+    }
+
+    fn ask_for_link(&mut self, opening: OpenLink, directness: Directness, changes: Vec<Change>) {
+        let router = opening.link.target.router().clone();
+        let link_id = opening.link.target.link_id();
+        let request = match &opening.key {
+            Some(key) => {
+                let command = crate::smp::Command::LKey(key.public_key());
+                let request = Request::new(RequestId(0), link_id, command);
+                request.authorized_by(Arc::new(key.clone()))
             }
-        };
-        let request = Request::new(RequestId(0), link_id, command);
-        let request = match opening.key.clone() {
-            Some(key) => request.authorized_by(Arc::new(key)),
-            None => request,
+            None => Request::new(RequestId(0), link_id, crate::smp::Command::LGet),
         };
         let (user, command) = (opening.user, opening.command);
         let asked = Asked {
@@ -95,7 +99,6 @@ impl Agent {
             proxy: None,
         };
         let mut actions = Vec::new();
-        let directness = Directness::Sender;
         let asked = self
             .shared
             .ask(user, &router, request, directness, asked, &mut actions);
@@ -123,8 +126,12 @@ impl Agent {
     pub(super) fn link_answered(
         &mut self,
         opening: OpenLink,
+        asked: &Asked,
         result: Result<Response, AgentError>,
     ) {
+        if self.shared.goes_directly(opening.user, asked, &result) {
+            return self.ask_for_link(opening, Directness::AfterProxy, Vec::new());
+        }
         let command = opening.command;
         let content = match result {
             Ok(Response::Link { sender_id, data }) => {

@@ -46,7 +46,7 @@ mod users;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub(super) use self::asking::RouterTest;
+pub(super) use self::asking::{NameQuestion, RouterTest};
 use self::events::KeptEvents;
 pub(super) use self::links::OpenLink;
 use self::requests::WaitingRequests;

@@ -173,11 +173,11 @@ impl Agent {
             }
             AskedFor::Link(opening) => {
                 let result = result.map_err(|error| asked.error(error));
-                self.link_answered(*opening, result);
+                self.link_answered(*opening, &asked, result);
             }
-            AskedFor::Name(command) => {
+            AskedFor::Name(question) => {
                 let result = result.map_err(|error| asked.error(error));
-                self.name_answered(command, result);
+                self.name_answered(*question, &asked, result);
             }
             AskedFor::Test(test) => self.test_answered(*test, &asked, result),
             AskedFor::Unwanted(user, key) => {

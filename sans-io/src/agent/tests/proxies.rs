@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::peers::{ALICE, BOB, Peers};
+use crate::agent::command::{Command, NewConnection, Receiving, Reply, RequestMode};
 use crate::agent::config::{
     Config, NetworkConfig, Protection, ProxyFallback, ProxyMode, Roles, Use, UserRouter,
 };
+use crate::agent::error::AgentError;
+use crate::agent::link::ShortLink;
 use crate::ratchet::InitialKeys;
-use crate::sim::agents::{Commands, Reach};
+use crate::sim::agents::{Commands, Reach, Router, USER};
 use crate::wire::{NonEmpty, ServerAddress};
 
 fn config(proxy: ProxyMode, fallback: ProxyFallback, protection: Protection) -> Config {
@@ -243,5 +248,55 @@ fn a_proxy_that_is_too_old_is_none() {
                 assert_eq!(peers.read(BOB), ["hello"]);
             }
         }
+        // The same goes for what belongs to no connection.
+        let mut routers: Vec<_> = peers.agents.routers.iter().map(router).collect();
+        routers[BOB].roles = Roles {
+            storage: Use::No,
+            proxy: Use::No,
+            names: Use::Yes,
+        };
+        peers.agents.use_routers(ALICE, routers);
+        let link = short_link(&mut peers);
+        commands(&mut peers);
+        let open = Command::OpenLink { user: USER, link };
+        let opened = peers.agents.ask(ALICE, open);
+        let name = Command::ResolveName {
+            user: USER,
+            name: "alice.simplex".parse().unwrap(),
+        };
+        let resolved = peers.agents.ask(ALICE, name);
+        let [_, relay] = commands(&mut peers);
+        let by_router = matches!(resolved, Err(AgentError::Smp { .. }));
+        match fallback {
+            ProxyFallback::Prohibit => {
+                assert!(opened.is_err() && !by_router);
+                assert_eq!(relay, Commands::default());
+            }
+            ProxyFallback::Allow | ProxyFallback::AllowProtected => {
+                assert!(opened.is_ok() && by_router, "{opened:?} {resolved:?}");
+                assert_eq!(relay.direct, 2);
+            }
+        }
+    }
+}
+
+fn router(router: &Router) -> UserRouter {
+    UserRouter::new(router.address.clone())
+}
+
+/// A short link to an address of Bob's.
+fn short_link(peers: &mut Peers) -> ShortLink {
+    let create = Command::Create {
+        connection: None,
+        user: USER,
+        kind: NewConnection::Address,
+        client_data: None,
+        short: Some(Bytes::from_static(b"bob")),
+        mode: RequestMode::Interactive,
+        receiving: Receiving::AtOnce,
+    };
+    match peers.agents.ask(BOB, create) {
+        Ok(Reply::Created { short, .. }) => short.unwrap(),
+        other => panic!("{other:?}"),
     }
 }

@@ -644,6 +644,7 @@ fn is_of_sender(request: &client::Request) -> bool {
             | smp::Command::SKey(_)
             | smp::Command::LKey(_)
             | smp::Command::LGet
+            | smp::Command::Rslv { .. }
     );
     sender && request.route == client::Route::Direct
 }
