@@ -74,6 +74,8 @@ pub enum ServerError {
 pub enum Orphans {
     /// They are removed.
     Removed,
+    /// Those of the router before this one stay, of which there may be records that were not understood; others are removed.
+    Own,
     /// They stay: the records are new, or somewhere else.
     Kept,
 }
@@ -375,7 +377,10 @@ fn reconcile(files: PathBuf, orphans: Orphans, core: CoreHandle) {
         for chunks in disk::chunks(&files) {
             match (chunks, orphans) {
                 (Ok(chunks), Orphans::Kept) => kept = kept.saturating_add(chunks.len()),
-                (Ok(chunks), Orphans::Removed) => {
+                (Ok(mut chunks), Orphans::Removed | Orphans::Own) => {
+                    if orphans == Orphans::Own {
+                        chunks.retain(|chunk| chunk.name.is_none());
+                    }
                     for group in chunks.chunks(1024) {
                         if !core.reconcile(group.to_vec()) {
                             return;

@@ -372,6 +372,31 @@ async fn records_are_exported_and_taken_over_with_the_chunks_where_they_are() {
 }
 
 #[tokio::test]
+async fn chunks_whose_records_were_not_understood_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    initialized(directory.path()).await;
+    let data = directory.path().join("data");
+    fs::remove_dir_all(data.join("file-server-store")).unwrap();
+    fs::write(data.join("file-server-store.log"), "FNEW what is this\n").unwrap();
+    let files = directory.path().join("files");
+    let of_other = files.join(base64url(&[7; 16]));
+    fs::write(&of_other, "a chunk").unwrap();
+    for _ in 0..2 {
+        let own = files.join("ab").join(base64url(&[0xab; 16]));
+        fs::create_dir_all(own.parent().unwrap()).unwrap();
+        fs::write(&own, "left behind").unwrap();
+        let router = Process::start(directory.path());
+        let client = connect(&router.address).await;
+        while own.exists() {
+            client.ping().await.unwrap();
+        }
+        drop(client);
+        router.stop().await;
+        assert!(of_other.exists());
+    }
+}
+
+#[tokio::test]
 async fn chunks_whose_records_are_somewhere_else_are_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let router = Process::start(directory.path());

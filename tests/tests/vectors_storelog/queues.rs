@@ -238,14 +238,14 @@ fn what_the_reference_loses_comes_back() {
                 "BLOCK cg== reason=spam,notice={\"ttl\":5}".to_owned(),
             ],
         ),
-        // Links with an empty part.
+        // Links with an empty part, on lines of their own: nothing else is lost with them.
         (
             format!("{queue} link_id=YQ== queue_data= "),
-            vec![format!("{queue} link_id=YQ== queue_data= ")],
+            vec![queue.to_owned(), "LINK cg== YQ==  ".to_owned()],
         ),
         (
             format!("{queue} link_id=YQ== queue_data= YQ=="),
-            vec![format!("{queue} link_id=YQ== queue_data= YQ==")],
+            vec![queue.to_owned(), "LINK cg== YQ==  YQ==".to_owned()],
         ),
     ] {
         let mut log = Log::default();

@@ -42,7 +42,9 @@ pub(super) fn run(directories: &Directories) -> Result<(), CliError> {
                 Import::Nothing if is_new => Orphans::Kept,
                 // They may be those of the other router.
                 Import::Changed => Orphans::Kept,
-                Import::Nothing | Import::Done(_) | Import::Before => Orphans::Removed,
+                Import::Done(summary) if summary.left_out > 0 => Orphans::Own,
+                Import::Before => Orphans::Own,
+                Import::Nothing | Import::Done(_) => Orphans::Removed,
             };
             let serving = serve(&settings, credentials, store, orphans, directories);
             runtime.block_on(serving)

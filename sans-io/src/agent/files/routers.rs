@@ -5,7 +5,7 @@ use super::{Files, Wake};
 use crate::agent::config::{Protection, Use, UserRouter};
 use crate::smp::pool::{Backoff, UserId};
 use crate::time::{Instant, Now};
-use crate::wire::{ServerAddress, XftpScheme};
+use crate::wire::{ServerAddress, TransportHost, XftpScheme};
 
 /// A router, as a user sees it.
 pub(super) type RouterKey = (UserId, ServerAddress<XftpScheme>);
@@ -121,6 +121,39 @@ impl Files {
             Protection::Onion => router.hosts().iter().any(|host| host.is_onion()),
             Protection::None => false,
         };
-        protected || own.into_iter().any(|known| known.address == *router)
+        protected
+            || own
+                .into_iter()
+                .any(|known| leads_to(&known.address, router))
+    }
+}
+
+/// Whether an address leads nowhere but to a router that is known: it may name it by other onion hosts, or by fewer hosts.
+fn leads_to(known: &ServerAddress<XftpScheme>, router: &ServerAddress<XftpScheme>) -> bool {
+    let is_known = |host: &TransportHost| host.is_onion() || known.hosts().contains(host);
+    known.key_hash() == router.key_hash()
+        && known.port() == router.port()
+        && router.hosts().iter().all(is_known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_may_be_named_by_more_of_its_hosts_than_are_known_if_they_are_onions() {
+        let key = "u2dS9sG8nMNURyZwqASV4yROM28Er0luVTx5X1CsMrU=";
+        let address = |hosts: &str| -> ServerAddress<XftpScheme> {
+            format!("xftp://{key}@{hosts}").parse().unwrap()
+        };
+        let onion = "vww4mc54qbw3lzhbq2jjv7kcbwrxzmzqlfpgxqlaeqchgedfqqxm5cqd.onion";
+        let known = address("a.example");
+        assert!(leads_to(&known, &address("a.example")));
+        assert!(leads_to(&known, &address(&format!("a.example,{onion}"))));
+        assert!(leads_to(&address(&format!("a.example,{onion}")), &known));
+        assert!(!leads_to(&known, &address("a.example,b.example")));
+        assert!(!leads_to(&known, &address("a.example:5223")));
+        let other = "xftp://LcJUMfVhwD8yxjAiSaDzzGF3-kLG4Uh0Fl_ZIjrRwjI=@a.example";
+        assert!(!leads_to(&known, &other.parse().unwrap()));
     }
 }
