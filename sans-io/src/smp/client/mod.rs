@@ -47,6 +47,7 @@
 //! client.handle(Now::START, Input::Command(Call::Send(vec![ping])))?;
 //! let Some(Action::Transmit(block)) = client.poll() else { panic!() };
 //! router.handle(Now::START, Input::Bytes(&block))?;
+//! assert_eq!(router.poll(), Some(Action::Event(server::Event::Heard)));
 //! let Some(Action::Transmit(block)) = router.poll() else { panic!() };
 //! client.handle(Now::START, Input::Bytes(&block))?;
 //! let response = Event::Response { request: RequestId(1), result: Ok(Response::Pong) };
