@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 #[cfg(feature = "xftp")]
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use simplex_sans_io::agent::config::{Config, NetworkConfig, Protection, SessionMode, Turns};
 use simplex_sans_io::crypto::SigningKey;
@@ -40,6 +41,9 @@ const EVENTS: usize = 128;
 
 /// How many commands wait.
 const COMMANDS: usize = 128;
+
+/// For how long a router that could not be reached is not tried again: who asks at the same moment is not kept waiting (`agent.md` 4.13).
+const PERSIST_ERROR: Duration = Duration::from_secs(3);
 
 /// How an agent is set up.
 ///
@@ -157,7 +161,10 @@ impl Builder {
     pub fn new(store: impl Store + 'static) -> Self {
         Self {
             config: Config::default(),
-            pool: pool::Config::default(),
+            pool: pool::Config {
+                persist_error: PERSIST_ERROR,
+                ..pool::Config::default()
+            },
             store: Box::new(store),
             socks: None,
             offload: None,

@@ -250,12 +250,18 @@ impl Step<'_> {
         }
     }
 
-    /// What waits to be sent would be encrypted for a ratchet that the peer does not have any more.
+    /// What waits to be sent would be encrypted for a ratchet that the peer does not have any more. It has it until our keys arrive: what
+    /// stands before them stays as it is.
     fn encrypt_again(&mut self) {
-        let waiting: Vec<_> = self
-            .connection
-            .outgoing
+        let outgoing = &self.connection.outgoing;
+        let keys = outgoing
             .iter()
+            .filter(|(_, outgoing)| outgoing.purpose == OutgoingPurpose::RatchetKey)
+            .map(|(message, _)| *message)
+            .max();
+        let waiting: Vec<_> = outgoing
+            .iter()
+            .filter(|(message, _)| Some(**message) > keys)
             .map(|(message, outgoing)| (*message, outgoing.clone()))
             .collect();
         for (message, mut outgoing) in waiting {

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::peers::{ALICE, BOB, Peers};
 use crate::agent::command::{Command, Force, Reply};
+use crate::agent::config::{Config, UserRouter};
 use crate::agent::error::AgentError;
 use crate::agent::event::{EventContent, SyncState};
 use crate::ratchet::{InitialKeys, Pq};
+use crate::sim::agents::Reach;
 
 fn synchronize(peers: &Peers, who: usize, force: Force) -> Command {
     Command::Synchronize {
@@ -68,6 +70,33 @@ fn both_sides_start_at_once_and_it_ends() {
             assert_eq!(states(&mut peers, who).last(), Some(&SyncState::Ok));
         }
         talk(&mut peers);
+    }
+}
+
+/// What stands before our keys is received with the ratchet that it was accepted for, whichever side takes which role.
+#[test]
+fn what_waits_while_a_new_ratchet_is_agreed_on_is_received() {
+    for seed in 0..8 {
+        for pq in [InitialKeys::Later, InitialKeys::Never] {
+            let mut peers = Peers::with(seed, 2, &Config::default());
+            for who in [ALICE, BOB] {
+                let router = UserRouter::new(peers.agents.routers[who].address.clone());
+                peers.agents.use_routers(who, vec![router]);
+            }
+            peers.connect(pq);
+            peers.agents.reach(BOB, Reach::Down);
+            for text in ["0", "1", "2"] {
+                peers.send(ALICE, text);
+            }
+            let command = synchronize(&peers, BOB, Force::Yes);
+            assert_eq!(peers.agents.ask(BOB, command), Ok(Reply::Done));
+            peers.agents.wait(Duration::from_secs(10));
+            assert_eq!(peers.read(BOB), [""; 0], "its router is away");
+            peers.agents.reach(BOB, Reach::Up);
+            peers.agents.wait(Duration::from_secs(600));
+            assert_eq!(peers.read(BOB), ["0", "1", "2"], "seed {seed} {pq:?}");
+            talk(&mut peers);
+        }
     }
 }
 
